@@ -1,0 +1,152 @@
+package table
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"slices"
+)
+
+// An Edit makes the next version of a table. It is for one goroutine.
+type Edit struct {
+	t     Table
+	epoch uint64
+}
+
+// Edit begins a new version of t.
+func (t *Table) Edit() *Edit {
+	e := &Edit{epoch: epochs.Add(1)}
+	if t != nil {
+		e.t = *t
+		e.t.chunks = slices.Clone(t.chunks)
+	}
+	return e
+}
+
+// Len returns the number of entries as edited so far.
+func (e *Edit) Len() int { return e.t.entries }
+
+// Get returns the value of key as edited so far. It is valid until the next
+// Set or Delete.
+func (e *Edit) Get(key []byte) (value []byte, ok bool) { return e.t.Get(key) }
+
+// Set makes value the value of key. It keeps neither slice.
+func (e *Edit) Set(key, value []byte) {
+	if e.t.buckets == 0 {
+		e.grow()
+	}
+	h := maphash.Bytes(seed, key)
+	page := e.page(bucket(h, e.t.buckets))
+	old := len(*page)
+	at, ok := find(*page, key, tag(h))
+	if ok {
+		*page = slices.Delete(*page, at.start, at.end)
+	} else {
+		e.t.entries++
+	}
+	*page = appendEntry(*page, tag(h), key, value)
+	e.t.size += len(*page) - old
+	for e.crowded() {
+		e.split()
+	}
+}
+
+// Delete removes key, if it is there.
+func (e *Edit) Delete(key []byte) {
+	if _, ok := e.t.Get(key); !ok {
+		return
+	}
+	h := maphash.Bytes(seed, key)
+	page := e.page(bucket(h, e.t.buckets))
+	at, _ := find(*page, key, tag(h))
+	*page = slices.Delete(*page, at.start, at.end)
+	e.t.entries--
+	e.t.size -= at.end - at.start
+}
+
+// Table returns the new version. The Edit is at its end.
+func (e *Edit) Table() *Table {
+	for _, c := range e.t.chunks {
+		if c.epoch != e.epoch {
+			continue
+		}
+		for i, page := range c.pages {
+			// Room to grow is for an edit in progress; a version has none to spare.
+			if c.fresh&(1<<i) != 0 && cap(page) > len(page)+len(page)/8 {
+				c.pages[i] = slices.Clip(append(make([]byte, 0, len(page)), page...))
+			}
+		}
+		c.epoch = 0
+	}
+	t := e.t
+	e.t = Table{}
+	return &t
+}
+
+// page returns bucket b's page for writing.
+func (e *Edit) page(b int) *[]byte {
+	c := e.chunk(b / pagesPerChunk)
+	i := b % pagesPerChunk
+	if c.fresh&(1<<i) == 0 {
+		page := c.pages[i]
+		c.pages[i] = append(make([]byte, 0, len(page)+len(page)/entriesPerPage+64), page...)
+		c.fresh |= 1 << i
+	}
+	return &c.pages[i]
+}
+
+func (e *Edit) chunk(i int) *chunk {
+	c := e.t.chunks[i]
+	if c.epoch != e.epoch {
+		c = &chunk{pages: c.pages, epoch: e.epoch}
+		e.t.chunks[i] = c
+	}
+	return c
+}
+
+// crowded reports whether the table should grow by a bucket: by the number of
+// entries, or, where these are large, by their size.
+func (e *Edit) crowded() bool {
+	return e.t.entries > entriesPerPage*e.t.buckets ||
+		e.t.size > bytesPerPage*e.t.buckets && e.t.entries > 2*e.t.buckets
+}
+
+// grow adds one empty bucket.
+func (e *Edit) grow() {
+	if e.t.buckets%pagesPerChunk == 0 {
+		e.t.chunks = append(e.t.chunks, &chunk{epoch: e.epoch})
+	}
+	e.t.buckets++
+}
+
+// split adds a bucket and moves the entries there that now belong to it. They
+// all come from one other bucket.
+func (e *Edit) split() {
+	e.grow()
+	n := e.t.buckets
+	to := n - 1
+	from := bucket(uint64(to), n-1)
+	source := e.page(from)
+	kept := (*source)[:0]
+	var moved []byte
+	for off := 0; off < len(*source); {
+		at := decode(*source, off)
+		raw := (*source)[at.start:at.end]
+		if bucket(maphash.Bytes(seed, (*source)[at.key:at.value]), n) == to {
+			moved = append(moved, raw...)
+		} else {
+			kept = append(kept, raw...) // never past off: in place
+		}
+		off = at.end
+	}
+	*source = kept
+	*e.page(to) = moved
+}
+
+func appendEntry(page []byte, tag byte, key, value []byte) []byte {
+	page = slices.Grow(page, 1+2*binary.MaxVarintLen32+len(key)+len(value))
+	page = append(page, tag)
+	page = binary.AppendUvarint(page, uint64(len(key)))
+	page = binary.AppendUvarint(page, uint64(len(value)))
+	page = append(page, key...)
+	return append(page, value...)
+}

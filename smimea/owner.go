@@ -1,0 +1,84 @@
+package smimea
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	hashSize  = 28 // octets that RFC 8162 section 3 keeps of the SHA-256
+	smimecert = "_smimecert"
+	smime     = "_smime"
+)
+
+// Hash returns the digest that stands for the local-part: the first 28 octets
+// of its SHA-256 (RFC 8162 section 3, step 4). The domain is not in it.
+func (a Address) Hash() [hashSize]byte {
+	sum := sha256.Sum256([]byte(a.Local))
+	return [hashSize]byte(sum[:hashSize])
+}
+
+// Label returns the leftmost label of [Address.Owner]: 56 hexadecimal digits.
+func (a Address) Label() string {
+	hash := a.Hash()
+	return hex.EncodeToString(hash[:])
+}
+
+// Owner returns the name of the address's SMIMEA records:
+//
+//	c93f1e400f26708f98cb19d936620da35eec8f72e57f9eec01c1afd6._smimecert.example.com.
+func (a Address) Owner() string {
+	return a.Label() + "." + smimecert + "." + a.Domain + "."
+}
+
+// TextOwner returns the name of the address's TXT records, escaped for zone
+// files:
+//
+//	firstname.lastname._smime.example.com.
+//
+// It fails as [Address.TextLabels] does, and if the name would be too long.
+func (a Address) TextOwner() (string, error) {
+	labels, err := a.TextLabels()
+	if err != nil {
+		return "", err
+	}
+	// A dotless name of n octets takes n+2 on the wire: one length octet in
+	// front, the root behind.
+	if size := len(labels) + 1 + len(smime) + len(a.Domain) + 2; size > maxName {
+		return "", fmt.Errorf("the TXT owner name would have %d octets; %d are possible", size, maxName)
+	}
+	// Of the characters that need no quotes in a local-part only $ is special
+	// in a zone file (RFC 1035 section 5.1: $ORIGIN, $INCLUDE).
+	local := strings.ReplaceAll(lowerASCII(a.Local), "$", `\$`)
+	return local + "." + smime + "." + a.Domain + ".", nil
+}
+
+// TextLabels returns the labels of the local-part in wire form, in lower case
+// and without the root: what stands before _smime in the owner of TXT records.
+// Its dots separate labels.
+//
+// Not every local-part can be a DNS name that is safe to publish. The error
+// says why this one cannot.
+func (a Address) TextLabels() ([]byte, error) {
+	if !isASCII(a.Local) {
+		return nil, errors.New("no TXT: the local-part is not ASCII, and resolvers would not agree on its name")
+	}
+	if !isDotString(a.Local) {
+		return nil, errors.New("no TXT: the local-part needs quotes, or has an empty label")
+	}
+	wire := make([]byte, 0, len(a.Local)+1)
+	for label := range strings.SplitSeq(lowerASCII(a.Local), ".") {
+		if len(label) > maxLabel {
+			return nil, fmt.Errorf("no TXT: the local-part has a label of %d octets; %d are possible", len(label), maxLabel)
+		}
+		if label == "*" {
+			return nil, errors.New("no TXT: a label * is a wildcard in the DNS, it would answer for other users too")
+		}
+		wire = append(wire, byte(len(label)))
+		wire = append(wire, label...)
+	}
+	return wire, nil
+}

@@ -1,0 +1,149 @@
+package certsource
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Chains returns nil if the certificate chains to one of the roots, over the
+// other certificates of its file, as one for mail, and otherwise a [*Refusal]
+// of reason [Untrusted]. Revocation is not looked at.
+//
+// A certificate that is not valid yet is judged as of the day it will be.
+func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
+	leaf, err := x509.ParseCertificate(c.Raw)
+	if err != nil {
+		return refuse(Untrusted, "Go's crypto/x509 cannot read the certificate"+because(err)+", so that `roots` cannot hold for it")
+	}
+	// crypto/x509 does not know SmtpUTF8Mailbox, and takes a critical
+	// subjectAltName with nothing else in it for one that nobody has read.
+	// This package has.
+	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(leaf.UnhandledCriticalExtensions, func(id asn1.ObjectIdentifier) bool {
+		return id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17})
+	})
+	intermediates := x509.NewCertPool()
+	unread := false
+	for _, der := range c.Others {
+		other, err := x509.ParseCertificate(der)
+		if err != nil {
+			unread = true
+			continue
+		}
+		intermediates.AddCert(other)
+	}
+	if now.Before(c.NotBefore) {
+		now = c.NotBefore
+	}
+	chains, err := leaf.Verify(x509.VerifyOptions{
+		Roots:         roots,
+		Intermediates: intermediates,
+		CurrentTime:   now,
+		// The default is TLS servers.
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
+	})
+	if err != nil {
+		detail := whyUntrusted(err)
+		if unread {
+			detail += "; Go's crypto/x509 cannot read another certificate of the file"
+		}
+		return refuse(Untrusted, detail)
+	}
+	for _, chain := range chains {
+		if c.permitted(leaf, chain[1:]) {
+			return nil
+		}
+	}
+	return refuse(Untrusted, "the issuer's name constraints exclude an address")
+}
+
+// because gives the reason of a parse error, unless it quotes the certificate:
+// what is in there is not for the log.
+func because(err error) string {
+	reason := strings.TrimPrefix(err.Error(), "x509: ")
+	if strings.ContainsAny(reason, "\"@\n") || len(reason) > 100 {
+		return ""
+	}
+	return " (" + reason + ")"
+}
+
+// whyUntrusted says in words of its own why Verify failed: its errors quote
+// names and addresses.
+func whyUntrusted(err error) string {
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var critical x509.UnhandledCriticalExtension
+	switch {
+	case errors.As(err, &unknown):
+		return "no issuer is known, or a signature is wrong"
+	case errors.As(err, &critical):
+		return "there is a critical extension that is not understood"
+	case errors.As(err, &invalid):
+		switch invalid.Reason {
+		case x509.Expired:
+			return "a certificate is not in date"
+		case x509.NotAuthorizedToSign:
+			return "an issuer may not sign certificates"
+		case x509.IncompatibleUsage:
+			return "an issuer's extended key usage excludes mail"
+		case x509.TooManyIntermediates:
+			return "the chain is longer than an issuer allows"
+		case x509.CANotAuthorizedForThisName, x509.CANotAuthorizedForExtKeyUsage, x509.TooManyConstraints, x509.UnconstrainedName:
+			return "an issuer's constraints exclude the certificate"
+		}
+	}
+	return "the chain does not verify"
+}
+
+// permitted reports whether the issuers' name constraints let them certify
+// those addresses that crypto/x509 does not see: SmtpUTF8Mailboxes (RFC 9598
+// section 6) and the subject's emailAddresses (RFC 5280 section 4.2.1.10).
+// Without it, an issuer for one domain could certify such addresses for all.
+func (c *Certificate) permitted(leaf *x509.Certificate, issuers []*x509.Certificate) bool {
+	for _, address := range c.Addresses {
+		if slices.Contains(leaf.EmailAddresses, address) {
+			continue
+		}
+		domain := address[strings.LastIndexByte(address, '@')+1:]
+		for _, issuer := range issuers {
+			excluded, allowed := issuer.ExcludedEmailAddresses, issuer.PermittedEmailAddresses
+			if len(excluded)+len(allowed) > 0 && !isASCII(domain) {
+				// Constraints are A-labels. RFC 9598 wants them here, too.
+				return false
+			}
+			within := func(constraint string) bool { return withinConstraint(address, constraint) }
+			if slices.ContainsFunc(excluded, within) {
+				return false
+			}
+			if len(allowed) > 0 && !slices.ContainsFunc(allowed, within) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+}
+
+// withinConstraint reports whether an address falls under a constraint, which
+// is a mailbox, a host, or, with a dot before it, all hosts of a domain.
+func withinConstraint(address, constraint string) bool {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return false
+	}
+	domain := address[at+1:]
+	if i := strings.LastIndexByte(constraint, '@'); i >= 0 {
+		return address[:at] == constraint[:i] && strings.EqualFold(domain, constraint[i+1:])
+	}
+	if strings.HasPrefix(constraint, ".") {
+		return len(domain) > len(constraint) && strings.EqualFold(domain[len(domain)-len(constraint):], constraint)
+	}
+	return strings.EqualFold(domain, constraint)
+}

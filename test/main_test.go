@@ -1,0 +1,86 @@
+// Package test holds the tests of the whole system: real servers, real resolvers,
+// real clients, on loopback.
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+
+	// What the Corefiles of the tests and the READMEs use. The binary that
+	// startProcess runs has all of CoreDNS.
+	_ "coredns-smimea/plugin"
+
+	_ "github.com/coredns/coredns/plugin/acl"
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/bufsize"
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/debug"
+	_ "github.com/coredns/coredns/plugin/dnssec"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/file"
+	_ "github.com/coredns/coredns/plugin/log"
+	_ "github.com/coredns/coredns/plugin/metrics"
+	_ "github.com/coredns/coredns/plugin/minimal"
+	_ "github.com/coredns/coredns/plugin/multisocket"
+	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/root"
+	_ "github.com/coredns/coredns/plugin/transfer"
+)
+
+// scratch is a directory for what is made once a run.
+var scratch string
+
+// tools are the programs that the tests run, with the Debian package of each.
+var tools = map[string]string{
+	"delv":          "bind9-dnsutils",
+	"dig":           "bind9-dnsutils",
+	"dnssec-keygen": "bind9-utils",
+	"go":            "golang-go",
+	"knotd":         "knot",
+	"named":         "bind9",
+	"nsd":           "nsd",
+	"openssl":       "openssl",
+	"unbound":       "unbound",
+}
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	// Debian has its daemons in /usr/sbin, which is not on every PATH.
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	var missing []string
+	for tool, pkg := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			missing = append(missing, fmt.Sprintf("%s (apt package %s)", tool, pkg))
+		}
+	}
+	if missing != nil {
+		slices.Sort(missing)
+		fmt.Fprintf(os.Stderr, "these tests need %s; make test installs them\n", strings.Join(missing, ", "))
+		return 1
+	}
+
+	order := dnsserver.Directives
+	if err := dnsserver.SetDirectives(slices.Insert(slices.Clone(order), slices.Index(order, "dnssec"), "smimea")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	caddy.Quiet, dnsserver.Quiet = true, true
+	clog.Discard()
+
+	var err error
+	if scratch, err = os.MkdirTemp("", "smimea-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(scratch)
+	return m.Run()
+}

@@ -1,0 +1,334 @@
+package test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/miekg/dns"
+)
+
+// A server is one running name server of ours.
+type server struct {
+	addr string // "127.0.0.1:port", for UDP and TCP alike
+	log  *logBuffer
+	cmd  *exec.Cmd // nil in process
+}
+
+// block is one server block of a Corefile on loopback. The zones are without
+// ports; the word PORT, which block puts there, is replaced when the server starts.
+//
+// debug lets a panic end the process instead of turning it into a SERVFAIL.
+func block(zones string, directives ...string) string {
+	var b strings.Builder
+	for i, zone := range strings.Fields(zones) {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(zone + ":PORT")
+	}
+	b.WriteString(" {\n\tbind 127.0.0.1\n\tdebug\n\terrors\n")
+	for _, d := range directives {
+		b.WriteString("\t" + strings.ReplaceAll(strings.TrimSpace(d), "\n", "\n\t") + "\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// startMu serialises starts: caddy's and dnsserver's package variables are not
+// safe for concurrent use.
+var startMu sync.Mutex
+
+// startServer runs a Corefile in this process until the test ends, so that the
+// race detector sees it.
+func startServer(t *testing.T, corefile string) *server {
+	t.Helper()
+	s, err := tryServer(t, corefile)
+	if err != nil {
+		t.Fatalf("starting the server: %v\n%s", err, corefile)
+	}
+	return s
+}
+
+// tryServer is startServer that returns the error of a start that fails.
+func tryServer(t *testing.T, corefile string) (*server, error) {
+	t.Helper()
+	var instance *caddy.Instance
+	var addr string
+	err := onFreePort(t, func(port int) (err error) {
+		startMu.Lock()
+		defer startMu.Unlock()
+		instance, err = caddy.Start(caddy.CaddyfileInput{
+			Filepath:       "Corefile",
+			Contents:       []byte(strings.ReplaceAll(corefile, "PORT", strconv.Itoa(port))),
+			ServerTypeName: "dns",
+		})
+		addr = loopback(port)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() {
+		for _, err := range instance.ShutdownCallbacks() {
+			t.Errorf("shutting down: %v", err)
+		}
+		if err := instance.Stop(); err != nil {
+			t.Errorf("stopping the server: %v", err)
+		}
+		instance.Wait()
+	})
+	return &server{addr: addr}, nil
+}
+
+// startProcess runs a Corefile with the real binary until the test ends, in dir as
+// its working directory ("" for an empty one of its own).
+func startProcess(t *testing.T, dir, corefile string) *server {
+	t.Helper()
+	return startBinary(t, builtServer(t), dir, corefile)
+}
+
+// startBinary is startProcess for a given binary.
+func startBinary(t *testing.T, binary, dir, corefile string) *server {
+	t.Helper()
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	s := &server{}
+	err := onFreePort(t, func(port int) error {
+		s.addr, s.log = loopback(port), &logBuffer{}
+		conf := filepath.Join(t.TempDir(), "Corefile")
+		writeFile(t, conf, strings.ReplaceAll(corefile, "PORT", strconv.Itoa(port)))
+		s.cmd = exec.Command(binary, "-conf", conf)
+		s.cmd.Dir = dir
+		return run(t, s.cmd, s.log, s.addr)
+	})
+	if err != nil {
+		t.Fatalf("starting %s: %v\n%s", binary, err, corefile)
+	}
+	t.Cleanup(func() {
+		if log := s.log.String(); strings.Contains(log, "panic") {
+			t.Errorf("the server panicked:\n%s", log)
+		}
+	})
+	return s
+}
+
+// failProcess runs a Corefile that cannot start with the real binary and returns
+// what the binary says about it.
+func failProcess(t *testing.T, dir, corefile string) string {
+	t.Helper()
+	port := freePort(t)
+	conf := filepath.Join(t.TempDir(), "Corefile")
+	writeFile(t, conf, strings.ReplaceAll(corefile, "PORT", strconv.Itoa(port)))
+	cmd := exec.CommandContext(t.Context(), builtServer(t), "-conf", conf)
+	cmd.Dir = dir
+	done := make(chan struct{})
+	go func() { // it started after all: end it, Run then returns no error or "terminated"
+		if answers(t, loopback(port), done) {
+			cmd.Process.Signal(syscall.SIGTERM)
+		}
+	}()
+	out, err := cmd.CombinedOutput()
+	close(done)
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("the server started, or died otherwise (%v), with\n%s\nand said\n%s", err, corefile, out)
+	}
+	return string(out)
+}
+
+// builtServer returns the path of the coredns of this tree, built once a run.
+func builtServer(t *testing.T) string {
+	t.Helper()
+	binary, err := buildServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+var buildServer = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(scratch, "coredns")
+	cmd := exec.Command("go", "build", "-o", binary, "./cmd/coredns")
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building cmd/coredns: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+// run starts cmd, whose output goes to log, waits until addr answers over UDP and
+// TCP, and ends it with the test.
+func run(t *testing.T, cmd *exec.Cmd, log *logBuffer, addr string) error {
+	t.Helper()
+	cmd.Stdout, cmd.Stderr = log, log
+	// A child in a group of its own goes down with what it starts.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	var waitErr error
+	go func() {
+		waitErr = cmd.Wait()
+		close(done)
+	}()
+	if !answers(t, addr, done) {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		<-done
+		return fmt.Errorf("%s did not come up: %v\n%s", filepath.Base(cmd.Path), waitErr, log)
+	}
+	t.Cleanup(func() {
+		select {
+		case <-done:
+			t.Errorf("%s died during the test: %v\n%s", filepath.Base(cmd.Path), waitErr, log)
+			return
+		default:
+		}
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s did not end on SIGTERM\n%s", filepath.Base(cmd.Path), log)
+			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			<-done
+		}
+	})
+	return nil
+}
+
+// answers waits until addr answers anything over UDP and TCP; false if done is
+// closed before, or 30 s have passed.
+func answers(t *testing.T, addr string, done <-chan struct{}) bool {
+	probe := question{name: ".", qtype: dns.TypeSOA}.pack(t)
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		ok := true
+		for _, network := range []string{"udp", "tcp"} {
+			if _, err := exchange(addr, network, probe, 200*time.Millisecond); err != nil {
+				ok = false
+			}
+		}
+		if ok {
+			return true
+		}
+		select {
+		case <-done:
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return false
+}
+
+// waitFor waits up to 30 s until cond holds; what says in the failure what for.
+func waitFor(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !cond(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited 30 s for %s", what)
+		}
+	}
+}
+
+// onFreePort calls start with free ports until it does not fail for the port.
+func onFreePort(t *testing.T, start func(port int) error) error {
+	t.Helper()
+	for try := 0; ; try++ {
+		err := start(freePort(t))
+		if err == nil || try == 5 || !strings.Contains(strings.ToLower(err.Error()), "in use") {
+			return err
+		}
+	}
+}
+
+var (
+	portsMu sync.Mutex
+	ports   = map[int]bool{} // given out in this run; SO_REUSEPORT would hide a collision
+)
+
+// freePort returns a port of 127.0.0.1, picked by the kernel, that is free for UDP
+// and TCP and was not given out before.
+func freePort(t *testing.T) int {
+	t.Helper()
+	portsMu.Lock()
+	defer portsMu.Unlock()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		u, err := net.ListenPacket("udp", loopback(port))
+		l.Close()
+		if err != nil {
+			continue
+		}
+		u.Close()
+		if !ports[port] {
+			ports[port] = true
+			return port
+		}
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return 0
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// portOf returns the port of a "host:port".
+func portOf(addr string) string {
+	_, p, _ := net.SplitHostPort(addr)
+	return p
+}
+
+// A logBuffer collects the output of a process while it runs.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// command runs a program to its end and returns its standard output.
+func command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s%s", cmd, err, out, &stderr)
+	}
+	return string(out)
+}

@@ -1,0 +1,87 @@
+package test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestCorefileErrors holds that a wrong Corefile stops the start with a message that
+// says where (file and line), what, and what to do.
+func TestCorefileErrors(t *testing.T) {
+	dir := t.TempDir()
+	cert{addresses: []string{"a@example.com"}}.write(t, filepath.Join(dir, "a.pem"))
+	for _, c := range []struct {
+		what      string
+		directive string // smimea's; its first line is line 2 of the Corefile
+		line      string
+		words     []string
+	}{
+		{"no DIR", "smimea", ":2", []string{"smimea", "directory"}},
+		{"DIR that is not there", "smimea " + dir + "/absent", "", []string{dir + "/absent", "no such file or directory"}},
+		{"DIR that is a file", "smimea " + dir + "/a.pem", "", []string{dir + "/a.pem", "directory"}},
+		{"unknown option", "smimea " + dir + " {\nrecrod 3 1 1\n}", ":3", []string{"recrod", "record"}},
+		{"second smimea", "smimea " + dir + "\nsmimea " + dir, ":3", []string{"smimea", "once"}},
+		{"record with two numbers", "smimea " + dir + " {\nrecord 3 1\n}", ":3", []string{"record"}},
+		{"record with usage 4", "smimea " + dir + " {\nrecord 4 1 1\n}", ":3", []string{"record", "4"}},
+		{"record with selector 2", "smimea " + dir + " {\nrecord 3 2 1\n}", ":3", []string{"record", "2"}},
+		{"record with matching type 3", "smimea " + dir + " {\nrecord 3 1 3\n}", ":3", []string{"record", "3"}},
+		{"record with words", "smimea " + dir + " {\nrecord a b c\n}", ":3", []string{"record", `"a"`}},
+		{"http URL", "smimea " + dir + " {\nurl http://{domain}/{file}\n}", ":3", []string{"url", "https"}},
+		{"URL without a host", "smimea " + dir + " {\nurl https:///{file}\n}", ":3", []string{"url", "host"}},
+		{"unknown word in the URL", "smimea " + dir + " {\nurl https://{domain}/{user}\n}", ":3", []string{"url", "{user}", "{file}"}},
+		{"ttl above an hour", "smimea " + dir + " {\nttl 2h\n}", ":3", []string{"ttl", "1h", "dnssec", "3600"}},
+		{"ttl of a day in seconds", "smimea " + dir + " {\nttl 86400\n}", ":3", []string{"ttl", "1h", "dnssec", "3600"}},
+		{"negative ttl", "smimea " + dir + " {\nttl -1s\n}", ":3", []string{"ttl"}},
+		{"ttl in parts of a second", "smimea " + dir + " {\nttl 1500ms\n}", ":3", []string{"ttl", "second"}},
+		{"ttl that is no duration", "smimea " + dir + " {\nttl soon\n}", ":3", []string{"ttl", "soon", "1h"}},
+		{"two ttl", "smimea " + dir + " {\nttl 1h 2h\n}", ":3", []string{"ttl"}},
+		{"negative_ttl above an hour", "smimea " + dir + " {\nnegative_ttl 2h\n}", ":3", []string{"negative_ttl"}},
+		{"unknown case", "smimea " + dir + " {\ncase upper\n}", ":3", []string{"case", "upper", "exact", "lower"}},
+		{"ns without a name", "smimea " + dir + " {\nns\n}", ":3", []string{"ns"}},
+		{"ns that is no name", "smimea " + dir + " {\nns a..b\n}", ":3", []string{"ns", "a..b"}},
+		{"mbox that is no name", "smimea " + dir + " {\nmbox a..b\n}", ":3", []string{"mbox", "a..b"}},
+		{"roots without a file", "smimea " + dir + " {\nroots\n}", ":3", []string{"roots"}},
+		{"roots that are not there", "smimea " + dir + " {\nroots " + dir + "/absent.pem\n}", "", []string{dir + "/absent.pem"}},
+		{"reload of nothing", "smimea " + dir + " {\nreload\n}", ":3", []string{"reload"}},
+		{"negative reload", "smimea " + dir + " {\nreload -1s\n}", ":3", []string{"reload"}},
+		{"zone that is no name", "smimea " + dir + " a..b", ":2", []string{"a..b"}},
+		{"zone that the block does not serve", "smimea " + dir + " example.org", ":2", []string{"example.org"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			corefile := "example.com:PORT {\n" + c.directive + "\n}\n"
+			_, err := tryServer(t, corefile)
+			if err == nil {
+				t.Fatalf("this starts:\n%s", corefile)
+			}
+			t.Log(err)
+			words := c.words
+			if c.line != "" {
+				words = append([]string{"Corefile" + c.line}, words...)
+			}
+			for _, word := range words {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("message without %q: %v", word, err)
+				}
+			}
+		})
+	}
+}
+
+// TestCorefileValues starts what the syntax allows.
+func TestCorefileValues(t *testing.T) {
+	dir := t.TempDir()
+	cert{addresses: []string{"a@example.com"}}.write(t, filepath.Join(dir, "certs", "a.pem"))
+	for _, directives := range [][]string{
+		{"root " + dir, "smimea certs"},
+		{"smimea " + dir + " {\nrecord 3 0 0\nrecord 3 1 1\nrecord 2 1 2\n}"},
+		{"smimea " + dir + " {\nurl off\n}"},
+		{"smimea " + dir + " {\nurl https://certs.example.net/{domain}/{hash}.crt\n}"},
+		{"smimea " + dir + " {\nttl 3600\nnegative_ttl 60\nreload 5s\n}"},
+		{"smimea " + dir + " {\nttl 1h\nnegative_ttl 5m\nreload 1m30s\n}"},
+		{"smimea " + dir + " {\ncase exact\nns ns1.example.net ns2.example.net.\nmbox admin.example.net\n}"},
+		{"smimea " + dir + " example.com"},
+	} {
+		startServer(t, block("example.com", directives...))
+	}
+}

@@ -84,22 +84,27 @@ func contextTag(n uint8) cb.Tag { return cb.Tag(n).ContextSpecific() }
 
 // DER makes the certificate.
 func (t Template) DER() ([]byte, error) {
+	der, _, err := t.build()
+	return der, err
+}
+
+// build makes the certificate, and returns its SubjectPublicKeyInfo too.
+func (t Template) build() (der, spki []byte, err error) {
 	if t.NotBefore.IsZero() {
 		t.NotBefore = time.Now().Add(-time.Hour)
 	}
 	if t.NotAfter.IsZero() {
 		t.NotAfter = t.NotBefore.AddDate(1, 0, 0)
 	}
-	spki := t.PublicKey
+	spki = t.PublicKey
 	if spki == nil && t.Signer == nil {
-		var err error
 		if spki, err = t.Key.public(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	subject, err := t.subject()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	signer, issuer := t.Signer, subject
 	if signer != nil {
@@ -136,9 +141,10 @@ func (t Template) DER() ([]byte, error) {
 	})
 	tbs, err := b.Bytes()
 	if err != nil {
-		return nil, fmt.Errorf("encoding the certificate: %w", err)
+		return nil, nil, fmt.Errorf("encoding the certificate: %w", err)
 	}
-	return signer.sign(tbs)
+	der, err = signer.sign(tbs)
+	return der, spki, err
 }
 
 func (t *Template) subject() ([]byte, error) {

@@ -66,6 +66,9 @@ func looksBinary(data []byte) bool {
 // a certificate or a PKCS#7 bundle. White space may follow, which editors add
 // and openssl ignores, and nothing else.
 func appendDER(certs []certificate, data []byte) ([]certificate, *Refusal) {
+	if announced(data) > len(data) {
+		return nil, damaged("the DER is cut off")
+	}
 	switch firstTag(data) {
 	case 0x06: // OBJECT IDENTIFIER: a ContentInfo
 		return appendPKCS7(certs, data)
@@ -92,9 +95,6 @@ func certificateElement(data []byte) (raw, rest []byte, refusal *Refusal) {
 	var element cryptobyte.String
 	if s.ReadASN1Element(&element, asn1.SEQUENCE) {
 		return element, s, nil
-	}
-	if size := announced(data); size > len(data) {
-		return nil, nil, damaged("the DER is cut off")
 	}
 	return nil, nil, damaged("not DER")
 }

@@ -20,6 +20,8 @@ const (
 	Untrusted           Reason = "untrusted"
 
 	Expired    Reason = "expired"
+	NotRegular Reason = "not_regular"
+	Outside    Reason = "outside"
 	Unreadable Reason = "unreadable"
 )
 
@@ -73,5 +75,9 @@ var words = map[Reason]struct{ reason, remedy string }{
 	Expired: {"the certificate has expired",
 		"replace or remove it"},
 	Unreadable: {"the file cannot be read",
-		"make it a regular file that the server may read"},
+		"let the server read it"},
+	NotRegular: {"the name is not one of a regular file",
+		"put a file there, or take the name away"},
+	Outside: {"the symbolic link leads out of the directory, or nowhere",
+		"copy the certificate into the directory"},
 }

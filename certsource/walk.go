@@ -1,0 +1,194 @@
+package certsource
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A batch is what one worker has found out about some files, or about a
+// directory.
+type batch struct {
+	seen     []uint32 // files that are as they were
+	findings []finding
+
+	dir      string // a directory that was listed
+	info     fs.FileInfo
+	err      error     // why it could not be
+	lastSeen time.Time // the last change of any of the files of this batch
+}
+
+// A job is a directory to be listed, or some of its entries to be looked at.
+type job struct {
+	dir     string
+	entries []fs.DirEntry
+	depth   int // of symbolic links to directories
+}
+
+const maxLinks = 8 // to directories, on the way to a file
+
+// walk looks at all files below a directory with all processors, and sends
+// what it finds to out, which it closes.
+func (r *reader) walk(ctx context.Context, dir string, out chan<- batch) {
+	var (
+		mu      sync.Mutex
+		wake    = sync.NewCond(&mu)
+		jobs    = []job{{dir: dir}}
+		pending = 1 // jobs not yet done
+		workers sync.WaitGroup
+	)
+	push := func(j job) {
+		mu.Lock()
+		jobs = append(jobs, j)
+		pending++
+		mu.Unlock()
+		wake.Signal()
+	}
+	pop := func() (job, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		for len(jobs) == 0 && pending > 0 {
+			wake.Wait()
+		}
+		if len(jobs) == 0 {
+			return job{}, false
+		}
+		// The newest first: what a directory holds before the next directory,
+		// so that there are never many jobs.
+		j := jobs[len(jobs)-1]
+		jobs = jobs[:len(jobs)-1]
+		return j, true
+	}
+	done := func() {
+		mu.Lock()
+		if pending--; pending == 0 {
+			wake.Broadcast()
+		}
+		mu.Unlock()
+	}
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for {
+				j, ok := pop()
+				if !ok {
+					return
+				}
+				if ctx.Err() == nil {
+					if b := r.do(j, push); b.err != nil || b.dir != "" || len(b.seen)+len(b.findings) > 0 {
+						select {
+						case out <- b:
+						case <-ctx.Done():
+						}
+					}
+				}
+				done()
+			}
+		})
+	}
+	workers.Wait()
+	close(out)
+}
+
+func (r *reader) do(j job, push func(job)) batch {
+	if j.entries != nil {
+		return r.lookAt(j, push)
+	}
+	b := batch{dir: j.dir}
+	if b.info, b.err = r.root.Stat(j.dir); b.err == nil {
+		b.err = r.list(j.dir, func(entries []fs.DirEntry) {
+			push(job{dir: j.dir, entries: entries, depth: j.depth})
+		})
+	}
+	return b
+}
+
+// lookAt looks at some entries of a directory.
+func (r *reader) lookAt(j job, push func(job)) batch {
+	b := batch{}
+	in, err := r.within(j.dir)
+	if err != nil {
+		b.dir, b.err = j.dir, err
+		return b
+	}
+	defer in.Close()
+	var buf []byte
+	for _, e := range j.entries {
+		name := e.Name()
+		if strings.HasPrefix(name, ".") {
+			continue
+		}
+		isLink := e.Type()&fs.ModeSymlink != 0
+		if !e.IsDir() && !isLink && !IsCertificateName(name) {
+			continue
+		}
+		buf = appendPath(buf[:0], j.dir, name)
+		switch {
+		case e.IsDir():
+			push(job{dir: string(buf), depth: j.depth})
+		case isLink:
+			r.lookAtLink(&b, string(buf), j.depth, push)
+		default:
+			info, err := in.Lstat(name)
+			if err != nil {
+				if !os.IsNotExist(err) { // gone already
+					b.findings = append(b.findings, r.unreadable(string(buf), err))
+				}
+				continue
+			}
+			r.lookAtFile(&b, in, name, buf, info)
+		}
+	}
+	return b
+}
+
+func (r *reader) lookAtFile(b *batch, in *os.Root, name string, path []byte, info fs.FileInfo) {
+	if _, changed := inode(info); changed.After(b.lastSeen) {
+		b.lastSeen = changed
+	}
+	record, same := r.unchanged(path, info)
+	if same {
+		b.seen = append(b.seen, recordID(record))
+		return
+	}
+	b.findings = append(b.findings, r.read(in, name, string(path), record))
+}
+
+// lookAtLink follows a symbolic link, to a file or to a directory.
+func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job)) {
+	info, err := r.root.Stat(link)
+	switch {
+	case err != nil:
+		if IsCertificateName(path.Base(link)) || isEscape(err) {
+			f := r.unreadable(link, err)
+			if isEscape(err) || os.IsNotExist(err) {
+				f.refusal = refuse(Outside, "")
+			}
+			b.findings = append(b.findings, f)
+		}
+	case r.alias(link):
+	case info.IsDir():
+		if depth < maxLinks {
+			push(job{dir: link, depth: depth + 1})
+		}
+	case IsCertificateName(path.Base(link)):
+		r.lookAtFile(b, r.root, link, []byte(link), info)
+	}
+}
+
+func (r *reader) unreadable(path string, err error) finding {
+	known, _ := r.files.table.Get([]byte(path))
+	return finding{path: path, known: known, refusal: refuse(Unreadable, cause(err))}
+}
+
+// appendPath appends a path with slashes; "." is the directory itself.
+func appendPath(dst []byte, dir, name string) []byte {
+	if dir != "." {
+		dst = append(append(dst, dir...), '/')
+	}
+	return append(dst, name...)
+}

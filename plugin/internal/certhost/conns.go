@@ -1,0 +1,158 @@
+package certhost
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"crypto/tls"
+)
+
+// conns are the open connections of a listener, at most limit of them. Those
+// that wait (for a handshake, for a request, for the rest of its header) can be
+// closed to make room: whoever opens many and sends nothing only displaces
+// himself and the longest idle.
+type conns struct {
+	limit  int
+	notify func(n int)
+
+	mu   sync.Mutex
+	open map[*conn]struct{}
+}
+
+// A conn is one of them. net/http and crypto/tls wrap it.
+type conn struct {
+	net.Conn
+	in     *conns
+	closed sync.Once
+	hello  atomic.Bool // the client has begun a handshake
+
+	// waiting is when it began to wait, in nanoseconds since the epoch; 0 while
+	// a request is being answered.
+	waiting atomic.Int64
+}
+
+// add takes a connection in, or closes it and returns nil if there is no room.
+func (c *conns) add(nc net.Conn) *conn {
+	added := &conn{Conn: nc, in: c}
+	added.waiting.Store(time.Now().UnixNano())
+	var victim *conn
+	c.mu.Lock()
+	if len(c.open) >= c.limit {
+		victim = c.oldest()
+		if victim == nil {
+			c.mu.Unlock()
+			nc.Close()
+			return nil
+		}
+		delete(c.open, victim)
+	}
+	c.open[added] = struct{}{}
+	n := len(c.open)
+	c.mu.Unlock()
+	if victim != nil {
+		victim.Close()
+	}
+	c.notify(n)
+	return added
+}
+
+// oldest is called with mu held, and only when the table is full.
+func (c *conns) oldest() (victim *conn) {
+	var since int64
+	for candidate := range c.open {
+		if at := candidate.waiting.Load(); at != 0 && (victim == nil || at < since) {
+			victim, since = candidate, at
+		}
+	}
+	return victim
+}
+
+func (c *conns) closeAll() {
+	c.mu.Lock()
+	all := make([]*conn, 0, len(c.open))
+	for one := range c.open {
+		all = append(all, one)
+	}
+	c.mu.Unlock()
+	for _, one := range all {
+		one.Close()
+	}
+}
+
+func (c *conn) Close() error {
+	c.closed.Do(func() {
+		c.in.mu.Lock()
+		delete(c.in.open, c)
+		n := len(c.in.open)
+		c.in.mu.Unlock()
+		c.in.notify(n)
+	})
+	return c.Conn.Close()
+}
+
+// track is the http.Server's ConnState. StateActive begins when a request's
+// header has been read, so a client that sends its header slowly still waits.
+func track(nc net.Conn, state http.ConnState) {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	c, ok := nc.(*conn)
+	if !ok {
+		return
+	}
+	switch state {
+	case http.StateActive:
+		c.waiting.Store(0)
+	case http.StateIdle:
+		c.waiting.Store(time.Now().UnixNano())
+	}
+}
+
+// A queue hands connections that are ready for HTTP to http.Server.Serve.
+type queue struct {
+	addr   net.Addr
+	ready  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newQueue(addr net.Addr) *queue {
+	return &queue{addr: addr, ready: make(chan net.Conn, 16), closed: make(chan struct{})}
+}
+
+// push gives a connection to the server, or closes it if there is none any more.
+func (q *queue) push(nc net.Conn) {
+	select {
+	case q.ready <- nc:
+	case <-q.closed:
+		nc.Close()
+	}
+}
+
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case nc := <-q.ready:
+		return nc, nil
+	case <-q.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (q *queue) Close() error {
+	q.once.Do(func() { close(q.closed) })
+	return nil
+}
+
+func (q *queue) Addr() net.Addr { return q.addr }
+
+// An occasion limits how often something is said.
+type occasion struct{ last atomic.Int64 }
+
+// due reports whether ten seconds have passed since it was last due.
+func (o *occasion) due(now time.Time) bool {
+	last := o.last.Load()
+	return now.UnixNano()-last > int64(10*time.Second) && o.last.CompareAndSwap(last, now.UnixNano())
+}

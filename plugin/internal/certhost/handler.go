@@ -1,0 +1,261 @@
+package certhost
+
+import (
+	"crypto/sha256"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Header values that never change are shared between answers: net/http only
+// reads them.
+var (
+	allowOrigin  = []string{"*"}
+	noSniff      = []string{"nosniff"}
+	varyAccept   = []string{"Accept"}
+	allowMethods = []string{"GET, HEAD"}
+	noCache      = []string{"no-cache"}
+	textPlain    = []string{"text/plain; charset=utf-8"}
+	mediaTypes   = map[string][]string{
+		typeDER: {typeDER}, typePEM: {typePEM}, typeChain: {typeChain}, typeP7C: {typeP7C}, textPlain[0]: textPlain,
+	}
+)
+
+var (
+	missBody   = newBody([32]byte{}, textPlain[0], []byte("not found\n"))
+	methodBody = newBody([32]byte{}, textPlain[0], []byte("only GET and HEAD\n"))
+	policyBody = func() *body {
+		text := []byte("version: 1\noffers: FILE HASH.crt HASH.p7c\naccept: " + typeDER + " " + typePEM + " " + typeChain + "\n")
+		return newBody(sha256.Sum256(text), textPlain[0], text)
+	}()
+)
+
+var policy = answer{
+	kind:   policyBody.kind,
+	etag:   policyBody.etag[0],
+	maxAge: 24 * time.Hour,
+	body:   func() (*body, error) { return policyBody, nil },
+}
+
+// An answer is what a request found: a body that can be made when it turns out
+// to be needed, and the headers about its freshness.
+type answer struct {
+	kind     string
+	etag     string // compared before anything is read
+	modified time.Time
+	maxAge   time.Duration
+	vary     bool
+	body     func() (*body, error)
+}
+
+func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header["Access-Control-Allow-Origin"] = allowOrigin
+	header["X-Content-Type-Options"] = noSniff
+	t := h.table.Load()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		header["Allow"] = allowMethods
+		t.metrics.Request(respond(w, r, http.StatusMethodNotAllowed, methodBody))
+		return
+	}
+	found, ok := h.find(t, r)
+	if !ok {
+		h.miss(t, w, r)
+		return
+	}
+	if code := found.condition(r); code != 0 {
+		found.describe(header)
+		header["Etag"] = []string{found.etag}
+		w.WriteHeader(code)
+		t.metrics.Request(code)
+		return
+	}
+	b, err := found.body()
+	if err != nil {
+		// Most likely swapped since the last look at the directory. The path is
+		// not logged: it may be an address.
+		if h.complain.due(time.Now()) {
+			t.log.Warningf("https: a published certificate cannot be given out now: %v", err)
+		}
+		h.miss(t, w, r)
+		return
+	}
+	found.describe(header)
+	header["Etag"] = b.etag
+	t.metrics.Request(respond(w, r, http.StatusOK, b))
+}
+
+// find decides by host, path and query what is asked for.
+func (h *host) find(t *table, r *http.Request) (answer, bool) {
+	raw, ok := strings.CutPrefix(r.URL.EscapedPath(), Root)
+	if !ok {
+		return answer{}, false
+	}
+	path, ok := CleanPath(raw)
+	if !ok {
+		return answer{}, false
+	}
+	site, ok := t.site(r.Host)
+	if !ok {
+		return answer{}, false
+	}
+	if path == "policy" {
+		return policy, true
+	}
+	// The names of labels are reserved: a file that happens to be called so
+	// cannot stand in for an address that is published.
+	if hash, extension, ok := labelPath(path); ok {
+		if domain := asked(site.domain, r.URL.RawQuery); domain != "" {
+			if lease := site.in(domain); lease != nil {
+				if certificates, err := lease.current().ByHash(domain, hash); err == nil && len(certificates) > 0 {
+					if extension == ".p7c" {
+						return h.allOf(certificates)
+					}
+					return h.oneOf(certificates[0], r)
+				}
+			}
+		}
+	}
+	certificate, err := site.file(path)
+	if err != nil {
+		return answer{}, false
+	}
+	return h.oneOf(certificate, r)
+}
+
+// asked returns the mail domain that HASH.crt is for: ?domain=, or the host's.
+// It is empty if there is neither.
+func asked(domain, query string) string {
+	if query == "" {
+		return domain
+	}
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return ""
+	}
+	named, ok := values["domain"]
+	if !ok {
+		return domain
+	}
+	name, ok := hostName(named[0])
+	if !ok || len(named) > 1 {
+		return ""
+	}
+	return name
+}
+
+func (h *host) oneOf(certificate Certificate, r *http.Request) (answer, bool) {
+	age := certificate.maxAge(time.Now())
+	if age < 0 {
+		return answer{}, false
+	}
+	kind := negotiate(r.Header["Accept"])
+	return answer{
+		kind:     kind,
+		etag:     entityTag(certificate.Digest, kind),
+		modified: certificate.Modified,
+		maxAge:   age,
+		vary:     true,
+		body:     func() (*body, error) { return h.cache.one(&certificate, kind) },
+	}, true
+}
+
+func (h *host) allOf(certificates []Certificate) (answer, bool) {
+	now := time.Now()
+	a := answer{
+		kind:   typeP7C,
+		etag:   entityTag(combinedDigest(certificates), typeP7C),
+		maxAge: certificates[0].maxAge(now),
+		vary:   true,
+		body:   func() (*body, error) { return h.cache.all(certificates) },
+	}
+	for i := range certificates {
+		a.maxAge = min(a.maxAge, certificates[i].maxAge(now))
+		if certificates[i].Modified.After(a.modified) {
+			a.modified = certificates[i].Modified
+		}
+	}
+	return a, a.maxAge >= 0
+}
+
+// maxAge is negative when the certificate has expired.
+func (c *Certificate) maxAge(now time.Time) time.Duration {
+	left := c.NotAfter.Sub(now)
+	if left <= 0 {
+		return -1
+	}
+	return max(0, min(c.TTL, left))
+}
+
+// describe sets the headers that a 200 and a 304 share.
+func (a *answer) describe(header http.Header) {
+	header["Cache-Control"] = []string{"public, max-age=" + strconv.FormatInt(int64(a.maxAge/time.Second), 10)}
+	if a.vary {
+		header["Vary"] = varyAccept
+	}
+	if !a.modified.IsZero() {
+		header["Last-Modified"] = []string{a.modified.UTC().Format(http.TimeFormat)}
+	}
+}
+
+// condition evaluates the preconditions of RFC 9110 section 13.2.2 in their
+// order and returns 412, 304 or 0. Dates are compared for equality, as nginx
+// does by default: a newer certificate may be withdrawn in favour of an older.
+func (a *answer) condition(r *http.Request) int {
+	if match := r.Header["If-Match"]; match != nil {
+		if !tagListed(match, a.etag, true) {
+			return http.StatusPreconditionFailed
+		}
+	} else if since := r.Header["If-Unmodified-Since"]; since != nil && !a.modified.IsZero() {
+		if at, err := http.ParseTime(since[0]); err == nil && a.modified.Truncate(time.Second).After(at) {
+			return http.StatusPreconditionFailed
+		}
+	}
+	if match := r.Header["If-None-Match"]; match != nil {
+		if tagListed(match, a.etag, false) {
+			return http.StatusNotModified
+		}
+	} else if since := r.Header["If-Modified-Since"]; since != nil && !a.modified.IsZero() {
+		if at, err := http.ParseTime(since[0]); err == nil && a.modified.Truncate(time.Second).Equal(at) {
+			return http.StatusNotModified
+		}
+	}
+	return 0
+}
+
+// tagListed reports whether an entity tag is in a list of them, or the list is
+// "*". Our tags contain no comma, so splitting at commas cannot join parts of
+// others into one of ours. A weak tag matches where strong is not asked for.
+func tagListed(lines []string, etag string, strong bool) bool {
+	for _, line := range lines {
+		for tag := range strings.SplitSeq(line, ",") {
+			tag = strings.TrimSpace(tag)
+			if !strong {
+				tag = strings.TrimPrefix(tag, "W/")
+			}
+			if tag == etag || tag == "*" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// miss is the one answer to everything that is not there.
+func (h *host) miss(t *table, w http.ResponseWriter, r *http.Request) {
+	w.Header()["Cache-Control"] = noCache
+	t.metrics.Request(respond(w, r, http.StatusNotFound, missBody))
+}
+
+func respond(w http.ResponseWriter, r *http.Request, code int, b *body) int {
+	header := w.Header()
+	header["Content-Type"] = mediaTypes[b.kind]
+	header["Content-Length"] = b.length
+	w.WriteHeader(code)
+	if r.Method != http.MethodHead {
+		w.Write(b.data) // an error is the client's: it has gone
+	}
+	return code
+}

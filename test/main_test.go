@@ -3,6 +3,7 @@
 package test
 
 import (
+	_ "embed"
 	"fmt"
 	"os"
 	"os/exec"
@@ -38,18 +39,11 @@ import (
 // scratch is a directory for what is made once a run.
 var scratch string
 
-// tools are the programs that the tests run, with the Debian package of each.
-var tools = map[string]string{
-	"delv":          "bind9-dnsutils",
-	"dig":           "bind9-dnsutils",
-	"dnssec-keygen": "bind9-utils",
-	"go":            "golang-go",
-	"knotd":         "knot",
-	"named":         "bind9",
-	"nsd":           "nsd",
-	"openssl":       "openssl",
-	"unbound":       "unbound",
-}
+// peers lists the programs that the tests run, each with its Debian package. make
+// test installs those that are missing.
+//
+//go:embed peers.txt
+var peers string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
@@ -57,13 +51,13 @@ func testMain(m *testing.M) int {
 	// Debian has its daemons in /usr/sbin, which is not on every PATH.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	var missing []string
-	for tool, pkg := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing = append(missing, fmt.Sprintf("%s (apt package %s)", tool, pkg))
+	for line := range strings.Lines(peers) {
+		program, pkg, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if _, err := exec.LookPath(program); err != nil {
+			missing = append(missing, fmt.Sprintf("%s (apt package %s)", program, pkg))
 		}
 	}
 	if missing != nil {
-		slices.Sort(missing)
 		fmt.Fprintf(os.Stderr, "these tests need %s; make test installs them\n", strings.Join(missing, ", "))
 		return 1
 	}

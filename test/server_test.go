@@ -136,7 +136,7 @@ func failProcess(t *testing.T, dir, corefile string) string {
 	cmd.Dir = dir
 	done := make(chan struct{})
 	go func() { // it started after all: end it, Run then returns no error or "terminated"
-		if answers(t, loopback(port), done) {
+		if answers(t, loopback(port), done, 30*time.Second) {
 			cmd.Process.Signal(syscall.SIGTERM)
 		}
 	}()
@@ -172,6 +172,16 @@ var buildServer = sync.OnceValues(func() (string, error) {
 // TCP, and ends it with the test.
 func run(t *testing.T, cmd *exec.Cmd, log *logBuffer, addr string) error {
 	t.Helper()
+	return runFor(t, cmd, log, addr, 30*time.Second)
+}
+
+// buildTime is how long a build of CoreDNS may take on a slow machine with a cold
+// cache.
+const buildTime = 10 * time.Minute
+
+// runFor is run for what takes longer to come up.
+func runFor(t *testing.T, cmd *exec.Cmd, log *logBuffer, addr string, wait time.Duration) error {
+	t.Helper()
 	cmd.Stdout, cmd.Stderr = log, log
 	// A child in a group of its own goes down with what it starts.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -184,7 +194,7 @@ func run(t *testing.T, cmd *exec.Cmd, log *logBuffer, addr string) error {
 		waitErr = cmd.Wait()
 		close(done)
 	}()
-	if !answers(t, addr, done) {
+	if !answers(t, addr, done, wait) {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-done
 		return fmt.Errorf("%s did not come up: %v\n%s", filepath.Base(cmd.Path), waitErr, log)
@@ -209,10 +219,10 @@ func run(t *testing.T, cmd *exec.Cmd, log *logBuffer, addr string) error {
 }
 
 // answers waits until addr answers anything over UDP and TCP; false if done is
-// closed before, or 30 s have passed.
-func answers(t *testing.T, addr string, done <-chan struct{}) bool {
+// closed before, or that long has passed.
+func answers(t *testing.T, addr string, done <-chan struct{}, wait time.Duration) bool {
 	probe := question{name: ".", qtype: dns.TypeSOA}.pack(t)
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(wait); time.Now().Before(end); {
 		ok := true
 		for _, network := range []string{"udp", "tcp"} {
 			if _, err := exchange(addr, network, probe, 200*time.Millisecond); err != nil {
@@ -234,9 +244,15 @@ func answers(t *testing.T, addr string, done <-chan struct{}) bool {
 // waitFor waits up to 30 s until cond holds; what says in the failure what for.
 func waitFor(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !cond(); time.Sleep(10 * time.Millisecond) {
+	waitLong(t, what, 30*time.Second, cond)
+}
+
+// waitLong is waitFor for what takes longer.
+func waitLong(t *testing.T, what string, wait time.Duration, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(wait); !cond(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited 30 s for %s", what)
+			t.Fatalf("waited %s for %s", wait, what)
 		}
 	}
 }

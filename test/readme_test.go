@@ -1,0 +1,250 @@
+package test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// fence is one fenced block of a Markdown file.
+type fence struct {
+	language string
+	text     string
+}
+
+// fences returns the fenced blocks of a file, both ``` and ~~~.
+func fences(t *testing.T, file string) []fence {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []fence
+	end := ""
+	for line := range strings.Lines(string(b)) {
+		mark := strings.TrimSpace(line)
+		switch {
+		case end == "" && (strings.HasPrefix(mark, "```") || strings.HasPrefix(mark, "~~~")):
+			end = mark[:3]
+			blocks = append(blocks, fence{language: strings.TrimSpace(mark[3:])})
+		case end != "" && mark == end:
+			end = ""
+		case end != "":
+			blocks[len(blocks)-1].text += line
+		}
+	}
+	if end != "" {
+		t.Errorf("%s: a block is not closed", file)
+	}
+	return blocks
+}
+
+// TestCorefiles starts every Corefile of the documents, with the real binary.
+func TestCorefiles(t *testing.T) {
+	type example struct{ name, text string }
+	var examples []example
+	for _, file := range []string{"../README.md", "../plugin/README.md"} {
+		n := len(examples)
+		for _, b := range fences(t, file) {
+			if b.language == "corefile" {
+				examples = append(examples, example{file, b.text})
+			}
+		}
+		if len(examples)-n < 3 {
+			t.Errorf("%s: %d Corefiles, want one for each layout", file, len(examples)-n)
+		}
+	}
+	b, err := os.ReadFile("../corefile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples = append(examples, example{"../corefile.example", string(b)})
+	for _, e := range examples {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			corefile := onLoopback(t, strings.ReplaceAll(strings.ReplaceAll(e.text, ":1053", ""), "/srv", dir))
+			for _, domain := range []string{"example.com", "example.org", "example.net"} {
+				cert{addresses: []string{"alice@" + domain}}.write(t, filepath.Join(dir, "certs", domain+".pem"))
+				writeFile(t, filepath.Join(dir, "db."+domain), strings.ReplaceAll(exampleZone(1, 900), "example.com", domain))
+			}
+			cert{ca: true}.write(t, filepath.Join(dir, "roots.pem"))
+			origin := "example.com."
+			for _, name := range regexp.MustCompile(`key file (\S+)`).FindAllStringSubmatch(corefile, -1) {
+				zone := regexp.MustCompile(`^K(example\.\w+)\.?`).FindStringSubmatch(name[1])[1] + "."
+				origin = zone
+				_, base := newKey(t, t.TempDir(), zone, 257, dns.ECDSAP256SHA256)
+				for _, ext := range []string{".key", ".private"} {
+					b, err := os.ReadFile(base + ext)
+					if err != nil {
+						t.Fatal(err)
+					}
+					writeFile(t, filepath.Join(dir, name[1]+ext), string(b))
+				}
+			}
+			if strings.Contains(corefile, "example.org") {
+				origin = "example.org."
+			}
+			s := startProcess(t, dir, corefile)
+			m, _ := ask(t, s.addr, question{name: hashOwner("nobody", origin), qtype: dns.TypeSMIMEA})
+			if m.Rcode != dns.RcodeNameError || len(m.Ns) != 1 {
+				t.Errorf("nobody's certificate:\n%s", m)
+			}
+			m, _ = ask(t, s.addr, question{name: hashOwner("alice", origin), qtype: dns.TypeSMIMEA})
+			if roots := strings.Contains(corefile, "\n        roots "); roots != (len(m.Answer) == 0) {
+				t.Errorf("alice's certificate:\n%s", m)
+			}
+		})
+	}
+}
+
+// onLoopback gives every server block of a Corefile the address of the tests.
+func onLoopback(t *testing.T, corefile string) string {
+	t.Helper()
+	var b strings.Builder
+	for line := range strings.Lines(corefile) {
+		if keys, ok := strings.CutSuffix(line, "{\n"); ok && keys[0] != ' ' && keys[0] != '\t' && keys[0] != '#' {
+			for _, key := range strings.Fields(keys) {
+				b.WriteString(key + ":PORT ")
+			}
+			b.WriteString("{\n")
+			if !strings.Contains(corefile, "bind 127.0.0.1") {
+				b.WriteString("    bind 127.0.0.1\n")
+			}
+			continue
+		}
+		b.WriteString(line)
+	}
+	if !strings.Contains(b.String(), "PORT") {
+		t.Fatalf("no server block in\n%s", corefile)
+	}
+	return b.String()
+}
+
+// TestReadmeCommands runs the commands of README.md, in a copy of the tree: all that
+// are in blocks named sh. The last one of the first block serves until the test ends.
+func TestReadmeCommands(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	var scripts []string
+	for _, b := range fences(t, "../README.md") {
+		if b.language == "sh" {
+			scripts = append(scripts, b.text)
+		}
+	}
+	if len(scripts) != 2 {
+		t.Fatalf("%d blocks of commands, want one for the server and one for the client", len(scripts))
+	}
+	port := strings.TrimPrefix(loopback(freePort(t)), "127.0.0.1:")
+	for i := range scripts {
+		scripts[i] = strings.ReplaceAll(scripts[i], "-p 1053", "-p "+port)
+	}
+	// exec: what is started last is what the test ends.
+	server := strings.Replace(scripts[0], "&& ../build/coredns", "&& sed -i s/:1053/:"+port+"/g Corefile && exec ../build/coredns", 1)
+	if server == scripts[0] {
+		t.Fatalf("no server in\n%s", server)
+	}
+	cmd := exec.Command("sh", "-e", "-c", server)
+	cmd.Dir = dir
+	if err := runFor(t, cmd, &logBuffer{}, "127.0.0.1:"+port, buildTime); err != nil {
+		t.Fatal(err)
+	}
+	client := exec.CommandContext(t.Context(), "sh", "-e", "-c", scripts[1])
+	client.Dir = dir
+	out, err := client.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), `"https://example.com/.well-known/smime/hugh.crt"`) {
+		t.Errorf("no TXT record in\n%s", out)
+	}
+	record := regexp.MustCompile(`SMIMEA\s+3 1 1 ([0-9A-F ]+)\n`).FindStringSubmatch(string(out))
+	digest := regexp.MustCompile(`SHA2-256\(stdin\)= ([0-9a-f]{64})`).FindStringSubmatch(string(out))
+	if record == nil || digest == nil || !strings.EqualFold(strings.ReplaceAll(record[1], " ", ""), digest[1]) {
+		t.Errorf("the digests are not equal in\n%s", out)
+	}
+}
+
+// checkout copies the tree as git knows it, changes and new files included.
+func checkout(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	// A file that is deleted but not yet committed as such is still listed.
+	command(t, "sh", "-e", "-c", `cd .. && git ls-files -z --cached --others --exclude-standard |
+		tar --null --ignore-failed-read -T - -cf - | tar -xf - -C `+shellQuote(dir))
+	return dir
+}
+
+// TestDemo runs make demo, pastes what it prints, and ends it with Ctrl-C.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	addr := loopback(freePort(t))
+	log := &logBuffer{}
+	cmd := exec.Command("make", "demo", "DEMOFLAGS=-port "+portOf(addr))
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	waitLong(t, "the demo to be up", buildTime, func() bool {
+		select {
+		case err := <-done:
+			t.Fatalf("the demo ended: %v\n%s", err, log)
+		default:
+		}
+		return strings.Contains(log.String(), "Ctrl-C ends it.")
+	})
+
+	var answers []string
+	pasted := regexp.MustCompile(`(?m)^(dig|delv|openssl) .*$`).FindAllString(log.String(), -1)
+	for _, line := range pasted {
+		paste := exec.CommandContext(t.Context(), "sh", "-e", "-c", line)
+		paste.Dir = dir
+		out, err := paste.CombinedOutput()
+		if err != nil || len(out) == 0 {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+		answers = append(answers, string(out))
+	}
+	all := strings.Join(answers, "")
+	for text, n := range map[string]int{
+		"; fully validated":                    2,
+		"; negative response, fully validated": 1,
+		"NXDOMAIN":                             1,
+		"https://example.com/.well-known/smime/alice.crt": 2,
+		"https://example.com/.well-known/smime/bob.crt":   2,
+	} {
+		if got := strings.Count(all, text); got < n {
+			t.Errorf("%d times %q, want %d, in what these lines give:\n%s\n%s", got, text, n, strings.Join(pasted, "\n"), all)
+		}
+	}
+	if len(answers) > 1 {
+		digest := answers[1][strings.LastIndex(answers[1], " ")+1:]
+		if record := strings.ToLower(strings.ReplaceAll(answers[0], " ", "")); record != "311"+digest {
+			t.Errorf("SMIMEA record %q, digest %q", answers[0], answers[1])
+		}
+	}
+	for _, file := range []string{"mallory-key.pem", "eve-expired.crt"} {
+		if !strings.Contains(log.String(), file) {
+			t.Errorf("%s is not in the log:\n%s", file, log)
+		}
+	}
+
+	syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) // as a terminal does
+	<-done
+	if _, err := exchange(addr, "tcp", question{name: ".", qtype: dns.TypeSOA}.pack(t), buildTime); err == nil {
+		t.Error("the server outlived its demo")
+	}
+	if !strings.Contains(log.String(), "The demo has ended.") {
+		t.Errorf("no good end:\n%s", log)
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -39,7 +41,7 @@ type Specimen struct {
 // Make fills a directory with the zoo: a file for every rule about what is
 // published, and for every odd thing seen in the field. All dates are relative
 // to now. All addresses are in domain or below it, but for a few, which are in
-// other.
+// other. The specimens are in the order of their paths.
 //
 // It needs the openssl command.
 func Make(dir string, now time.Time, domain, other string) ([]Specimen, error) {
@@ -52,6 +54,7 @@ func Make(dir string, now time.Time, domain, other string) ([]Specimen, error) {
 			return nil, fmt.Errorf("making the zoo: %w", m.err)
 		}
 	}
+	slices.SortFunc(m.specimens, func(a, b Specimen) int { return strings.Compare(a.Path, b.Path) })
 	return m.specimens, nil
 }
 

@@ -27,9 +27,9 @@ func (m *maker) keys() {
 		m.publish("keys/"+name+".pem", t)
 	}
 	for _, odd := range []struct {
-		name  string
-		goX   bool // crypto/x509 reads it
-		genes []string
+		name    string
+		inGo    bool // crypto/x509 reads it
+		genpkey []string
 	}{
 		{"rsassa-pss", true, []string{"-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"}},
 		{"x25519", true, []string{"-algorithm", "X25519"}},
@@ -38,10 +38,10 @@ func (m *maker) keys() {
 		{"secp256k1", false, []string{"-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"}},
 		{"explicit-parameters", false, []string{"-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"}},
 	} {
-		private := m.openssl(nil, append([]string{"genpkey", "-outform", "DER"}, odd.genes...)...)
+		private := m.openssl(nil, append([]string{"genpkey", "-outform", "DER"}, odd.genpkey...)...)
 		t := m.template(m.at(odd.name))
 		t.PublicKey = m.openssl(private, "pkey", "-inform", "DER", "-pubout", "-outform", "DER")
-		if odd.goX {
+		if odd.inGo {
 			m.publish("keys/"+odd.name+".pem", t)
 		} else {
 			m.unread("keys/"+odd.name+".pem", t)
@@ -148,7 +148,7 @@ func (m *maker) subjects() {
 	}
 	for _, s := range []struct {
 		name   string
-		goX    bool
+		inGo   bool
 		tag    cb.Tag
 		encode func(string) []byte
 	}{
@@ -167,7 +167,7 @@ func (m *maker) subjects() {
 		t := m.template()
 		t.SubjectAddresses = []Text{{s.tag, value}}
 		c := m.cert(t)
-		c.Addresses, c.Chains = []string{address}, s.goX
+		c.Addresses, c.Chains = []string{address}, s.inGo
 		m.file("subjects/"+s.name+".pem", PEM(c.der), c.Specimen)
 	}
 
@@ -232,7 +232,7 @@ func (m *maker) dates() {
 // usages are certificates for every purpose.
 func (m *maker) usages() {
 	sign, encrypt := x509.KeyUsageDigitalSignature, x509.KeyUsageKeyEncipherment
-	email, any, server := x509.ExtKeyUsageEmailProtection, x509.ExtKeyUsageAny, x509.ExtKeyUsageServerAuth
+	email, anything, server := x509.ExtKeyUsageEmailProtection, x509.ExtKeyUsageAny, x509.ExtKeyUsageServerAuth
 	for _, u := range []struct {
 		name    string
 		address string
@@ -249,7 +249,7 @@ func (m *maker) usages() {
 		{"decipher", m.at("decipher"), x509.KeyUsageKeyAgreement | x509.KeyUsageDecipherOnly, []x509.ExtKeyUsage{email}, true},
 		{"no-key-usage", m.at("nousage"), 0, []x509.ExtKeyUsage{email}, true},
 		{"no-extended", m.at("noextended"), sign | encrypt, nil, true},
-		{"any", m.at("any"), sign | encrypt, []x509.ExtKeyUsage{any}, true},
+		{"any", m.at("any"), sign | encrypt, []x509.ExtKeyUsage{anything}, true},
 		{"server-and-mail", m.at("servermail"), sign | encrypt, []x509.ExtKeyUsage{server, email}, true},
 		{"server-only", m.at("server"), sign | encrypt, []x509.ExtKeyUsage{server}, false},
 		{"nothing", m.at("nothing"), sign | encrypt, []x509.ExtKeyUsage{}, false},

@@ -1,8 +1,13 @@
 package zoo
 
 import (
+	"bytes"
 	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 )
 
 func TestTemplateMakesWhatGoReads(t *testing.T) {
@@ -47,5 +52,87 @@ func BenchmarkDER(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestMake: what the zoo expects of a file agrees with what crypto/x509 reads,
+// where it reads it, and no two files claim one name.
+func TestMake(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	specimens, err := Make(dir, now, "example.com", "example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(PEM(Shared().Certificate))
+	seen := make(map[string]bool)
+	published, unread := 0, 0
+	for _, s := range specimens {
+		if seen[s.Path] {
+			t.Errorf("%s: made twice", s.Path)
+		}
+		seen[s.Path] = true
+		if _, err := os.Stat(filepath.Join(dir, s.Path)); err != nil {
+			t.Error(err)
+		}
+		if s.Published && s.Reason != "" {
+			t.Errorf("%s: published, and refused for %s", s.Path, s.Reason)
+		}
+		if !s.Published {
+			continue
+		}
+		published++
+		if len(s.Addresses) == 0 {
+			t.Errorf("%s: no address", s.Path)
+		}
+		cert, err := x509.ParseCertificate(s.Certificate)
+		if err != nil {
+			if unread++; s.Chains {
+				t.Errorf("%s: %v", s.Path, err)
+			}
+			continue
+		}
+		if !bytes.Equal(cert.RawSubjectPublicKeyInfo, s.SPKI) || !cert.NotAfter.Equal(s.NotAfter) || !cert.NotBefore.Equal(s.NotBefore) {
+			t.Errorf("%s: another key, or other dates", s.Path)
+		}
+	}
+	t.Logf("%d files, %d published, %d of them unread by crypto/x509", len(specimens), published, unread)
+	if published < 50 || unread < 5 {
+		t.Error("the zoo has shrunk")
+	}
+}
+
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a.pem", "a.crt", "a.cer", "a.der"} {
+		path := filepath.Join(dir, name)
+		if err := Write(path, Template{Addresses: []string{"alice@example.com"}}); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if block, _ := pem.Decode(data); block != nil {
+			data = block.Bytes
+		} else if filepath.Ext(name) != ".der" && filepath.Ext(name) != ".cer" {
+			t.Errorf("%s is no PEM", name)
+		}
+		if _, err := x509.ParseCertificate(data); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := Write(filepath.Join(dir, "missing", "a.pem"), Template{}); err == nil {
+		t.Error("written into a folder that is missing")
+	}
+}
+
+// BenchmarkWrite writes files as tests with many users do.
+func BenchmarkWrite(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "user.pem")
+	for b.Loop() {
+		if err := Write(path, Template{Addresses: []string{"user@example.com"}}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -37,6 +37,7 @@ const (
 // addresses are the addresses of one certificate.
 type addresses struct {
 	list    []string
+	seen    int // how many there were, with duplicates and those dropped
 	dropped int
 }
 
@@ -50,13 +51,13 @@ func (cert *certificate) addresses() (addresses, *Refusal) {
 			return found, refusal
 		}
 	}
-	if len(found.list)+found.dropped == 0 {
+	if found.seen == 0 {
 		if refusal := found.addSubject(cert.subject); refusal != nil {
 			return found, refusal
 		}
 	}
 	switch {
-	case len(found.list) > maxAddresses:
+	case found.seen > maxAddresses:
 		return found, damaged(fmt.Sprintf("more than %d addresses", maxAddresses))
 	case len(found.list) > 0:
 		return found, nil
@@ -68,11 +69,11 @@ func (cert *certificate) addresses() (addresses, *Refusal) {
 
 // add adds an address as it is certified, if it is one that can be handled.
 func (a *addresses) add(octets []byte) {
-	if !usable(octets) {
-		a.dropped++
+	if a.seen++; a.seen > maxAddresses {
 		return
 	}
-	if len(a.list) > maxAddresses {
+	if !usable(octets) {
+		a.dropped++
 		return
 	}
 	if a.list == nil {
@@ -124,8 +125,7 @@ func (a *addresses) addAltName(value cryptobyte.String) *Refusal {
 				continue
 			}
 			if !name.ReadASN1(&explicit, tagOtherValue) || !explicit.ReadASN1(&mailbox, asn1.UTF8String) || !explicit.Empty() {
-				a.dropped++
-				continue
+				mailbox = nil
 			}
 			a.add(mailbox)
 		}

@@ -18,7 +18,7 @@ import (
 func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 	leaf, err := x509.ParseCertificate(c.Raw)
 	if err != nil {
-		return refuse(Untrusted, "Go's crypto/x509 cannot read the certificate"+because(err)+", so that `roots` cannot hold for it")
+		return refuse(Untrusted, "Go's crypto/x509 cannot read the certificate"+because(err)+", so that `roots` cannot hold for it: it can only be published without them")
 	}
 	// crypto/x509 does not know SmtpUTF8Mailbox, and takes a critical
 	// subjectAltName with nothing else in it for one that nobody has read.
@@ -79,7 +79,7 @@ func whyUntrusted(err error) string {
 	var critical x509.UnhandledCriticalExtension
 	switch {
 	case errors.As(err, &unknown):
-		return "no issuer is known, or a signature is wrong"
+		return "its issuer is not known, or a signature is wrong: put the intermediate certificates into the file, or the issuer among the roots"
 	case errors.As(err, &critical):
 		return "there is a critical extension that is not understood"
 	case errors.As(err, &invalid):

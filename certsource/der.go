@@ -80,13 +80,21 @@ func appendDER(certs []certificate, data []byte) ([]certificate, *Refusal) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	if rest = bytes.TrimRight(rest, " \t\r\n"); len(rest) > 0 {
-		if what := privateKeyDER(rest); what != "" {
-			return nil, refuse(PrivateKey, what)
-		}
-		return nil, damaged("other data follows the certificate")
+	if refusal := checkTrailer(rest); refusal != nil {
+		return nil, refusal
 	}
 	return appendCertificate(certs, raw)
+}
+
+// checkTrailer judges what follows the one value of a file or block.
+func checkTrailer(rest []byte) *Refusal {
+	if rest = bytes.TrimLeft(rest, " \t\r\n"); len(rest) == 0 {
+		return nil
+	}
+	if what := privateKeyDER(rest); what != "" {
+		return refuse(PrivateKey, what)
+	}
+	return damaged("other data follows the DER")
 }
 
 // certificateElement splits data after the DER element it starts with.

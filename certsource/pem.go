@@ -126,7 +126,12 @@ func decodeBody(body []byte) ([]byte, bool) {
 		body = skipHeaders(body)
 	}
 	if bytes.IndexByte(body, ' ') >= 0 || bytes.IndexByte(body, '\t') >= 0 {
-		body = bytes.Join(bytes.Fields(body), nil)
+		body = bytes.Map(func(r rune) rune {
+			if r == ' ' || r == '\t' {
+				return -1
+			}
+			return r
+		}, body)
 	}
 	der := make([]byte, base64.StdEncoding.DecodedLen(len(body)))
 	n, err := base64.StdEncoding.Decode(der, body)

@@ -1,7 +1,5 @@
 package certsource
 
-import "bytes"
-
 // appendPKCS7 appends the certificates of a PKCS#7 bundle: a ContentInfo with a
 // certs-only SignedData (RFC 5652 sections 3 and 5.1, RFC 8551 section 3.8), in
 // DER or, since BouncyCastle and others write it so, in BER with indefinite
@@ -13,8 +11,8 @@ func appendPKCS7(certs []certificate, data []byte) ([]certificate, *Refusal) {
 	if in.failed {
 		return nil, damaged("the PKCS#7 is cut off")
 	}
-	if len(bytes.TrimRight(in.rest, " \t\r\n")) > 0 {
-		return nil, damaged("other data follows the PKCS#7")
+	if refusal := checkTrailer(in.rest); refusal != nil {
+		return nil, refusal
 	}
 	id := info.next()
 	if id.tag != 0x06 || string(id.content) != oidSignedData {

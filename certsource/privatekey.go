@@ -67,6 +67,8 @@ func privateKeyDER(data []byte) string {
 				return ""
 			case hasPrefix(kind.content, oidPKCS7):
 				return "PKCS#12"
+			case in.next().tag == 0x30: // explicit curve parameters: {1, {OID, …}, {…}, …}
+				return ""
 			}
 			return "PKCS#8"
 		}

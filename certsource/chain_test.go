@@ -1,0 +1,93 @@
+package certsource
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	cb "golang.org/x/crypto/cryptobyte/asn1"
+
+	"coredns-smimea/internal/zoo"
+)
+
+func TestChains(t *testing.T) {
+	root := zoo.Shared()
+	now := time.Now()
+	authority := func(name string, parent *zoo.Authority, extensions ...zoo.Extension) *zoo.Authority {
+		a, err := zoo.NewAuthority(name, parent, extensions...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	middle := authority("Middle", root)
+	foreign := authority("Foreign", nil)
+	permits := authority("Permits", root, nameConstraints(0, "example.com"))
+	excludes := authority("Excludes", root, nameConstraints(1, "example.com", ".example.com", "bob@example.net"))
+	servers := authority("Servers", root, zoo.Extension{ID: asn1.ObjectIdentifier{2, 5, 29, 37}, Value: []byte("\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01")})
+
+	ia5 := func(address string) []zoo.Text { return []zoo.Text{{Tag: cb.IA5String, Bytes: []byte(address)}} }
+	for _, tt := range []struct {
+		name     string
+		template zoo.Template
+		others   [][]byte
+		chains   bool
+	}{
+		{"root's own", zoo.Template{Addresses: []string{"a@example.com"}}, nil, true},
+		{"intermediate in the file", zoo.Template{Addresses: []string{"a@example.com"}, Issuer: middle}, [][]byte{middle.Certificate}, true},
+		{"intermediate missing", zoo.Template{Addresses: []string{"a@example.com"}, Issuer: middle}, nil, false},
+		{"foreign root in the file", zoo.Template{Addresses: []string{"a@example.com"}, Issuer: foreign}, [][]byte{foreign.Certificate}, false},
+		{"not valid yet", zoo.Template{Addresses: []string{"a@example.com"}, NotBefore: now.AddDate(0, 0, 1)}, nil, true},
+		{"expired", zoo.Template{Addresses: []string{"a@example.com"}, NotBefore: now.AddDate(-2, 0, 0)}, nil, false},
+		{"issuer for servers", zoo.Template{Addresses: []string{"a@example.com"}, Issuer: servers}, [][]byte{servers.Certificate}, false},
+
+		// The rfc822Name is for crypto/x509 to check, the others for us.
+		{"permitted rfc822Name", zoo.Template{Addresses: []string{"a@example.com"}, Issuer: permits}, [][]byte{permits.Certificate}, true},
+		{"other rfc822Name", zoo.Template{Addresses: []string{"a@example.org"}, Issuer: permits}, [][]byte{permits.Certificate}, false},
+		{"permitted SmtpUTF8Mailbox", zoo.Template{Addresses: []string{"ä@Example.com"}, Issuer: permits}, [][]byte{permits.Certificate}, true},
+		{"other SmtpUTF8Mailbox", zoo.Template{Addresses: []string{"ä@example.org"}, Issuer: permits}, [][]byte{permits.Certificate}, false},
+		{"one of two", zoo.Template{Addresses: []string{"a@example.com", "ä@example.org"}, Issuer: permits}, [][]byte{permits.Certificate}, false},
+		{"U-label under constraints", zoo.Template{Addresses: []string{"ä@bücher.example"}, Issuer: excludes}, [][]byte{excludes.Certificate}, false},
+		{"permitted subject", zoo.Template{SubjectAddresses: ia5("a@example.com"), Issuer: permits}, [][]byte{permits.Certificate}, true},
+		{"other subject", zoo.Template{SubjectAddresses: ia5("a@example.org"), Issuer: permits}, [][]byte{permits.Certificate}, false},
+		{"excluded host", zoo.Template{Addresses: []string{"ä@example.com"}, Issuer: excludes}, [][]byte{excludes.Certificate}, false},
+		{"excluded domain", zoo.Template{Addresses: []string{"ä@a.example.com"}, Issuer: excludes}, [][]byte{excludes.Certificate}, false},
+		{"excluded mailbox", zoo.Template{SubjectAddresses: ia5("bob@example.net"), Issuer: excludes}, [][]byte{excludes.Certificate}, false},
+		{"not excluded", zoo.Template{Addresses: []string{"ä@example.net"}, Issuer: excludes}, [][]byte{excludes.Certificate}, true},
+		{"no address at all", zoo.Template{SubjectAddresses: ia5("nobody"), Issuer: permits}, [][]byte{permits.Certificate}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			roots := x509.NewCertPool()
+			roots.AppendCertsFromPEM(zoo.PEM(root.Certificate))
+			cert, err := Parse(zoo.PEM(append(tt.others, testCertificate(t, tt.template))...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = cert.Chains(roots, now)
+			if tt.chains {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			checkRefusal(t, err, Untrusted)
+		})
+	}
+}
+
+// nameConstraints returns permitted (0) or excluded (1) addresses.
+func nameConstraints(kind uint8, constraints ...string) zoo.Extension {
+	b := cryptobyte.NewBuilder(nil)
+	b.AddASN1(cb.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(cb.Tag(kind).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
+			for _, constraint := range constraints {
+				b.AddASN1(cb.SEQUENCE, func(b *cryptobyte.Builder) {
+					b.AddASN1(cb.Tag(1).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes([]byte(constraint)) })
+				})
+			}
+		})
+	})
+	return zoo.Extension{ID: asn1.ObjectIdentifier{2, 5, 29, 30}, Critical: true, Value: b.BytesOrPanic()}
+}

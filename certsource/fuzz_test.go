@@ -1,0 +1,102 @@
+package certsource
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"coredns-smimea/internal/zoo"
+)
+
+// FuzzParse demands of every input: a Refusal that can be logged, or a
+// certificate that can be published and reads the same from its own DER.
+func FuzzParse(f *testing.F) {
+	for _, data := range zooFiles(f) {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := bytes.Clone(data)
+		cert, err := Parse(data)
+		if !bytes.Equal(data, before) {
+			t.Fatal("the data is changed")
+		}
+		var refusal *Refusal
+		if err != nil {
+			if !errors.As(err, &refusal) || refusal.Reason == "" || cert != nil {
+				t.Fatalf("%v, %v is no refusal", cert, err)
+			}
+			return
+		}
+		if len(cert.Raw) == 0 || len(cert.SPKI) == 0 || len(cert.Addresses) == 0 || cert.NotAfter.IsZero() {
+			t.Fatalf("incomplete: %+v", cert)
+		}
+		for _, address := range cert.Addresses {
+			if !utf8.ValidString(address) || len(address) > maxAddress {
+				t.Fatalf("address %q", address)
+			}
+		}
+		again, err := Parse(cert.Raw)
+		if err != nil {
+			t.Fatalf("parsing its DER: %v", err)
+		}
+		if !bytes.Equal(again.Raw, cert.Raw) || !bytes.Equal(again.SPKI, cert.SPKI) ||
+			!slices.Equal(again.Addresses, cert.Addresses) || again.Encrypts != cert.Encrypts ||
+			!again.NotBefore.Equal(cert.NotBefore) || !again.NotAfter.Equal(cert.NotAfter) {
+			t.Fatalf("its DER has other values: %+v, %+v", cert, again)
+		}
+	})
+}
+
+// FuzzPKCS7 demands that the certificates found in a bundle are found in a
+// bundle made of them.
+func FuzzPKCS7(f *testing.F) {
+	for path, data := range zooFiles(f) {
+		if firstTag(data) == 0x06 {
+			f.Logf("seed %s", path)
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		certs, refusal := appendPKCS7(nil, data)
+		if refusal != nil || len(certs) == 0 {
+			return
+		}
+		var ders [][]byte
+		for _, cert := range certs {
+			ders = append(ders, cert.raw)
+		}
+		again, refusal := appendPKCS7(nil, zoo.PKCS7BER(ders...))
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		if !slices.EqualFunc(certs, again, func(a, b certificate) bool { return bytes.Equal(a.raw, b.raw) }) {
+			t.Fatal("other certificates")
+		}
+	})
+}
+
+// zooFiles returns the content of the zoo's files, but for the largest.
+func zooFiles(f *testing.F) map[string][]byte {
+	f.Helper()
+	dir := f.TempDir()
+	specimens, err := zoo.Make(dir, time.Now(), "example.com", "example.org")
+	if err != nil {
+		f.Fatal(err)
+	}
+	files := make(map[string][]byte)
+	for _, s := range specimens {
+		data, err := os.ReadFile(filepath.Join(dir, s.Path))
+		if err != nil {
+			f.Fatal(err)
+		}
+		if len(data) < 20_000 {
+			files[s.Path] = data
+		}
+	}
+	return files
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -129,8 +130,10 @@ func TestWrite(t *testing.T) {
 
 // BenchmarkWrite writes files as tests with many users do.
 func BenchmarkWrite(b *testing.B) {
-	path := filepath.Join(b.TempDir(), "user.pem")
-	for b.Loop() {
+	dir := b.TempDir()
+	for i := 0; b.Loop(); i++ {
+		// To write over a file costs a flush of it on some file systems.
+		path := filepath.Join(dir, strconv.Itoa(i)+".pem")
 		if err := Write(path, Template{Addresses: []string{"user@example.com"}}); err != nil {
 			b.Fatal(err)
 		}

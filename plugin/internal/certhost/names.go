@@ -3,6 +3,7 @@ package certhost
 import (
 	"net"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -33,13 +34,16 @@ func hostName(s string) (name string, ok bool) {
 		}
 	}
 	if !ascii {
+		if !utf8.ValidString(s) {
+			return "", false
+		}
 		var err error
 		if s, err = idna.Lookup.ToASCII(s); err != nil {
 			return "", false
 		}
 	}
 	s = strings.ToLower(s)
-	if len(s) > 253 || s[0] == '.' || strings.Contains(s, "..") {
+	if len(s) > 253 || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") {
 		return "", false
 	}
 	return s, true

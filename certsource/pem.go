@@ -15,7 +15,8 @@ var (
 // appendPEM appends the certificates of all PEM blocks (RFC 7468) in text.
 // Like encoding/pem it takes any text around the blocks, any line ends, white
 // space in and at the end of lines, and headers in a block; also blocks that
-// are indented. Unlike it, it skips nothing: a block that does not end, or
+// are indented, and such that follow the one before on its line, as cat makes
+// of files that end without a line break. Unlike it, it skips nothing: a block that does not end, or
 // ends as another, is a file caught while it is written, or a damaged one, and
 // what is missing in it might be the end entity, or a private key.
 func appendPEM(certs []certificate, text []byte) ([]certificate, *Refusal) {

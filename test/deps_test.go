@@ -36,7 +36,7 @@ func TestImports(t *testing.T) {
 	}{
 		{
 			pkg:     "certsource",
-			only:    []string{"golang.org/x/", module + "/certsource", module + "/internal/table"},
+			only:    []string{"github.com/fsnotify/fsnotify", "golang.org/x/", module + "/certsource", module + "/internal/table"},
 			never:   []string{"log", "log/slog", "net/http"},
 			nowhere: []string{coredns, miekg, certmage},
 			why:     "it reads files and knows no DNS",

@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,17 +37,23 @@ type keys struct {
 // newKeys makes key files as dnssec-keygen does, owned by zone.
 func newKeys(t *testing.T, zone string, s signing) *keys {
 	t.Helper()
-	k := &keys{split: s.split}
 	if s.algorithm == 0 {
-		return k
+		return &keys{}
 	}
-	flags := []uint16{257}
 	if s.split {
-		flags = []uint16{257, 256}
+		return newKeySet(t, zone, s.algorithm, 257, 256)
 	}
+	return newKeySet(t, zone, s.algorithm, 257)
+}
+
+// newKeySet makes one key for each of these flags: 257 for a KSK or CSK, 256 for a
+// ZSK.
+func newKeySet(t *testing.T, zone string, algorithm uint8, flags ...uint16) *keys {
+	t.Helper()
+	k := &keys{split: slices.Contains(flags, 257) && slices.Contains(flags, 256)}
 	var files []string
 	for _, f := range flags {
-		key, file := newKey(t, t.TempDir(), zone, f, s.algorithm)
+		key, file := newKey(t, t.TempDir(), zone, f, algorithm)
 		k.dnskeys = append(k.dnskeys, key)
 		files = append(files, file)
 	}
@@ -148,19 +155,32 @@ func (k *keys) verify(t testing.TB, what, zone string, section []dns.RR) {
 		signed[s]++
 	}
 	for s, rrs := range sets {
-		if signed[s] != 1 {
-			t.Errorf("%s: %d valid signatures, want 1, of %s", what, signed[s], rrs[0])
+		if n := k.signers(s.rtype); signed[s] != n {
+			t.Errorf("%s: %d valid signatures, want %d, of %s", what, signed[s], n, rrs[0])
 		}
 	}
+}
+
+// signers returns how many keys are to sign records of a type.
+func (k *keys) signers(rtype uint16) (n int) {
+	for _, key := range k.dnskeys {
+		if k.signs(key, rtype) {
+			n++
+		}
+	}
+	return n
+}
+
+// signs reports whether key is to sign records of a type: a KSK the keys, a ZSK all
+// others, a CSK everything.
+func (k *keys) signs(key *dns.DNSKEY, rtype uint16) bool {
+	return !k.split || (key.Flags == 257) == (rtype == dns.TypeDNSKEY)
 }
 
 // signer returns the key that made sig, if that key is to sign such records.
 func (k *keys) signer(sig *dns.RRSIG) *dns.DNSKEY {
 	for _, key := range k.dnskeys {
-		if key.KeyTag() == sig.KeyTag && key.Algorithm == sig.Algorithm {
-			if k.split && (key.Flags == 257) != (sig.TypeCovered == dns.TypeDNSKEY) {
-				return nil
-			}
+		if key.KeyTag() == sig.KeyTag && key.Algorithm == sig.Algorithm && k.signs(key, sig.TypeCovered) {
 			return key
 		}
 	}

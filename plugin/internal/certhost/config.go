@@ -102,7 +102,8 @@ type Metrics interface {
 	TLSCertificate(name string, notAfter time.Time)
 
 	// ACME counts events of certificate management: obtaining, obtained,
-	// renewing, renewed, failed, renewal_failed, challenge, ca_unreachable.
+	// renewing, renewed, failed, renewal_failed, challenge (a CA's TLS-ALPN-01
+	// handshake answered; there are several for one challenge), ca_unreachable.
 	ACME(event string)
 
 	// Connections tells how many connections the listener at address holds.

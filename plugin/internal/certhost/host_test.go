@@ -311,6 +311,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	const requests, clients = 10_000, 8
 	var done, failed atomic.Int64
 	var wait sync.WaitGroup
+	ticks := make(chan struct{}) // one each ten requests
 	for i := range clients {
 		wait.Go(func() {
 			c := client(lease, i%2 == 0)
@@ -331,11 +332,19 @@ func TestReloadUnderLoad(t *testing.T) {
 				if n%20 == 0 {
 					c.CloseIdleConnections() // new handshakes, too
 				}
+				if n%10 == 0 {
+					ticks <- struct{}{}
+				}
 			}
 		})
 	}
-	reloads := 0
-	for current := lease; done.Load()+failed.Load() < requests; reloads++ {
+	go func() {
+		wait.Wait()
+		close(ticks)
+	}()
+	reloads, current := 0, lease
+	for range ticks {
+		reloads++
 		config.Owner = new(int)
 		config.TLS = &TLS{CertFile: certFile, KeyFile: keyFile}
 		if reloads%2 == 0 {
@@ -354,7 +363,6 @@ func TestReloadUnderLoad(t *testing.T) {
 		current = next
 		t.Cleanup(next.Release)
 	}
-	wait.Wait()
 	t.Logf("%d requests, %d failed, %d reloads", done.Load(), failed.Load(), reloads)
 }
 
@@ -411,7 +419,7 @@ func TestSlowClients(t *testing.T) {
 		dial()
 	}
 	ask(50)
-	if open := len(lease.host.conns.open); open > limit {
+	if open := lease.host.conns.count(); open > limit {
 		t.Errorf("%d connections are open, more than %d", open, limit)
 	}
 }

@@ -17,9 +17,9 @@ import (
 )
 
 // unsettled is how old a modification must be before the file's attributes are
-// trusted to tell it from the next one: within the clock tick of one write
-// there can be another.
-const unsettled = 250 * time.Millisecond
+// trusted to tell it from the next one: within one tick of the kernel's clock,
+// of 10 ms at the most, there can be another.
+const unsettled = 50 * time.Millisecond
 
 // A finding is what a look has found at a path.
 type finding struct {
@@ -36,14 +36,17 @@ type finding struct {
 // disk is touched: by a reader, through an [os.Root], which no symbolic link
 // leads out of.
 type reader struct {
-	root  *os.Root
-	base  string // the directory's path without symbolic links
-	roots *x509.CertPool
-	now   time.Time
-	files Files
+	root *os.Root
+	base string // the directory's path without symbolic links
+
+	now    time.Time
+	roots  *x509.CertPool // see Options
+	margin time.Duration
+	enter  func(dir string)
+	files  Files // what is known already
 }
 
-func openReader(dir string, roots *x509.CertPool, now time.Time, files Files) (*reader, error) {
+func openReader(dir string) (*reader, error) {
 	base, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return nil, err
@@ -52,7 +55,7 @@ func openReader(dir string, roots *x509.CertPool, now time.Time, files Files) (*
 	if err != nil {
 		return nil, err
 	}
-	return &reader{root, base, roots, now, files}, nil
+	return &reader{root: root, base: base}, nil
 }
 
 func (r *reader) close() { r.root.Close() }
@@ -60,6 +63,9 @@ func (r *reader) close() { r.root.Close() }
 // list yields the entries of a directory, in pieces, so that one directory of
 // a million files is read by all workers.
 func (r *reader) list(dir string, yield func([]fs.DirEntry)) error {
+	if r.enter != nil {
+		r.enter(dir)
+	}
 	f, err := r.root.Open(filepath.FromSlash(dir))
 	if err != nil {
 		return err
@@ -92,7 +98,7 @@ func (r *reader) unchanged(path []byte, info fs.FileInfo) (record []byte, same b
 		return record, false
 	}
 	// A certificate that has expired is read again if the clock went back.
-	expired := reasons[record[atReason]] == Expired && recordNotAfter(record).After(r.now)
+	expired := reasons[record[atReason]] == Expired && recordNotAfter(record).Add(-r.margin).After(r.now)
 	return record, !expired
 }
 
@@ -173,16 +179,29 @@ func (r *reader) alias(link string) bool {
 
 // ReadFile returns the certificate that the file at a path below dir holds now.
 func ReadFile(dir, path string) (*Certificate, error) {
-	r, err := openReader(dir, nil, time.Now(), Files{})
+	r, err := openReader(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
+	r.now = time.Now()
 	f := r.read(r.root, filepath.FromSlash(path), path, nil)
 	if f.cert == nil {
 		return nil, f.refusal
 	}
 	return f.cert, nil
+}
+
+// removed returns when the file at a path was removed: the last change of the
+// directory that it was in.
+func (r *reader) removed(p string) time.Time {
+	for p != "." {
+		p = path.Dir(p)
+		if info, err := r.root.Stat(p); err == nil {
+			return info.ModTime()
+		}
+	}
+	return r.now
 }
 
 // stamp returns a number that is another one when a file has changed.

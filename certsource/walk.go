@@ -17,10 +17,12 @@ type batch struct {
 	seen     []uint32 // files that are as they were
 	findings []finding
 
-	dir      string // a directory that was listed
-	info     fs.FileInfo
-	err      error     // why it could not be
-	lastSeen time.Time // the last change of any of the files of this batch
+	in       string    // the directory of these files
+	lastSeen time.Time // the last change of any of them
+
+	dir  string // a directory that was listed
+	info fs.FileInfo
+	err  error // why it could not be
 }
 
 // A job is a directory to be listed, or some of its entries to be looked at.
@@ -30,7 +32,10 @@ type job struct {
 	depth   int // of symbolic links to directories
 }
 
-const maxLinks = 8 // to directories, on the way to a file
+const (
+	maxLinks = 2  // to directories, on the way to a file
+	maxJobs  = 64 // of entries, before a worker does them itself
+)
 
 // walk looks at all files below a directory with all processors, and sends
 // what it finds to out, which it closes.
@@ -42,12 +47,25 @@ func (r *reader) walk(ctx context.Context, dir string, out chan<- batch) {
 		pending = 1 // jobs not yet done
 		workers sync.WaitGroup
 	)
-	push := func(j job) {
+	push := func(j job) bool {
 		mu.Lock()
+		defer mu.Unlock()
+		if j.entries != nil && len(jobs) >= maxJobs {
+			return false
+		}
 		jobs = append(jobs, j)
 		pending++
-		mu.Unlock()
 		wake.Signal()
+		return true
+	}
+	send := func(b batch) {
+		if b.dir == "" && len(b.seen)+len(b.findings) == 0 {
+			return
+		}
+		select {
+		case out <- b:
+		case <-ctx.Done():
+		}
 	}
 	pop := func() (job, bool) {
 		mu.Lock()
@@ -79,12 +97,7 @@ func (r *reader) walk(ctx context.Context, dir string, out chan<- batch) {
 					return
 				}
 				if ctx.Err() == nil {
-					if b := r.do(j, push); b.err != nil || b.dir != "" || len(b.seen)+len(b.findings) > 0 {
-						select {
-						case out <- b:
-						case <-ctx.Done():
-						}
-					}
+					r.do(j, push, send)
 				}
 				done()
 			}
@@ -94,22 +107,27 @@ func (r *reader) walk(ctx context.Context, dir string, out chan<- batch) {
 	close(out)
 }
 
-func (r *reader) do(j job, push func(job)) batch {
+// do lists a directory and leaves its entries to whoever is idle, or, where
+// nobody is, looks at them itself.
+func (r *reader) do(j job, push func(job) bool, send func(batch)) {
 	if j.entries != nil {
-		return r.lookAt(j, push)
+		send(r.lookAt(j, push))
+		return
 	}
 	b := batch{dir: j.dir}
 	if b.info, b.err = r.root.Stat(j.dir); b.err == nil {
 		b.err = r.list(j.dir, func(entries []fs.DirEntry) {
-			push(job{dir: j.dir, entries: entries, depth: j.depth})
+			if part := (job{j.dir, entries, j.depth}); !push(part) {
+				send(r.lookAt(part, push))
+			}
 		})
 	}
-	return b
+	send(b)
 }
 
 // lookAt looks at some entries of a directory.
-func (r *reader) lookAt(j job, push func(job)) batch {
-	b := batch{}
+func (r *reader) lookAt(j job, push func(job) bool) batch {
+	b := batch{in: j.dir}
 	in, err := r.within(j.dir)
 	if err != nil {
 		b.dir, b.err = j.dir, err
@@ -159,7 +177,7 @@ func (r *reader) lookAtFile(b *batch, in *os.Root, name string, path []byte, inf
 }
 
 // lookAtLink follows a symbolic link, to a file or to a directory.
-func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job)) {
+func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job) bool) {
 	info, err := r.root.Stat(link)
 	switch {
 	case err != nil:

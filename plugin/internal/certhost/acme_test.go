@@ -296,7 +296,7 @@ func newProcess(t testing.TB, options *ACME, kind string) process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fmt.Sscan(line, &p.addr, &p.resolver); err != nil {
+	if _, err := fmt.Sscanf(line, "ready %s %s", &p.addr, &p.resolver); err != nil {
 		t.Fatalf("%q: %v", line, err)
 	}
 	return p
@@ -319,7 +319,7 @@ func TestProcess(t *testing.T) {
 	}
 	files, _ := one(t, options.Domains[0], "alice.crt", "alice")
 	lease := start(t, Config{Domains: options.Domains, TLS: &TLS{ACME: &options}}, files)
-	fmt.Println(lease.Addr(), nameServer(t, challenges))
+	fmt.Println("ready", lease.Addr(), nameServer(t, challenges))
 	bufio.NewReader(os.Stdin).ReadByte()
 }
 

@@ -49,8 +49,8 @@ type TLS struct {
 	// It is cloned, offers h2 and http/1.1, and never less than TLS 1.2.
 	Config *tls.Config
 
-	// CertFile and KeyFile are PEM files, looked at every few seconds and
-	// re-read when they change. While the new ones are bad or half written, the
+	// CertFile and KeyFile are PEM files, read every few seconds and
+	// taken when they have changed. While the new ones are bad or half written, the
 	// last good pair serves.
 	CertFile, KeyFile string
 

@@ -1,6 +1,7 @@
 package certhost
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -26,14 +27,16 @@ type filePair struct {
 	done sync.WaitGroup
 
 	// Owned by the goroutine that looks.
-	seen    [2]stamp // of the files as last tried
-	failure string   // of the last try, said once; empty: it was good
+	seen    pairBytes // as last tried
+	failure string    // of the last try, said once; empty: it was good
 }
 
-// A stamp tells that a file has probably changed.
-type stamp struct {
-	size     int64
-	modified time.Time
+// pairBytes are the two files. They are small and compared whole: a renewal
+// often leaves the size, and within a clock tick the time, as they were.
+type pairBytes struct{ cert, key []byte }
+
+func (p pairBytes) equal(q pairBytes) bool {
+	return bytes.Equal(p.cert, q.cert) && bytes.Equal(p.key, q.key)
 }
 
 func newFilePair(config *Config) (*filePair, error) {
@@ -50,9 +53,9 @@ func newFilePair(config *Config) (*filePair, error) {
 	p.tls = serving(&tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return p.current.Load(), nil
 	}})
-	var err error
-	if p.seen, err = p.stamps(); err == nil {
-		err = p.load()
+	read, err := p.read()
+	if err == nil {
+		err = p.take(read)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("loading TLS certificate: %w", err)
@@ -89,16 +92,13 @@ func (p *filePair) follow() {
 	}
 }
 
-// look loads the files if they have changed, and again for as long as they are
-// bad: the half that was missing may come with the same size and time.
 func (p *filePair) look() {
-	stamps, err := p.stamps()
+	read, err := p.read()
 	if err == nil {
-		if stamps == p.seen && p.failure == "" {
-			return
+		if read.equal(p.seen) {
+			return // good or bad, it is the same
 		}
-		p.seen = stamps
-		if err = p.load(); err == nil {
+		if err = p.take(read); err == nil {
 			p.failure = ""
 			p.tell()
 			p.log.Infof("https: TLS certificate %q re-read, valid until %s", p.certFile, p.current.Load().Leaf.NotAfter.UTC().Format(time.RFC3339))
@@ -111,9 +111,17 @@ func (p *filePair) look() {
 	}
 }
 
-// load leaves the current certificate as it is if the new one is bad.
-func (p *filePair) load() error {
-	pair, err := tls.LoadX509KeyPair(p.certFile, p.keyFile)
+func (p *filePair) read() (read pairBytes, err error) {
+	if read.cert, err = os.ReadFile(p.certFile); err == nil {
+		read.key, err = os.ReadFile(p.keyFile)
+	}
+	return read, err
+}
+
+// take leaves the current certificate as it is if the new one is bad.
+func (p *filePair) take(read pairBytes) error {
+	p.seen = read
+	pair, err := tls.X509KeyPair(read.cert, read.key)
 	if err != nil {
 		return fmt.Errorf("reading %q and %q: %w", p.certFile, p.keyFile, err)
 	}
@@ -130,16 +138,4 @@ func (p *filePair) tell() {
 	if leaf, name := leafName(p.current.Load()); leaf != nil {
 		p.metrics.TLSCertificate(name, leaf.NotAfter)
 	}
-}
-
-// stamps follows symbolic links, as mounted secrets are renewed by turning one.
-func (p *filePair) stamps() (stamps [2]stamp, err error) {
-	for i, file := range [...]string{p.certFile, p.keyFile} {
-		info, err := os.Stat(file)
-		if err != nil {
-			return stamps, err
-		}
-		stamps[i] = stamp{info.Size(), info.ModTime()}
-	}
-	return stamps, nil
 }

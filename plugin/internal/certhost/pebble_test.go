@@ -106,13 +106,16 @@ func (p *pebble) verify(state tls.ConnectionState, name string) error {
 // nameServer says that every name is 127.0.0.1, and answers TXT from c.
 func nameServer(t testing.TB, c *Challenges) (addr string) {
 	t.Helper()
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	streams, err := net.Listen("tcp", packets.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
+	var packets net.PacketConn
+	var streams net.Listener
+	for streams == nil { // the kernel picks a port for UDP; for TCP it may be taken
+		var err error
+		if packets, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		if streams, err = net.Listen("tcp", packets.LocalAddr().String()); err != nil {
+			packets.Close()
+		}
 	}
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
 		m := new(dns.Msg).SetReply(r)

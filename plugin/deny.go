@@ -1,0 +1,112 @@
+package plugin
+
+import (
+	"time"
+
+	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
+)
+
+// deny says that the name does not exist, or has no records of the type. The
+// SOA of the zone goes with it, for how long that may be believed (RFC 2308).
+func (q *query) deny() (int, error) {
+	reply := smimea.NewReply(q.r)
+	result := noData
+	if q.name.Kind == smimea.Absent {
+		reply.Msg.Rcode = dns.RcodeNameError
+		result = nameError
+	}
+	soa := q.soa()
+	reply.Msg.Ns = []dns.RR{soa}
+	if !q.signed {
+		return q.write(reply, result)
+	}
+	if q.udp() && !q.signer.denials.take(time.Now()) {
+		// A flood of names that do not exist costs a signature each. Who
+		// really wants to know comes back over TCP.
+		reply.Msg.Rcode = dns.RcodeSuccess
+		return q.truncate(reply)
+	}
+	if err := q.prove(reply, soa); err != nil {
+		return dns.RcodeServerFailure, err
+	}
+	if q.name.Kind == smimea.Absent && !q.opt.Co() {
+		// RFC 9824 section 3.1: the NSEC says that the name exists, only to say
+		// that it does not. Who knows what NXNAME is asks for NXDOMAIN by the
+		// CO flag (section 5).
+		reply.Msg.Rcode = dns.RcodeSuccess
+	}
+	return q.write(reply, result)
+}
+
+// prove adds what makes a denial believable: signatures, and an NSEC record of
+// the name with just the types that it has.
+func (q *query) prove(reply *smimea.Reply, soa *dns.SOA) error {
+	var extra []uint16
+	if q.name.Kind == smimea.ApexName {
+		extra = apexExtra
+	}
+	nsec := q.zone.NSEC(q.name, q.point.Name, soa.Hdr.Ttl, extra...)
+	proof, err := q.signer.sign([]dns.RR{nsec})
+	if err != nil {
+		return err
+	}
+	signatures.WithLabelValues("denial").Inc()
+	switch q.qtype {
+	case dns.TypeNSEC: // this one exists
+		reply.Msg.Answer = append([]dns.RR{nsec}, proof...)
+		reply.Msg.Ns = nil
+		return nil
+	case dns.TypeRRSIG: // and so do these
+		reply.Msg.Answer, reply.Msg.Ns = proof, nil
+		if records, kept := q.name.Kind == smimea.ApexName, q.name.Kind == smimea.Owner; kept {
+			reply.Msg.Answer, err = q.signer.sign(q.zone.RRset(q.name).Records)
+		} else if records {
+			reply.Msg.Answer, err = q.signer.sign([]dns.RR{q.zone.SOA()})
+		}
+		return err
+	}
+	sigs, err := q.signer.soa(q.point.Zone, soa)
+	if err != nil {
+		return err
+	}
+	ns := make([]dns.RR, 0, 2+len(sigs)+len(proof))
+	ns = append(append(ns, soa), sigs...)
+	reply.Msg.Ns = append(append(ns, nsec), proof...)
+	return nil
+}
+
+// apexExtra are the types at an apex of ours that *dnssec* answers for.
+var apexExtra = []uint16{dns.TypeDNSKEY}
+
+// soa returns the SOA record for a denial: the zone's own, or that of the zone
+// that we stand beside, as it is now.
+func (q *query) soa() *dns.SOA {
+	soa := q.zone.SOA()
+	if q.zone.Layout == smimea.Beside {
+		if others := q.zoneSOA(); others != nil {
+			soa = others
+		}
+	}
+	soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
+	return soa
+}
+
+// zoneSOA asks the plugins behind us for the SOA of the zone around our names.
+// It may be that of a zone above the one that we were given.
+func (q *query) zoneSOA() *dns.SOA {
+	reply := ask(q.ctx, q.Next, q.zone.Origin, dns.TypeSOA)
+	if reply == nil {
+		return nil
+	}
+	for _, section := range [][]dns.RR{reply.Answer, reply.Ns} {
+		for _, rr := range section {
+			if soa, ok := rr.(*dns.SOA); ok && dns.IsSubDomain(soa.Hdr.Name, q.zone.Origin) {
+				c := *soa
+				return &c
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,448 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/smimea"
+)
+
+// A snapshot is all that is served at one instant. It is published whole, by
+// one pointer; nothing that can be reached from it changes afterwards.
+type snapshot struct {
+	zones []*smimea.Zone // in the order of the places
+	files certsource.Files
+}
+
+// A publisher follows one directory and publishes snapshots of its zones. One
+// goroutine does all the work: look, edit, swap.
+type publisher struct {
+	key     string
+	holders map[*SMIMEA]bool
+	config  *config
+	places  []*smimea.Place
+	domains map[string][]int // zones by mail domain
+
+	current atomic.Pointer[snapshot]
+	signer  atomic.Pointer[signer] // of the block that holds us last; nil: nothing is signed
+	queries atomic.Uint64          // answered, for whoever yields to them
+
+	directory *certsource.Directory
+	watch     *certsource.Watch // nil if there is none
+	signing   *signing
+	cancel    context.CancelFunc
+	ready     chan struct{} // closed with the first snapshot
+	done      chan struct{} // closed at the end
+
+	// What follows belongs to the goroutine.
+	edits      []*edit // by zone, nil if nothing has changed
+	counts     []count // by zone
+	foreign    int     // files none of whose addresses is in a zone
+	kinds      map[string]int
+	lastErr    string
+	duration   time.Duration // of the last look at everything
+	percent    int           // the garbage collector's, as set last; 0: not set
+	held       int
+	generation uint8 // of the keys that sign; under the lock of publishers
+}
+
+// edit is a zone's next version, and the newest time that speaks for it.
+type edit struct {
+	*smimea.Edit
+	newest time.Time
+}
+
+// count is what a zone publishes.
+type count struct{ certificates, addresses int }
+
+func newPublisher(c *config, places []*smimea.Place) *publisher {
+	p := &publisher{
+		holders: map[*SMIMEA]bool{},
+		config:  c,
+		places:  places,
+		domains: map[string][]int{},
+		ready:   make(chan struct{}),
+		done:    make(chan struct{}),
+		edits:   make([]*edit, len(places)),
+		counts:  make([]count, len(places)),
+		kinds:   map[string]int{},
+	}
+	for i, place := range places {
+		p.domains[place.Domain] = append(p.domains[place.Domain], i)
+	}
+	options := certsource.Options{
+		Dir:         c.dir,
+		Roots:       c.roots,
+		Margin:      c.ttl,
+		MaxWithdraw: c.maxWithdraw,
+		Window:      c.reload,
+		Enter: func(dir string) {
+			if p.watch != nil {
+				p.watch.Add(dir)
+			}
+		},
+	}
+	p.directory = certsource.New(options)
+	p.signing = newSigning(p)
+	return p
+}
+
+// start begins to follow the directory.
+func (p *publisher) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	go p.run(ctx)
+}
+
+// settle is how long a look waits for the quarter of a second to end in which a
+// change was made: files that are being written get whole, and what is seen
+// later has a later time, which the serial comes from.
+func settle(now time.Time) time.Duration {
+	return now.Truncate(tick).Add(tick + tick/5).Sub(now)
+}
+
+func (p *publisher) run(ctx context.Context) {
+	defer close(p.done)
+	defer p.forget()
+	var notified <-chan struct{}
+	var err error
+	if p.watch, err = certsource.NewWatch(p.config.dir); err == nil {
+		defer p.watch.Close()
+		notified = p.watch.C
+	} else {
+		log.Warningf("No notifications for %q, it is looked at every %v: %v", p.config.dir, p.config.reload, err)
+	}
+	work := p.signing.start(ctx)
+	var (
+		again   []string // files that were being written
+		settled = newTimer()
+		poll    = newTimer()
+		expire  = newTimer()
+	)
+	look := func() {
+		again = append(again, p.look(ctx)...)
+		poll.Reset(p.pause())
+	}
+	look()
+	for ctx.Err() == nil {
+		if len(again) > 0 {
+			settled.Reset(settle(time.Now()))
+		}
+		if next := p.directory.NextExpiry(); !next.IsZero() {
+			// The wall clock may be set: look at it once in a while.
+			expire.Reset(min(time.Until(next), time.Minute))
+		}
+		select {
+		case <-ctx.Done():
+		case <-notified:
+			settled.Reset(settle(time.Now()))
+		case <-settled.C:
+			var paths []string
+			all := false
+			if p.watch != nil {
+				paths, all = p.watch.Take()
+			}
+			if paths = append(paths, again...); all {
+				again = nil
+				look()
+			} else if len(paths) > 0 {
+				again = p.check(ctx, paths)
+				if p.held > 0 {
+					poll.Reset(p.pause())
+				}
+			}
+		case <-poll.C:
+			look()
+		case <-expire.C:
+			p.directory.Expire(ctx, time.Now(), p.apply)
+			p.commit()
+		case batch := <-work:
+			p.sign(batch)
+		}
+	}
+}
+
+func newTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+// pause returns how long to wait for the next look at everything. Where changes
+// are heard of it only makes sure, and takes a hundredth of a processor at most.
+func (p *publisher) pause() time.Duration {
+	pause := p.config.reload
+	if p.watch != nil && p.watch.Deaf() == nil && p.held == 0 && p.lastErr == "" {
+		pause = max(pause, 100*p.duration)
+	}
+	return pause
+}
+
+// look looks at the whole directory. It returns the files to be looked at again.
+func (p *publisher) look(ctx context.Context) []string {
+	began := time.Now()
+	first := p.current.Load() == nil
+	report, err := p.directory.Look(ctx, began, p.apply)
+	if ctx.Err() != nil {
+		return nil
+	}
+	p.duration = time.Since(began)
+	p.report(report, err)
+	if err != nil && first {
+		// Nothing is known: that is not the same as nobody being there.
+		return nil
+	}
+	if first {
+		p.directory.Expire(ctx, began, p.apply)
+		for i := range p.places {
+			p.edit(i, report.Removed)
+		}
+	}
+	p.commit()
+	if first {
+		close(p.ready)
+	}
+	lookDuration.WithLabelValues(p.config.dir).Observe(p.duration.Seconds())
+	return report.Unsettled
+}
+
+// check looks at some paths only.
+func (p *publisher) check(ctx context.Context, paths []string) []string {
+	report, err := p.directory.Check(ctx, paths, time.Now(), p.apply)
+	if ctx.Err() != nil {
+		return nil
+	}
+	p.report(report, err)
+	p.commit()
+	return report.Unsettled
+}
+
+// report tells the operator how a look went.
+func (p *publisher) report(report certsource.Report, err error) {
+	if report.Held > 0 && report.Held != p.held {
+		log.Errorf("Holding back the withdrawal of %d of %d certificates in %q: more than %d percent at once looks like an accident; it is done if it stays for three looks, or at once if you touch %s there",
+			report.Held, p.directory.Published(), p.config.dir, p.config.maxWithdraw, certsource.ConfirmFile)
+	}
+	p.held = report.Held
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != p.lastErr && text != "" {
+		log.Errorf("What is published stays as it is: %s", text)
+	} else if text == "" && p.lastErr != "" {
+		log.Infof("The directory %q can be read again", p.config.dir)
+	}
+	p.lastErr = text
+	p.measure(err == nil)
+}
+
+// apply takes in one file's change.
+func (p *publisher) apply(c certsource.Change) {
+	p.tell(c)
+	was, is := c.Old.Published(), c.New.Published()
+	if was && is && c.Old.Digest == c.New.Digest {
+		return // written again with the same certificate in it
+	}
+	at := c.New.Modified
+	switch {
+	case !c.Removed.IsZero():
+		at = c.Removed
+	case c.New.Reason == certsource.Expired:
+		at = c.New.NotAfter.Add(-p.config.ttl)
+	}
+	if was {
+		p.withdraw(c.Path, c.Old, at)
+	}
+	if is {
+		p.publish(c, at)
+	}
+	switch {
+	case was && is:
+		p.kinds["changed"]++
+	case is:
+		p.kinds["added"]++
+	case was && c.New.Reason == certsource.Expired:
+		p.kinds["expired"]++
+	case was:
+		p.kinds["withdrawn"]++
+	}
+}
+
+// edit returns a zone's next version, begun if need be.
+func (p *publisher) edit(zone int, at time.Time) *edit {
+	e := p.edits[zone]
+	if e == nil {
+		z := p.zone(zone)
+		e = &edit{Edit: z.Edit()}
+		p.edits[zone] = e
+	}
+	if at.After(e.newest) {
+		e.newest = at
+	}
+	return e
+}
+
+func (p *publisher) zone(i int) *smimea.Zone {
+	if s := p.current.Load(); s != nil {
+		return s.zones[i]
+	}
+	return smimea.NewZone(p.places[i], p.config.prefix(p.places[i].Domain))
+}
+
+// mailbox is an address of a file, and where it is published.
+type mailbox struct {
+	address smimea.Address
+	zones   []int
+}
+
+// mailboxes returns those of a file's addresses that are in our zones.
+func (p *publisher) mailboxes(addresses []string) (list []mailbox, bad error) {
+	for _, text := range addresses {
+		a, err := smimea.ParseAddress(text)
+		if err != nil {
+			bad = err
+			continue
+		}
+		if zones := p.domains[a.Domain]; len(zones) > 0 && !slices.ContainsFunc(list, func(m mailbox) bool { return m.address == a }) {
+			list = append(list, mailbox{a, zones})
+		}
+	}
+	return list, bad
+}
+
+func (p *publisher) publish(c certsource.Change, at time.Time) {
+	list, bad := p.mailboxes(c.New.Addresses)
+	if bad != nil {
+		log.Warningf("Skipping an address in %q: %v", c.Path, bad)
+	}
+	if len(list) == 0 {
+		p.foreign++
+		log.Warningf("Skipping %q: none of its addresses is in the zones of this block: name the zone, or move the file", c.Path)
+	}
+	p.counted(list, +1)
+	publication := smimea.Publication{File: c.New.ID, Lower: p.config.lower}
+	for _, a := range p.config.records {
+		publication.Certs = append(publication.Certs, a.Append(nil, c.Certificate.Raw, c.Certificate.SPKI))
+	}
+	for _, m := range list {
+		publication.URL = ""
+		if c.New.Encrypts {
+			publication.URL = p.config.url.Expand(m.address.Domain, c.Path, m.address.Label())
+		}
+		var noText error
+		for _, zone := range m.zones {
+			if err := p.edit(zone, at).Publish(m.address, publication); err != nil {
+				noText = err
+			}
+		}
+		if noText != nil {
+			log.Warningf("An address in %q has SMIMEA only: %v", c.Path, noText)
+		}
+	}
+}
+
+func (p *publisher) withdraw(path string, f certsource.File, at time.Time) {
+	list, _ := p.mailboxes(f.Addresses)
+	if len(list) == 0 {
+		p.foreign--
+	}
+	p.counted(list, -1)
+	for _, m := range list {
+		for _, zone := range m.zones {
+			p.edit(zone, at).Withdraw(m.address, f.ID)
+		}
+	}
+}
+
+// counted counts a file's certificate once in each zone, and its addresses.
+func (p *publisher) counted(list []mailbox, n int) {
+	in := map[int]bool{}
+	for _, m := range list {
+		for _, zone := range m.zones {
+			if !in[zone] {
+				in[zone] = true
+				p.counts[zone].certificates += n
+			}
+			p.counts[zone].addresses += n
+		}
+	}
+}
+
+// commit publishes what has been edited.
+func (p *publisher) commit() {
+	old := p.current.Load()
+	s := &snapshot{files: p.directory.Files()}
+	if old != nil {
+		s.zones = slices.Clone(old.zones)
+	} else {
+		s.zones = make([]*smimea.Zone, len(p.places))
+	}
+	changed := old == nil
+	for i, e := range p.edits {
+		if e == nil {
+			continue
+		}
+		zone, differences := e.Zone(func(last uint32) uint32 { return p.serial(i, last, e.newest) })
+		if old == nil {
+			p.resume(zone, e.newest)
+		}
+		p.edits[i] = nil
+		s.zones[i] = zone
+		if old == nil || zone.Serial != old.zones[i].Serial {
+			changed = true
+			remember(zone)
+			p.signing.changed(i, differences)
+		}
+	}
+	p.current.Store(s)
+	if changed {
+		p.tellPublished(s)
+	}
+	clear(p.kinds)
+}
+
+func (p *publisher) tellPublished(s *snapshot) {
+	for i, z := range s.zones {
+		p.counts[i].publish(z)
+	}
+	lastChange.WithLabelValues(p.config.dir).SetToCurrentTime()
+	text := ""
+	for _, kind := range []string{"added", "changed", "withdrawn", "expired"} {
+		if n := p.kinds[kind]; n > 0 {
+			changes.WithLabelValues(p.config.dir, kind).Add(float64(n))
+			text += fmt.Sprintf(", %d %s", n, kind)
+		}
+	}
+	zone := fmt.Sprintf("%d zones", len(s.zones))
+	if len(s.zones) == 1 {
+		zone = fmt.Sprintf("%q with serial %d", s.zones[0].Origin, s.zones[0].Serial)
+	}
+	log.Infof("Published %d certificates of %q in %s%s", p.directory.Published(), p.config.dir, zone, text)
+	p.tune(s)
+}
+
+// tell logs why a file is left out, once for each change of the reason.
+func (p *publisher) tell(c certsource.Change) {
+	why := func(f certsource.File) certsource.Reason {
+		if f.Failing != "" {
+			return f.Failing
+		}
+		return f.Reason
+	}
+	switch before, now := why(c.Old), why(c.New); {
+	case now == before || c.New.ID == 0:
+	case now == "":
+		log.Infof("Reading %q again: it is all right now", c.Path)
+	case c.New.Failing != "":
+		log.Warningf("Keeping what %q published before: %v", c.Path, c.Refusal)
+	case now == certsource.PrivateKey:
+		log.Errorf("Skipping %q: %v", c.Path, c.Refusal)
+	default:
+		log.Warningf("Skipping %q: %v", c.Path, c.Refusal)
+	}
+}

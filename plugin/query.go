@@ -1,0 +1,181 @@
+package plugin
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
+)
+
+// A query is one question about a name of ours, on its way to a reply.
+type query struct {
+	*SMIMEA
+	ctx   context.Context
+	w     dns.ResponseWriter
+	r     *dns.Msg
+	qtype uint16
+	point smimea.Point
+	opt   *dns.OPT
+
+	zone   *smimea.Zone
+	name   smimea.Name
+	signed bool // the reply is to be signed by us
+	result result
+}
+
+// serve answers from the snapshot.
+func (q *query) serve() (int, error) {
+	question := q.r.Question[0]
+	switch {
+	case q.r.Opcode != dns.OpcodeQuery:
+		return dns.RcodeNotImplemented, nil
+	case question.Qclass != dns.ClassINET:
+		return dns.RcodeRefused, nil
+	case len(q.r.Question) > 1:
+		return dns.RcodeFormatError, nil
+	}
+	switch q.qtype {
+	case dns.TypeNXNAME, dns.TypeOPT, dns.TypeTSIG, dns.TypeTKEY, dns.TypeNone:
+		return dns.RcodeFormatError, nil // RFC 9824 section 3.5; the others are no types to ask for
+	case dns.TypeMAILA, dns.TypeMAILB:
+		return dns.RcodeNotImplemented, nil
+	case dns.TypeAXFR, dns.TypeIXFR:
+		if q.transfers && q.point.Apex {
+			return plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r)
+		}
+		return dns.RcodeRefused, nil
+	}
+	snap := q.publisher.current.Load()
+	if snap == nil {
+		return dns.RcodeServerFailure, nil // not read yet; ready says so
+	}
+	q.zone = snap.zones[q.point.Zone]
+	q.name = q.zone.Lookup(q.point)
+	q.opt = q.r.IsEdns0()
+	q.signed = q.opt != nil && q.opt.Do() && q.signer.signs(q.point.Zone)
+	switch {
+	case q.name.Kind == smimea.ApexName && q.qtype == dns.TypeDNSKEY && q.signer.signs(q.point.Zone):
+		q.result = answered
+		return plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r)
+	case q.challenge():
+		if rcode, err := plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r); err == nil && plugin.ClientWrite(rcode) {
+			q.result = answered
+			return rcode, nil
+		}
+	}
+	q.limit()
+	switch records, kept := q.records(); {
+	case kept:
+		return q.answerOwner()
+	case len(records) > 0:
+		return q.answer(records)
+	}
+	return q.deny()
+}
+
+// challenge reports whether the question is one that *tls* may answer: it
+// proves to an authority whose domain this is (RFC 8555 section 8.4).
+func (q *query) challenge() bool {
+	return q.acme && q.name.Kind == smimea.Absent && q.point.Tree == smimea.Rest && q.qtype == dns.TypeTXT &&
+		strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge")
+}
+
+// limit lowers the size that a UDP client says it takes: what is larger than
+// our limit is to be asked for over TCP, and not worth being spoofed for.
+func (q *query) limit() {
+	if q.opt != nil && int(q.opt.UDPSize()) > q.config.udpLimit && q.udp() {
+		q.opt.SetUDPSize(uint16(q.config.udpLimit))
+	}
+}
+
+func (q *query) udp() bool {
+	state := request.Request{W: q.w, Req: q.r}
+	return state.Proto() == "udp"
+}
+
+// records returns what the name has of the type. Kept is true if that is the
+// records of an owner, which stay in the zone's table.
+func (q *query) records() (records []dns.RR, kept bool) {
+	switch q.name.Kind {
+	case smimea.Owner:
+		return nil, q.qtype == dns.TypeANY || q.qtype == q.name.Type()
+	case smimea.ApexName:
+		switch q.qtype {
+		case dns.TypeSOA, dns.TypeANY: // RFC 8482: one RRset is enough
+			return []dns.RR{q.zone.SOA()}, false
+		case dns.TypeNS:
+			return q.zone.NS(), false
+		}
+	case smimea.HostName:
+		if q.qtype == dns.TypeANY {
+			return q.name.Host(q.name.Types()[0]), false
+		}
+		return q.name.Host(q.qtype), false
+	}
+	return nil, false
+}
+
+// ownerName returns the name that was asked for as the zone has it. Most ask
+// in lower case, and then it is the same string.
+func (q *query) ownerName() string { return strings.ToLower(q.r.Question[0].Name) }
+
+// answerOwner answers with an owner's records and the signatures kept with them.
+func (q *query) answerOwner() (int, error) {
+	reply := smimea.NewReply(q.r)
+	if q.config.tcpOnly && q.name.Tree == smimea.Certs && q.udp() {
+		// RFC 8162 section 9.1: never REFUSED, which would end the search.
+		return q.truncate(reply)
+	}
+	reply.Answer(q.name, q.ownerName())
+	keys := q.keys()
+	if q.signed && !q.signBelow && !reply.Sign(q.name, keys, time.Now(), notWithin) {
+		rrset := q.zone.RRset(q.name)
+		sigs, err := q.signer.sign(rrset.Records)
+		if err != nil {
+			return dns.RcodeServerFailure, err
+		}
+		signatures.WithLabelValues("query").Inc()
+		reply.Msg.Answer = append(reply.Msg.Answer, sigs...)
+		q.publisher.signing.offer(signed{zone: q.point.Zone, keys: keys, rrsets: []smimea.RRset{rrset}, sigs: [][]dns.RR{sigs}})
+	}
+	return q.write(reply, answered)
+}
+
+func (q *query) keys() smimea.Keys {
+	if q.signer == nil {
+		return smimea.Keys{}
+	}
+	return q.signer.keys[q.point.Zone]
+}
+
+// answer answers with records that are made for this reply.
+func (q *query) answer(records []dns.RR) (int, error) {
+	reply := smimea.NewReply(q.r)
+	reply.Msg.Answer = records
+	if q.signed && !q.signBelow {
+		sigs, err := q.signer.sign(records)
+		if err != nil {
+			return dns.RcodeServerFailure, err
+		}
+		reply.Msg.Answer = append(records[:len(records):len(records)], sigs...)
+	}
+	return q.write(reply, answered)
+}
+
+func (q *query) truncate(reply *smimea.Reply) (int, error) {
+	reply.Truncate()
+	return q.write(reply, truncated)
+}
+
+func (q *query) write(reply *smimea.Reply, result result) (int, error) {
+	q.result = result
+	if err := q.w.WriteMsg(&reply.Msg); err != nil {
+		q.result = failed
+	}
+	return dns.RcodeSuccess, nil
+}

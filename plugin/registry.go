@@ -1,0 +1,103 @@
+package plugin
+
+import (
+	"sync"
+
+	"github.com/coredns/caddy"
+)
+
+// publishers are those that run, by the key of their configuration. A publisher
+// belongs to the process: a reload of the Corefile that leaves its configuration
+// as it is takes it over, with all that it has read.
+var publishers = struct {
+	sync.Mutex
+	byKey map[string]*publisher
+	last  int // the number of the last life
+}{byKey: map[string]*publisher{}}
+
+// A life is one Corefile's instance of the server. Several are there during a
+// reload. All blocks of one Corefile share one.
+type life struct{ number int }
+
+type lifeKey struct{}
+
+func newLife(c *caddy.Controller) *life {
+	if l, ok := c.Get(lifeKey{}).(*life); ok {
+		return l
+	}
+	publishers.Lock()
+	defer publishers.Unlock()
+	publishers.last++
+	l := &life{publishers.last}
+	c.Set(lifeKey{}, l)
+	return l
+}
+
+// failed ends what later lives hold: a reload to them has failed, and nobody
+// tells them.
+func (l *life) failed() {
+	publishers.Lock()
+	defer publishers.Unlock()
+	for _, p := range publishers.byKey {
+		for holder := range p.holders {
+			if holder.life.number > l.number {
+				p.release(holder)
+			}
+		}
+	}
+}
+
+// acquire returns the publisher with a key, which make makes if there is none.
+func (l *life) acquire(s *SMIMEA, key string, make func() *publisher) (p *publisher, first bool) {
+	publishers.Lock()
+	defer publishers.Unlock()
+	first = len(publishers.byKey) == 0
+	p = publishers.byKey[key]
+	if p == nil {
+		p = make()
+		p.key = key
+		publishers.byKey[key] = p
+	}
+	s.life = l
+	p.holders[s] = true
+	return p, first
+}
+
+// release ends a publisher if nobody holds it any more. The lock is held.
+func (p *publisher) release(s *SMIMEA) {
+	if !p.holders[s] {
+		return
+	}
+	delete(p.holders, s)
+	if len(p.holders) == 0 {
+		delete(publishers.byKey, p.key)
+		p.cancel()
+	}
+}
+
+// stop releases what the block holds. What it has published can still be
+// asked for: queries come in until the servers have stopped.
+func (s *SMIMEA) stop() {
+	if s.publisher == nil {
+		return
+	}
+	publishers.Lock()
+	s.publisher.release(s)
+	held := len(s.publisher.holders) > 0
+	publishers.Unlock()
+	if !held {
+		<-s.publisher.done // the process may end next, and the state is to be saved
+	}
+}
+
+// loaded reports whether every publisher serves a first snapshot.
+func loaded() bool {
+	publishers.Lock()
+	defer publishers.Unlock()
+	for _, p := range publishers.byKey {
+		if p.current.Load() == nil {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,270 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
+)
+
+const name = "smimea"
+
+var log = clog.NewWithPlugin(name)
+
+func init() { plugin.Register(name, setup) }
+
+func setup(c *caddy.Controller) error {
+	conf, err := parse(c)
+	if err != nil {
+		return plugin.Error(name, err)
+	}
+	s := &SMIMEA{config: conf}
+	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
+		s.Next = next
+		return s
+	})
+	life := newLife(c)
+	c.OnStartup(func() error {
+		if err := s.start(dnsserver.GetConfig(c), life); err != nil {
+			return plugin.Error(name, fmt.Errorf("%s - %w", conf.where, err))
+		}
+		return nil
+	})
+	c.OnRestartFailed(func() error { life.failed(); return nil })
+	// An error here would stop a reload half-way.
+	c.OnShutdown(func() error { s.stop(); return nil })
+	return nil
+}
+
+// parse reads the directive. It starts nothing.
+func parse(c *caddy.Controller) (*config, error) {
+	conf := defaults()
+	root := dnsserver.GetConfig(c).Root
+	path := func(p string) string {
+		if !filepath.IsAbs(p) && root != "" {
+			return filepath.Join(root, p)
+		}
+		return p
+	}
+	for i := 0; c.Next(); i++ {
+		if i > 0 {
+			return nil, c.Err("a second smimea in this server block: one serves several zones, and a block of its own another directory")
+		}
+		conf.where = fmt.Sprintf("%s:%d", c.File(), c.Line())
+		args := c.RemainingArgs()
+		if len(args) == 0 {
+			return nil, c.Err("the directory is missing: smimea DIR [ZONES...]")
+		}
+		conf.dir = path(args[0])
+		for _, zone := range args[1:] {
+			if len(plugin.Host(zone).NormalizeExact()) == 0 {
+				return nil, c.Errf("%q is not a zone: write it as a domain name", zone)
+			}
+		}
+		conf.origins = plugin.OriginsFromArgsOrServerBlock(args[1:], c.ServerBlockKeys)
+		for c.NextBlock() {
+			option, args := c.Val(), c.RemainingArgs()
+			parse, ok := options[option]
+			if !ok {
+				return nil, c.Errf("unknown option %q: known are %s", option, optionNames())
+			}
+			if err := parse(conf, args, path); err != nil {
+				return nil, c.Errf("option %s: %v", option, err)
+			}
+		}
+		if err := conf.check(); err != nil {
+			return nil, c.Err(err.Error())
+		}
+	}
+	return conf, nil
+}
+
+// options read the arguments of each option. Path makes a path absolute.
+var options = map[string]func(conf *config, args []string, path func(string) string) error{
+	"record": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 3 {
+			return errors.New("want USAGE SELECTOR MATCHING, three numbers")
+		}
+		a, err := smimea.ParseAssociation(args[0], args[1], args[2])
+		if err != nil {
+			return err
+		}
+		for _, has := range conf.records {
+			if has == a {
+				return fmt.Errorf("%v is there twice", a)
+			}
+		}
+		conf.records = append(conf.records, a)
+		return nil
+	},
+	"url": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 1 {
+			return errors.New("want one TEMPLATE, or off")
+		}
+		if args[0] == "off" {
+			conf.url = smimea.URLTemplate{}
+			return nil
+		}
+		var err error
+		conf.url, err = smimea.ParseURLTemplate(args[0])
+		return err
+	},
+	"ttl": func(conf *config, args []string, _ func(string) string) error {
+		return ttl(&conf.ttl, args)
+	},
+	"negative_ttl": func(conf *config, args []string, _ func(string) string) error {
+		return ttl(&conf.negative, args)
+	},
+	"case": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 1 || args[0] != "exact" && args[0] != "lower" {
+			return errors.New("want exact or lower")
+		}
+		conf.lower = args[0] == "lower"
+		return nil
+	},
+	"ns": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) == 0 {
+			return errors.New("want NAME [ADDRESS...], once or several times")
+		}
+		for i, arg := range args {
+			if addr, err := netip.ParseAddr(arg); err == nil {
+				if i == 0 {
+					return fmt.Errorf("%s: the address comes after the name that it belongs to", arg)
+				}
+				last := &conf.ns[len(conf.ns)-1]
+				last.Addresses = append(last.Addresses, addr)
+				continue
+			}
+			if _, ok := dns.IsDomainName(arg); !ok {
+				return fmt.Errorf("%q is not a domain name", arg)
+			}
+			conf.ns = append(conf.ns, smimea.NameServer{Name: strings.ToLower(dns.Fqdn(arg))})
+		}
+		return nil
+	},
+	"mbox": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 1 {
+			return errors.New("want one NAME")
+		}
+		mailbox := args[0]
+		if local, domain, ok := strings.Cut(mailbox, "@"); ok { // written as an address
+			mailbox = strings.ReplaceAll(local, ".", `\.`) + "." + domain
+		}
+		if _, ok := dns.IsDomainName(mailbox); !ok {
+			return fmt.Errorf("%q is not a domain name", args[0])
+		}
+		conf.mailbox = dns.Fqdn(mailbox)
+		return nil
+	},
+	"refresh": func(conf *config, args []string, _ func(string) string) error {
+		return duration(&conf.refresh, args, time.Second, 30*24*time.Hour)
+	},
+	"retry": func(conf *config, args []string, _ func(string) string) error {
+		return duration(&conf.retry, args, time.Second, 30*24*time.Hour)
+	},
+	"expire": func(conf *config, args []string, _ func(string) string) error {
+		return duration(&conf.expire, args, time.Minute, 365*24*time.Hour)
+	},
+	"roots": func(conf *config, args []string, path func(string) string) error {
+		if len(args) == 0 {
+			return errors.New("want FILE, once or several times")
+		}
+		for i := range args {
+			args[i] = path(args[i])
+		}
+		return conf.loadRoots(args)
+	},
+	"reload": func(conf *config, args []string, _ func(string) string) error {
+		return duration(&conf.reload, args, 100*time.Millisecond, 24*time.Hour)
+	},
+	"max_withdraw": func(conf *config, args []string, _ func(string) string) error {
+		return number(&conf.maxWithdraw, args, "PERCENT", 0, 100)
+	},
+	"state": func(conf *config, args []string, path func(string) string) error {
+		if len(args) != 1 {
+			return errors.New("want one FILE")
+		}
+		conf.state = path(args[0])
+		return nil
+	},
+	"udp_limit": func(conf *config, args []string, _ func(string) string) error {
+		return number(&conf.udpLimit, args, "BYTES", 512, 4096)
+	},
+	"tcp_only": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 0 {
+			return errors.New("takes no argument")
+		}
+		conf.tcpOnly = true
+		return nil
+	},
+	"denials_per_second": func(conf *config, args []string, _ func(string) string) error {
+		return number(&conf.denials, args, "N", 0, 1_000_000)
+	},
+}
+
+func optionNames() string {
+	var names []string
+	for option := range options {
+		names = append(names, option)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+func number(n *int, args []string, what string, least, most int) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want one %s", what)
+	}
+	v, err := strconv.Atoi(args[0])
+	if err != nil || v < least || v > most {
+		return fmt.Errorf("%q is not a number from %d to %d", args[0], least, most)
+	}
+	*n = v
+	return nil
+}
+
+// duration reads a Go duration or a number of seconds.
+func duration(d *time.Duration, args []string, least, most time.Duration) error {
+	if len(args) != 1 {
+		return errors.New("want one DURATION")
+	}
+	v, err := time.ParseDuration(args[0])
+	if n, notNumber := strconv.ParseUint(args[0], 10, 31); notNumber == nil {
+		v, err = time.Duration(n)*time.Second, nil
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not a duration: write 90s, 5m, 1h, or a number of seconds", args[0])
+	}
+	if v < least || v > most {
+		return fmt.Errorf("%s is out of range: from %v to %v is possible", args[0], least, most)
+	}
+	*d = v
+	return nil
+}
+
+func ttl(d *time.Duration, args []string) error {
+	var v time.Duration
+	if err := duration(&v, args, 0, 1<<31*time.Second-1); err != nil {
+		return err
+	}
+	switch {
+	case v > maxTTL:
+		return fmt.Errorf("%s is longer than 1h: *dnssec* signs with an original TTL of 3600 seconds, whatever the record's is, and validators keep to that: write 1h or less", args[0])
+	case v < time.Second || v%time.Second != 0:
+		return fmt.Errorf("%s is out of range: whole seconds from 1s to 1h are possible", args[0])
+	}
+	*d = v
+	return nil
+}

@@ -1,0 +1,160 @@
+// Package plugin serves a directory of S/MIME certificates as DNS records,
+// with authority, and signed by CoreDNS's own *dnssec*.
+//
+// The way of the data: certsource looks at the directory and says which files
+// have changed (publish.go); each of their addresses becomes records of a zone
+// of package smimea; a snapshot of all zones is swapped in (publish.go), and
+// [SMIMEA.ServeDNS] answers from it without a lock.
+//
+// The plugin stands before *dnssec* in the chain, and has it sign only what has
+// no signature yet: see sign.go for queries, presign.go for ahead of them.
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/dnssec"
+	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
+)
+
+// SMIMEA answers for the zones of one server block.
+type SMIMEA struct {
+	Next plugin.Handler
+
+	config    *config
+	life      *life
+	places    []*smimea.Place
+	index     *smimea.Index
+	publisher *publisher
+	signer    *signer
+	signBelow bool // *dnssec* stands above us and signs answers, though not denials
+	transfers bool // the block has *transfer*
+	acme      bool // the block has *tls*, which may answer for _acme-challenge
+	counters  []*counters
+}
+
+// Name implements plugin.Handler.
+func (s *SMIMEA) Name() string { return name }
+
+// CacheBypassZones keeps *cache* from our zones: an answer from it is slower
+// than ours, and would be there after its certificate is gone.
+func (s *SMIMEA) CacheBypassZones() []string { return s.config.origins }
+
+// start connects the block with its neighbours and its publisher. It runs when
+// all blocks are set up.
+func (s *SMIMEA) start(server *dnsserver.Config, l *life) error {
+	layout := smimea.Whole
+	var beside string
+	for _, h := range server.Handlers() {
+		if servesZones(h.Name()) {
+			layout, beside = smimea.Beside, h.Name()
+		}
+	}
+	for _, origin := range s.config.origins {
+		p, err := s.config.place(origin, layout)
+		if err != nil {
+			return err
+		}
+		if p.Layout == smimea.Beside && transfersZone(server.Handler("transfer"), p.Origin) {
+			return fmt.Errorf("*transfer* gives %s to secondaries, but what *%s* has of it only: they would miss our names. Serve _smimecert.%s and _smime.%[1]s as zones of their own in another block, or take *transfer* out of this one", p.Origin, beside, p.Origin)
+		}
+		s.places = append(s.places, p)
+	}
+	if len(s.places) == 0 {
+		return errors.New("no zones: name them after the directory, or before the block")
+	}
+	var err error
+	if s.index, err = smimea.NewIndex(s.places); err != nil {
+		return err
+	}
+	s.transfers = server.Handler("transfer") != nil
+	s.acme = server.Handler("tls") != nil
+	if d, ok := server.Handler("dnssec").(dnssec.Dnssec); ok {
+		s.signer = newSigner(d, s.places, s.config.denials)
+		s.signBelow = slices.Index(dnsserver.Directives, "dnssec") < slices.Index(dnsserver.Directives, name)
+	}
+	for i, p := range s.places {
+		if !s.signer.signs(i) {
+			log.Warningf("The zone %s is not signed: no *dnssec* in its block signs it. SMIMEA records count for nothing without DNSSEC (RFC 8162, section 6)", p.Origin)
+		}
+		s.counters = append(s.counters, newCounters(p.Origin))
+	}
+	return s.follow(l)
+}
+
+// follow takes the running publisher over, or starts one.
+func (s *SMIMEA) follow(l *life) error {
+	p, first := l.acquire(s, s.config.key(s.places), func() *publisher {
+		p := newPublisher(s.config, s.places)
+		p.start()
+		return p
+	})
+	s.publisher = p
+	p.setSigner(s.signer)
+	// At the first start others zones of this server are not made to wait for
+	// a directory of millions. At a reload the old instance still answers.
+	wait := time.Duration(1<<63 - 1)
+	if first {
+		wait = 5 * time.Second
+	}
+	select {
+	case <-p.ready:
+	case <-p.done:
+	case <-time.After(wait):
+		log.Infof("Reading %q: its zones are answered for when that is done", s.config.dir)
+	}
+	return nil
+}
+
+// servesZones reports whether a plugin of a block may serve the zone that our
+// names are in: every one that comes after us but those that only help.
+func servesZones(handler string) bool {
+	at := slices.Index(dnsserver.Directives, handler)
+	if at < slices.Index(dnsserver.Directives, name) {
+		return false
+	}
+	switch handler {
+	case name, "dnssec", "tls", "minimal", "transfer", "loop":
+		return false
+	}
+	return true
+}
+
+// ServeDNS implements plugin.Handler.
+func (s *SMIMEA) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	if len(r.Question) == 0 {
+		return dns.RcodeFormatError, nil
+	}
+	var buf [256]byte
+	owner, err := smimea.AppendWire(buf[:0], r.Question[0].Name)
+	if err != nil {
+		return plugin.NextOrFailure(name, s.Next, ctx, w, r)
+	}
+	point, ok := s.index.Find(owner)
+	if !ok {
+		return plugin.NextOrFailure(name, s.Next, ctx, w, r)
+	}
+	q := query{SMIMEA: s, ctx: ctx, w: w, r: r, qtype: r.Question[0].Qtype, point: point, result: failed}
+	rcode, err := q.serve()
+	s.publisher.queries.Add(1)
+	s.counters[point.Zone][typeIndex(q.qtype)][q.result].Inc()
+	return rcode, err
+}
+
+func typeIndex(qtype uint16) int {
+	switch qtype {
+	case dns.TypeSMIMEA:
+		return 0
+	case dns.TypeTXT:
+		return 1
+	}
+	return 2
+}

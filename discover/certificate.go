@@ -1,0 +1,249 @@
+package discover
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/smimea"
+)
+
+// A Certificate is one that was found, and how it fared.
+type Certificate struct {
+	Raw    []byte // DER
+	Source string // the URL it came from, or "SMIMEA"
+	// Addresses, NotBefore, NotAfter, Encrypts and Signs are what it says.
+	Addresses           []string
+	NotBefore, NotAfter time.Time
+	Encrypts, Signs     bool
+	// Match is how much of it the SMIMEA records vouch for, and Association
+	// the record that does.
+	Match       Match
+	Association string
+	// Problems are why it must not be used. Without any, it can.
+	Problems []string
+	// Chain is "", or why it does not chain to the roots. It says nothing
+	// about the verdict, but with usages 0 and 1.
+	Chain string
+	// Revocation is what the issuer says: "good", "revoked", or why it is not
+	// known; "" if it was not asked.
+	Revocation string
+
+	parsed *x509.Certificate // nil if crypto/x509 cannot read it
+	spki   []byte
+}
+
+// A Match is how much of a certificate an SMIMEA record vouches for.
+type Match string
+
+const (
+	Unmatched Match = ""
+	// ByCertificate: all of it.
+	ByCertificate Match = "certificate"
+	// ByKey: its key. Who has the web server could have changed the rest.
+	ByKey Match = "key"
+	// ByAuthority: its issuer.
+	ByAuthority Match = "authority"
+)
+
+func (m Match) limits() string {
+	switch m {
+	case ByKey:
+		return " (by its key; the rest of it is not vouched for)"
+	case ByAuthority:
+		return " (by its issuer)"
+	}
+	return ""
+}
+
+func (c *Certificate) usable() bool { return len(c.Problems) == 0 }
+
+func (c *Certificate) problem(format string, args ...any) {
+	c.Problems = append(c.Problems, fmt.Sprintf(format, args...))
+}
+
+// judge makes Certificates of what was found, holds them against the address,
+// the dates and the records, and sorts them, the best first.
+func (l *lookup) judge(ctx context.Context) {
+	if l.SMIMEA.Err == nil && l.SMIMEA.Security.String() == "secure" {
+		for _, a := range l.associations {
+			if a.Matching != smimea.MatchingFull || a.Selector != smimea.SelectorCert {
+				continue
+			}
+			if a.Usage == smimea.UsageDANEEE || a.Usage == smimea.UsagePKIXEE {
+				l.add(&certificateBytes{a.data, "SMIMEA"})
+			} else {
+				l.authorities = append(l.authorities, &certificateBytes{a.data, "SMIMEA"})
+			}
+		}
+	}
+	for _, c := range l.Certificates {
+		l.match(c)
+		if l.Revocation {
+			l.checkRevocation(ctx, c)
+		}
+	}
+	slices.SortStableFunc(l.Certificates, func(a, b *Certificate) int {
+		return cmpBool(a.usable() && a.Match != Unmatched, b.usable() && b.Match != Unmatched,
+			a.usable(), b.usable(), a.Match != Unmatched, b.Match != Unmatched,
+			a.Encrypts, b.Encrypts, a.NotBefore.After(b.NotBefore), b.NotBefore.After(a.NotBefore))
+	})
+	for _, c := range l.Certificates {
+		l.tell("%s", c.line())
+	}
+}
+
+// cmpBool compares pairs of booleans, of which true comes first.
+func cmpBool(pairs ...bool) int {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		switch {
+		case pairs[i] && !pairs[i+1]:
+			return -1
+		case !pairs[i] && pairs[i+1]:
+			return 1
+		}
+	}
+	return 0
+}
+
+// line says in one line how a certificate fared.
+func (c *Certificate) line() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "certificate from %s, valid until %s", c.Source, c.NotAfter.Format(time.DateOnly))
+	if c.Match != Unmatched {
+		fmt.Fprintf(&b, ", its %s named by an SMIMEA record", c.Match)
+	}
+	for _, problem := range c.Problems {
+		b.WriteString("; " + problem)
+	}
+	if c.Chain != "" {
+		b.WriteString("; not by a known authority: " + c.Chain)
+	}
+	return b.String()
+}
+
+// add takes one certificate in: an authority as a link of chains, any other as
+// one that could be the user's.
+func (l *lookup) add(found *certificateBytes) {
+	for _, known := range l.Certificates {
+		if string(known.Raw) == string(found.raw) {
+			return
+		}
+	}
+	c := &Certificate{Raw: found.raw, Source: found.source}
+	c.parsed, _ = x509.ParseCertificate(found.raw)
+	cert, err := certsource.Parse(found.raw)
+	var refusal *certsource.Refusal
+	errors.As(err, &refusal)
+	switch {
+	case refusal == nil:
+		c.Addresses, c.NotBefore, c.NotAfter, c.Encrypts, c.Signs, c.spki = cert.Addresses, cert.NotBefore, cert.NotAfter, cert.Encrypts, true, cert.SPKI
+		if c.parsed != nil && c.parsed.KeyUsage != 0 {
+			c.Signs = c.parsed.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) != 0
+		}
+		l.check(c)
+	case refusal.Reason == certsource.Authority:
+		l.authorities = append(l.authorities, found)
+		return
+	default:
+		if c.parsed != nil {
+			c.NotBefore, c.NotAfter, c.spki = c.parsed.NotBefore, c.parsed.NotAfter, c.parsed.RawSubjectPublicKeyInfo
+		}
+		c.problem("%s", refusalWords(refusal))
+	}
+	l.Certificates = append(l.Certificates, c)
+}
+
+// refusalWords leaves out the remedy, which is for publishers.
+func refusalWords(r *certsource.Refusal) string {
+	switch r.Reason {
+	case certsource.NoAddress:
+		return "the certificate has no mail address"
+	case certsource.Purpose:
+		return "the certificate is not for mail"
+	}
+	return "the certificate cannot be used: " + string(r.Reason)
+}
+
+// check holds a certificate against the time, the address and the purpose. An
+// expired one must not be used, even if the SMIMEA records name it: RFC 8162
+// section 9 says the reverse of what RFC 7671 says for TLS.
+func (l *lookup) check(c *Certificate) {
+	if l.now.After(c.NotAfter) {
+		c.problem("the certificate expired on %s", c.NotAfter.Format(time.DateOnly))
+	}
+	if l.now.Before(c.NotBefore) {
+		c.problem("the certificate is not valid before %s", c.NotBefore.Format(time.DateOnly))
+	}
+	switch exact, folded := isFor(c.Addresses, l.Address); {
+	case exact:
+	case folded:
+		l.tell("the certificate writes the local-part in another case")
+	default:
+		c.problem("the certificate is for another address")
+	}
+	if l.Purpose == Encrypt && !c.Encrypts {
+		c.problem("the certificate is not one to encrypt to")
+	}
+	if l.Purpose == Sign && !c.Signs {
+		c.problem("the certificate is not one to check signatures with")
+	}
+}
+
+// isFor reports whether an address is among a certificate's. Domains compare as
+// A-labels. Local-parts compare exactly, and if they are not ASCII octet by octet
+// (RFC 9598 section 5), without the NFC that owner names have; folded if only the
+// case of ASCII letters differs, which RFC 8550 section 3 lets pass.
+func isFor(certified []string, a smimea.Address) (exact, folded bool) {
+	for _, text := range certified {
+		other, err := smimea.ParseAddress(text)
+		switch {
+		case err != nil || other.Domain != a.Domain:
+		case other.Local == a.Local:
+			if isASCII(a.Local) || strings.HasPrefix(text, a.Local+"@") || strings.HasPrefix(text, `"`) {
+				exact = true
+			}
+		case isASCII(a.Local) && other.Lower() == a.Lower():
+			folded = true
+		}
+	}
+	return exact, folded
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
+}
+
+// oidAltName is of the subjectAltName, which certsource has read where
+// crypto/x509 has not (RFC 9598).
+var oidAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// chains returns the ways from a certificate to roots, over the authorities
+// that were found.
+func (l *lookup) chains(c *Certificate, roots *x509.CertPool) ([][]*x509.Certificate, error) {
+	if c.parsed == nil {
+		return nil, errors.New("crypto/x509 cannot read the certificate")
+	}
+	leaf := *c.parsed
+	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions), oidAltName.Equal)
+	return leaf.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: l.intermediates(), CurrentTime: l.now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
+	})
+}
+
+func (l *lookup) intermediates() *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, found := range l.authorities {
+		if cert, err := x509.ParseCertificate(found.raw); err == nil {
+			pool.AddCert(cert)
+		}
+	}
+	return pool
+}

@@ -1,0 +1,160 @@
+package discover
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"golang.org/x/crypto/ocsp"
+)
+
+func tlsConfig(name string) *tls.Config { return &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12} }
+
+const maxCRL = 16 << 20 // octets
+
+// checkRevocation asks a certificate's issuer, by OCSP (RFC 6960) or else for
+// its list (RFC 5280 section 5). A revoked certificate must not be used; that
+// nothing could be learned changes nothing.
+func (l *lookup) checkRevocation(ctx context.Context, c *Certificate) {
+	status, err := l.revocation(ctx, c)
+	switch {
+	case err != nil:
+		c.Revocation = "unknown: " + err.Error()
+	case status != "":
+		c.Revocation = "revoked"
+		c.problem("the certificate was revoked%s", status)
+	default:
+		c.Revocation = "good"
+	}
+	l.tell("revocation: %s", c.Revocation)
+}
+
+// revocation returns "" for a certificate that is good, or when it was revoked.
+func (l *lookup) revocation(ctx context.Context, c *Certificate) (string, error) {
+	if c.parsed == nil {
+		return "", errors.New("crypto/x509 cannot read the certificate")
+	}
+	if len(c.parsed.OCSPServer)+len(c.parsed.CRLDistributionPoints) == 0 {
+		return "", errors.New("the certificate does not say where to ask")
+	}
+	issuer := l.issuer(c)
+	if issuer == nil {
+		return "", errors.New("its issuer's certificate was not found")
+	}
+	failed := errors.New("no place to ask is an http URL")
+	for _, server := range c.parsed.OCSPServer {
+		status, err := l.askOCSP(ctx, server, c.parsed, issuer)
+		if err == nil {
+			return status, nil
+		}
+		failed = fmt.Errorf("OCSP: %w", err)
+	}
+	for _, place := range c.parsed.CRLDistributionPoints {
+		status, err := l.askCRL(ctx, place, c.parsed, issuer)
+		if err == nil {
+			return status, nil
+		}
+		failed = fmt.Errorf("CRL: %w", err)
+	}
+	return "", failed
+}
+
+// issuer returns the certificate of a certificate's issuer.
+func (l *lookup) issuer(c *Certificate) *x509.Certificate {
+	if chains, err := l.chains(c, l.Roots); err == nil && len(chains[0]) > 1 {
+		return chains[0][1]
+	}
+	for _, found := range l.authorities {
+		cert, err := x509.ParseCertificate(found.raw)
+		if err == nil && bytes.Equal(cert.RawSubject, c.parsed.RawIssuer) && c.parsed.CheckSignatureFrom(cert) == nil {
+			return cert
+		}
+	}
+	return nil
+}
+
+func (l *lookup) askOCSP(ctx context.Context, server string, cert, issuer *x509.Certificate) (string, error) {
+	question, err := ocsp.CreateRequest(cert, issuer, nil)
+	if err != nil {
+		return "", err
+	}
+	body, err := l.plainHTTP(ctx, http.MethodPost, server, question, maxBody)
+	if err != nil {
+		return "", err
+	}
+	answer, err := ocsp.ParseResponseForCert(body, cert, issuer)
+	switch {
+	case err != nil:
+		return "", err
+	case l.now.Before(answer.ThisUpdate) || !answer.NextUpdate.IsZero() && l.now.After(answer.NextUpdate):
+		return "", errors.New("the answer is not of today")
+	case answer.Status == ocsp.Revoked:
+		return " on " + answer.RevokedAt.Format(time.DateOnly), nil
+	case answer.Status != ocsp.Good:
+		return "", errors.New("the issuer does not know the certificate")
+	}
+	return "", nil
+}
+
+func (l *lookup) askCRL(ctx context.Context, place string, cert, issuer *x509.Certificate) (string, error) {
+	body, err := l.plainHTTP(ctx, http.MethodGet, place, nil, maxCRL)
+	if err != nil {
+		return "", err
+	}
+	list, err := x509.ParseRevocationList(body)
+	if err != nil {
+		return "", err
+	}
+	if err := list.CheckSignatureFrom(issuer); err != nil {
+		return "", err
+	}
+	if l.now.Before(list.ThisUpdate) || !list.NextUpdate.IsZero() && l.now.After(list.NextUpdate) {
+		return "", errors.New("the list is not of today")
+	}
+	for _, entry := range list.RevokedCertificateEntries {
+		if entry.SerialNumber.Cmp(cert.SerialNumber) == 0 {
+			return " on " + entry.RevocationTime.Format(time.DateOnly), nil
+		}
+	}
+	return "", nil
+}
+
+// plainHTTP asks over HTTP, as is usual for what is signed itself.
+func (l *lookup) plainHTTP(ctx context.Context, method, place string, body []byte, limit int64) ([]byte, error) {
+	if u, err := url.Parse(place); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+		return nil, errors.New("the place to ask is no http URL")
+	}
+	ctx, cancel := context.WithTimeout(ctx, downloadTime)
+	defer cancel()
+	transport := &http.Transport{
+		DialContext: l.dial, TLSClientConfig: &tls.Config{RootCAs: l.WebRoots, MinVersion: tls.VersionTLS12},
+		DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
+	}
+	request, err := http.NewRequestWithContext(ctx, method, place, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if method == http.MethodPost {
+		request.Header.Set("Content-Type", "application/ocsp-request")
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the server says %s", response.Status)
+	}
+	data, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("it has more than %d octets", limit)
+	}
+	return data, err
+}

@@ -98,7 +98,7 @@ func (l *lookup) askTXT(ctx context.Context) {
 		l.urls = append(l.urls, target{text, l.Address.Domain, l.TXT.Security == dnssec.Secure})
 	}
 	if len(l.urls) == 0 && (l.TXT.Err == nil || l.TXT.Name == "") {
-		direct := "https://" + l.Address.Domain + "/.well-known/smime/" + l.Address.Label() + ".p7c"
+		direct := "https://" + l.Address.Domain + testOnlyDirectPort + "/.well-known/smime/" + l.Address.Label() + ".p7c"
 		l.urls = append(l.urls, target{direct, l.Address.Domain, false})
 	}
 }
@@ -172,3 +172,6 @@ func strongest(all []association) []association {
 }
 
 func asContent(err error, target **ContentError) bool { return errors.As(err, target) }
+
+// testOnlyDirectPort is ":" and a port, for tests, which have no port 443.
+var testOnlyDirectPort string

@@ -15,7 +15,9 @@ import (
 	"golang.org/x/crypto/ocsp"
 )
 
-func tlsConfig(name string) *tls.Config { return &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12} }
+func tlsConfig(name string) *tls.Config {
+	return &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12}
+}
 
 const maxCRL = 16 << 20 // octets
 

@@ -7,17 +7,9 @@ import (
 	"time"
 )
 
-// shorten sets a duration for the test's time.
-func shorten(t testing.TB, d *time.Duration, to time.Duration) {
-	was := *d
-	*d = to
-	t.Cleanup(func() { *d = was })
-}
-
 // A renewed pair is taken up; while it is bad or half written, the last good
 // one serves.
 func TestPairRenewed(t *testing.T) {
-	shorten(t, &lookInterval, 10*time.Millisecond)
 	dir := t.TempDir()
 	// As Kubernetes mounts a secret: the files are links into a directory that
 	// is swapped by turning one link.

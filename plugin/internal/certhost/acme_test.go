@@ -60,9 +60,7 @@ func TestACME(t *testing.T) {
 	if _, err := handshake(lease, "mail.example", "h2"); err == nil || !strings.Contains(err.Error(), "internal error") {
 		t.Errorf("without a certificate: %v", err)
 	}
-	if !log.see(func() bool { return log.failures["no_certificate"] > 0 }) {
-		t.Errorf("failures: %v", log.failures)
-	}
+	eventually(t, "failure counted", 5*time.Second, func() bool { return log.see(func() bool { return log.failures["no_certificate"] > 0 }) })
 
 	l, err := net.Listen("tcp", p.server.Listener.Addr().String())
 	if err != nil {
@@ -114,7 +112,9 @@ func TestACME(t *testing.T) {
 	if _, err := handshake(lease, "mail.example"); err != nil {
 		t.Errorf("from the storage, CA down: %v", err)
 	}
-	if !log.see(func() bool { return log.events["obtaining"] == 1 && log.events["obtained"] == 1 && log.events["challenge"] > 0 }) {
+	if !log.see(func() bool {
+		return log.events["obtaining"] == 1 && log.events["obtained"] == 1 && log.events["challenge"] > 0
+	}) {
 		t.Errorf("events: %v", log.events)
 	}
 }

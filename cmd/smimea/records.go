@@ -1,12 +1,18 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/miekg/dns"
+
+	"coredns-smimea/certsource"
 	"coredns-smimea/smimea"
 )
 
@@ -17,7 +23,8 @@ var recordsVerb = verb{
 	help: `
 Prints the SMIMEA and TXT records of certificates: for those who do not run
 CoreDNS, or want to see what it would answer. Files that are left out are named
-on stderr (smimea check says more), and the records of the others are printed.
+on stderr (smimea check says more), and the records of the others are printed;
+the exit status is then 1.
 
 To be included in a zone that exists ($INCLUDE), or as a zone of its own:
 
@@ -36,7 +43,7 @@ knows nothing.
 `,
 	setup: func(f *flag.FlagSet) action {
 		o := recordsOptions{}
-		o.policyFlags.define(f)
+		o.define(f)
 		f.StringVar(&o.format, "format", "zone", "`FORM`: zone, rfc3597 (a zone, with SMIMEA as TYPE53) or nsupdate")
 		f.StringVar(&o.zone, "zone", "", "print all of the `ZONE`, with SOA and NS: a mail domain, or its _smimecert or _smime part")
 		f.Var(&o.ns, "ns", "name server `NAME[=ADDRESS]` of the zone, may be repeated (default ns.<mail domain>)")
@@ -61,14 +68,14 @@ type recordsJSON struct {
 
 type recordJSON struct {
 	Owner string `json:"owner"`
-	TTL   int    `json:"ttl"`
+	TTL   uint32 `json:"ttl"`
 	Type  string `json:"type"`
 	Data  string `json:"data"` // presentation form
 }
 
 type outJSON struct {
 	Path   string `json:"path"`
-	Reason string `json:"reason"`
+	Reason string `json:"reason"` // certsource's word
 	Detail string `json:"detail"`
 }
 
@@ -76,104 +83,170 @@ func records(u *ui, operands []string, o *recordsOptions) (exit, error) {
 	if len(operands) == 0 {
 		return 0, usageError("a directory or file is missing")
 	}
-	var form func(z *zoneFile) error
-	switch o.format {
-	case "zone":
-		form = (*zoneFile).zone
-	case "rfc3597":
-		form = (*zoneFile).rfc3597
-	case "nsupdate":
-		form = (*zoneFile).nsupdate
-	default:
+	write := map[string]func(*zoneWriter){"zone": (*zoneWriter).zone, "rfc3597": (*zoneWriter).rfc3597, "nsupdate": (*zoneWriter).nsupdate}[o.format]
+	if write == nil {
 		return 0, usageError("unknown -format " + quote(o.format))
 	}
 	p, err := o.policy()
 	if err != nil {
-		return 0, fail(exitUsage, err)
+		return 0, err
 	}
-	z := &zoneFile{u: u, ttl: int(p.ttl.Seconds()), ns: o.ns, mbox: o.mbox, serial: uint32(o.serial)}
-	if o.zone != "" {
-		if z.origin, err = parseZone(o.zone); err != nil {
-			return 0, fail(exitUsage, err)
-		}
-		p.domains = []string{z.domain()}
-	}
-	if o.serial == 0 {
-		z.serial = uint32(p.now.Unix())
-	}
-	files, err := readSources(u, operands)
+	zones, err := o.zones(p)
 	if err != nil {
 		return 0, err
 	}
-	pub := p.publish(files)
-	z.sets = pub.sets
-	status := exitOK
-	for _, out := range pub.out {
-		if !u.json {
-			u.warn("%s: %v", out.path, out.err)
+	out := []outJSON{}
+	id := uint32(0)
+	s := source{Options: certsource.Options{Roots: p.roots, Margin: p.ttl}, now: p.now, progress: u.progress("reading certificates")}
+	err = s.read(operands, func(f sourceFile) {
+		if f.cert == nil {
+			out = append(out, outJSON{f.path, string(f.refusal.Reason), f.refusal.Error()})
+			return
 		}
+		id++
+		for _, err := range zones.publish(p, f, id) {
+			out = append(out, outJSON{f.path, "address", err.Error()})
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	slices.SortStableFunc(out, func(a, b outJSON) int { return cmp.Compare(a.Path, b.Path) })
+	w := &zoneWriter{u: u, sets: zones.sets(uint32(cmp.Or(o.serial, uint64(p.now.Unix()))))}
+	status := exitOK
+	if len(out) > 0 {
 		status = exitNone
 	}
 	if u.json {
-		return status, u.emit(z.json(pub))
+		return status, u.emit(recordsJSON{"smimea-records/1", w.json(), out})
 	}
-	return status, form(z)
+	for _, left := range out {
+		u.warn("%s: %s", left.Path, left.Detail)
+	}
+	write(w)
+	return status, nil
 }
 
-// policyFlags are the flags that say how is published: the directive's options.
-type policyFlags struct {
-	records records3
-	url     string
-	ttl     time.Duration
-	casing  string
+// zoneSet are the zones that records are made for, by mail domain: one that was
+// asked for, or one for each domain there is.
+type zoneSet struct {
+	ttl   uint32
+	only  bool // the zones that are there are all
+	zones map[string]*smimea.Edit
 }
 
-func (o *policyFlags) define(f *flag.FlagSet) {
-	f.Var(&o.records, "record", "`\"USAGE SELECTOR MATCHING\"` of the SMIMEA records, may be repeated (default \"3 1 1\")")
-	f.StringVar(&o.url, "url", "https://{domain}/.well-known/smime/{file}", "`TEMPLATE` of the URL in the TXT records, with {domain}, {file}, {hash}, or off")
-	f.DurationVar(&o.ttl, "ttl", time.Hour, "`DURATION` for which records can be cached")
-	f.StringVar(&o.casing, "case", "lower", "lower: publish under the lower-case local-part too; exact: do not")
+func (o *recordsOptions) zones(p *policy) (*zoneSet, error) {
+	z := &zoneSet{ttl: uint32(p.ttl.Seconds()), zones: map[string]*smimea.Edit{}}
+	if o.zone == "" {
+		if len(o.ns) > 0 || o.mbox != "" || o.serial != 0 {
+			return nil, usageError("-ns, -mbox and -serial are of a whole zone: say which by -zone")
+		}
+		return z, nil
+	}
+	if o.serial > 1<<32-1 {
+		return nil, usageError("a serial has 32 bits")
+	}
+	origin, err := parseZone(o.zone)
+	if err != nil {
+		return nil, fail(exitUsage, err)
+	}
+	domain := strings.TrimPrefix(strings.TrimPrefix(origin, "_smimecert."), "_smime.")
+	place := smimea.Place{Origin: origin, TTL: z.ttl, Apex: smimea.Apex{
+		Mailbox: dns.Fqdn(cmp.Or(o.mbox, "hostmaster."+domain)),
+		Refresh: 3600, Retry: 900, Expire: 1209600, Negative: min(negativeTTL, z.ttl),
+	}}
+	if len(o.ns) == 0 {
+		o.ns = list{"ns." + domain}
+	}
+	for _, text := range o.ns {
+		ns, err := parseNS(text, origin)
+		if err != nil {
+			return nil, fail(exitUsage, err)
+		}
+		place.Apex.NS = append(place.Apex.NS, ns)
+	}
+	z.only = true
+	return z, z.add(place)
 }
 
-func (o *policyFlags) policy() (*policy, error) {
-	p := &policy{records: o.records, ttl: o.ttl, now: time.Now()}
-	if len(p.records) == 0 {
-		p.records = []smimea.Association{{Usage: 3, Selector: 1, Matching: 1}}
+// negativeTTL is how long a resolver may hold that a user does not exist: new
+// users should be seen soon.
+const negativeTTL = 300
+
+func (z *zoneSet) add(from smimea.Place) error {
+	place, err := smimea.NewPlace(from)
+	if err != nil {
+		return fail(exitUsage, err)
 	}
-	if o.ttl < time.Second || o.ttl > 24*time.Hour || o.ttl%time.Second != 0 {
-		return nil, fmt.Errorf("the ttl %v is not whole seconds from 1s to 24h", o.ttl)
+	z.zones[place.Domain] = smimea.NewZone(place, "").Edit()
+	return nil
+}
+
+// publish adds a file's records, and returns what is wrong with its addresses.
+func (z *zoneSet) publish(p *policy, f sourceFile, id uint32) (bad []error) {
+	publication := p.publication(f, id)
+	for _, text := range f.cert.Addresses {
+		a, err := smimea.ParseAddress(text)
+		if err != nil {
+			bad = append(bad, err)
+			continue
+		}
+		if z.zones[a.Domain] == nil {
+			if z.only {
+				continue
+			}
+			if err := z.add(smimea.Place{Origin: a.Domain, Layout: smimea.Beside, TTL: z.ttl}); err != nil {
+				bad = append(bad, err)
+				continue
+			}
+		}
+		publication.URL = p.urlOf(f, a)
+		// That an address has no TXT owner is for check to say.
+		z.zones[a.Domain].Publish(a, publication)
 	}
-	switch o.casing {
-	case "exact":
-		p.exact = true
-	case "lower":
-	default:
-		return nil, fmt.Errorf("unknown -case %q: want lower or exact", o.casing)
-	}
-	if o.url != "off" {
-		var err error
-		if p.url, err = smimea.ParseURLTemplate(o.url); err != nil {
-			return nil, err
+	return bad
+}
+
+// sets returns all record sets: domain by domain, the apex first, then by owner.
+func (z *zoneSet) sets(serial uint32) []recordSet {
+	var all []recordSet
+	for domain, edit := range z.zones {
+		zone, _ := edit.Zone(func(uint32) uint32 { return serial })
+		zone.Serial = serial
+		for rrs := range zone.Records() {
+			all = append(all, recordSet{zone.Origin, domain, rrs})
 		}
 	}
-	return p, nil
+	slices.SortStableFunc(all, func(a, b recordSet) int {
+		return cmp.Or(cmp.Compare(a.domain, b.domain), cmp.Compare(a.rank(), b.rank()),
+			cmp.Compare(a.rrs[0].Header().Name, b.rrs[0].Header().Name))
+	})
+	return all
 }
 
-// records3 is a flag of associations.
-type records3 []smimea.Association
-
-func (r *records3) String() string { return "" }
-
-func (r *records3) Set(s string) error {
-	fields := strings.Fields(s)
-	if len(fields) != 3 {
-		return fmt.Errorf("want three numbers in one argument, as in \"3 1 1\"")
+// parseNS reads NAME[=ADDRESS]. Inside the zone a name server needs an address,
+// without which most servers refuse the zone; outside it, none is of use.
+func parseNS(s, origin string) (smimea.NameServer, error) {
+	name, text, found := strings.Cut(s, "=")
+	fqdn, err := parseZone(name)
+	if err != nil {
+		return smimea.NameServer{}, err
 	}
-	a, err := smimea.ParseAssociation(fields[0], fields[1], fields[2])
-	if err == nil {
-		*r = append(*r, a)
+	ns := smimea.NameServer{Name: fqdn}
+	inside := dns.IsSubDomain(origin, fqdn)
+	switch {
+	case inside && !found:
+		return ns, fmt.Errorf("the name server %s is inside the zone, so its address must be too: -ns %s=ADDRESS", fqdn, strings.TrimSuffix(fqdn, "."))
+	case !inside && found:
+		return ns, fmt.Errorf("the name server %s is outside the zone, and so is its address: -ns %s", fqdn, strings.TrimSuffix(fqdn, "."))
+	case found:
+		address, err := netip.ParseAddr(text)
+		if err != nil {
+			return ns, fmt.Errorf("the name server %q: %w", s, err)
+		}
+		ns.Addresses = []netip.Addr{address}
 	}
-	return err
+	return ns, nil
 }
 
 // list is a flag that can be repeated.
@@ -182,16 +255,21 @@ type list []string
 func (l *list) String() string     { return strings.Join(*l, " ") }
 func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
-// parseServer splits NAME[=ADDRESS].
-func parseNS(s string) (name string, address netip.Addr, err error) {
-	name, text, found := strings.Cut(s, "=")
-	if name, err = parseZone(name); err != nil {
-		return "", netip.Addr{}, err
+// A records3 is a flag of associations.
+type records3 []smimea.Association
+
+func (r *records3) String() string { return "" }
+
+func (r *records3) Set(s string) error {
+	fields := strings.Fields(s)
+	if len(fields) != 3 {
+		return errors.New("want three numbers in one argument, as in \"3 1 1\"")
 	}
-	if found {
-		if address, err = netip.ParseAddr(text); err != nil {
-			return "", netip.Addr{}, fmt.Errorf("the name server %q: %w", s, err)
-		}
+	a, err := smimea.ParseAssociation(fields[0], fields[1], fields[2])
+	if err == nil {
+		*r = append(*r, a)
 	}
-	return name, address, nil
+	return err
 }
+
+const maxTTL = 24 * time.Hour

@@ -2,7 +2,6 @@ package main
 
 import "flag"
 
-var lookupVerb = verb{name: "lookup", setup: func(*flag.FlagSet) action { return nil }}
 var checkVerb = verb{name: "check", setup: func(*flag.FlagSet) action { return nil }}
 var doctorVerb = verb{name: "doctor", setup: func(*flag.FlagSet) action { return nil }}
 var completionVerb = verb{name: "completion", setup: func(*flag.FlagSet) action { return nil }}

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+
+	"coredns-smimea/discover"
+	"coredns-smimea/discover/dnssec"
+	"coredns-smimea/smimea"
+)
+
+var lookupVerb = verb{
+	name:     "lookup",
+	synopsis: "ADDRESS",
+	summary:  "somebody's certificate, and how far it can be trusted",
+	help: `
+Looks for the S/MIME certificate of a mail address: the TXT record with its URL,
+the download, the SMIMEA records (RFC 8162), and the verdict. The certificate
+goes to stdout as PEM, or into the file of -o, and the story to stderr.
+
+  smimea lookup hugh@example.com
+  smimea lookup -o hugh.pem -for encrypt hugh@example.com && mail...
+
+All records are validated here, from the root's keys or those of -anchor,
+whoever brings them. The exit status says how it went:
+
+  0   verified: the certificate is the one that signed records name
+  1   there is none, and the domain says so, signed
+  3   not verified: the zone is not signed, or has no SMIMEA records; nothing
+      is printed if nothing was found
+  64  the command line is wrong
+  65  found, and wrong: not what the records name, expired, revoked, or of
+      another address. It is not printed
+  75  try again: servers fail, or answers are forged. This never means that
+      there is no certificate
+`,
+	setup: func(f *flag.FlagSet) action {
+		o := lookupOptions{}
+		o.define(f)
+		f.StringVar(&o.out, "o", "", "`FILE` to write the certificate to, in place of stdout")
+		f.StringVar(&o.purpose, "for", "", "`PURPOSE`: encrypt or sign, to leave out certificates for the other")
+		f.BoolVar(&o.allowPrivate, "allow-private", false, "let downloads go to private addresses, too")
+		f.BoolVar(&o.revocation, "revocation", false, "ask the issuers whether certificates are revoked")
+		f.StringVar(&o.roots, "roots", "", "`FILE` of certificates of the authorities to trust, in place of the system's")
+		return func(u *ui, operands []string) (exit, error) { return lookup(u, operands, &o) }
+	},
+}
+
+type lookupOptions struct {
+	resolverFlags
+	out, purpose, roots      string
+	allowPrivate, revocation bool
+}
+
+// resolverFlags say whom to ask, and whom to believe.
+type resolverFlags struct {
+	server, anchor string
+	trustAD        bool
+	timeout        time.Duration
+}
+
+func (o *resolverFlags) define(f *flag.FlagSet) {
+	f.StringVar(&o.server, "server", "", "`ADDR[:PORT]`, tls://HOST or https://HOST/PATH of the resolver or name server to ask (default the system's resolver)")
+	f.StringVar(&o.anchor, "anchor", "", "`FILE` of DNSKEY or DS records to trust (default the root's keys)")
+	f.BoolVar(&o.trustAD, "trust-ad", false, "believe the server's AD flag, in place of validating; for servers on this machine, tls:// and https:// only")
+	f.DurationVar(&o.timeout, "timeout", time.Minute, "`DURATION` after which to give up")
+}
+
+func (o *resolverFlags) serverToAsk() (*discover.Server, error) {
+	if o.server == "" {
+		server, err := discover.SystemServer()
+		if err != nil {
+			return nil, fail(exitTryAgain, err)
+		}
+		return server, nil
+	}
+	server, err := discover.ParseServer(o.server)
+	if err != nil {
+		return nil, fail(exitUsage, err)
+	}
+	return server, nil
+}
+
+func (o *resolverFlags) anchors() (dnssec.Anchors, error) {
+	if o.anchor == "" {
+		return dnssec.RootAnchors(), nil
+	}
+	file, err := os.Open(o.anchor)
+	if err != nil {
+		return nil, fail(exitNoInput, err)
+	}
+	defer file.Close()
+	anchors, err := dnssec.ReadAnchors(file)
+	if err != nil {
+		return nil, fail(exitUsage, fmt.Errorf("reading %q: %w", o.anchor, err))
+	}
+	return anchors, nil
+}
+
+func (o *resolverFlags) resolver() (discover.Resolver, error) {
+	server, err := o.serverToAsk()
+	if err != nil {
+		return nil, err
+	}
+	if o.trustAD {
+		resolver, err := discover.TrustAD(server)
+		if err != nil {
+			return nil, fail(exitUsage, err)
+		}
+		return resolver, nil
+	}
+	anchors, err := o.anchors()
+	if err != nil {
+		return nil, err
+	}
+	return &dnssec.Validator{Exchange: server.Exchange, Anchors: anchors}, nil
+}
+
+func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
+	if len(operands) != 1 {
+		return 0, usageError("one address is wanted")
+	}
+	address, err := smimea.ParseAddress(operands[0])
+	if err != nil {
+		return 0, fail(exitUsage, fmt.Errorf("reading %q: %w", operands[0], err))
+	}
+	c := &discover.Client{Purpose: discover.Purpose(o.purpose), AllowPrivate: o.allowPrivate, Revocation: o.revocation}
+	if c.Purpose != discover.Any && c.Purpose != discover.Encrypt && c.Purpose != discover.Sign {
+		return 0, usageError("-for takes encrypt or sign")
+	}
+	if c.Roots, err = readRoots(o.roots); err != nil {
+		return 0, err
+	}
+	if c.Resolver, err = o.resolver(); err != nil {
+		return 0, err
+	}
+	if !u.json {
+		c.Story = func(step string) { u.say("%s", step) }
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+
+	r := c.Lookup(ctx, address)
+	status := lookupExit(r.Verdict)
+	var found *discover.Certificate
+	if len(r.Certificates) > 0 && (status == exitOK || status == exitUnverified) {
+		found = r.Certificates[0]
+	}
+	if found != nil && o.out != "" {
+		if err := os.WriteFile(o.out, pemOf(found.Raw), 0o644); err != nil {
+			return 0, fail(exitCannotWrite, err)
+		}
+	}
+	switch {
+	case u.json:
+		return status, u.emit(lookupResult(r, int(status)))
+	case found != nil && o.out == "":
+		u.print("%s", pemOf(found.Raw))
+	}
+	return status, nil
+}
+
+func lookupExit(v discover.Verdict) exit {
+	switch v {
+	case discover.Verified:
+		return exitOK
+	case discover.None:
+		return exitNone
+	case discover.Unverified:
+		return exitUnverified
+	case discover.Wrong:
+		return exitWrong
+	}
+	return exitTryAgain
+}
+
+func pemOf(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// readRoots reads a file of certificates. Without one, the system's count.
+func readRoots(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fail(exitNoInput, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(bytes.TrimSpace(data)) {
+		return nil, fail(exitUsage, fmt.Errorf("%q has no certificate in PEM", path))
+	}
+	return pool, nil
+}
+
+// lookupJSON is what -json prints.
+type lookupJSON struct {
+	Schema       string            `json:"schema"` // smimea-lookup/1
+	Address      string            `json:"address"`
+	Verdict      string            `json:"verdict"`
+	Why          string            `json:"why"`
+	Exit         int               `json:"exit"`
+	Certificates []certificateJSON `json:"certificates"`
+	SMIMEA       lookedUpJSON      `json:"smimea"`
+	TXT          lookedUpJSON      `json:"txt"`
+	Downloads    []downloadJSON    `json:"downloads"`
+	Suggestion   string            `json:"suggestion,omitempty"`
+}
+
+type certificateJSON struct {
+	PEM         string    `json:"pem"`
+	Source      string    `json:"source"`
+	Addresses   []string  `json:"addresses"`
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+	Encrypts    bool      `json:"encrypts"`
+	Signs       bool      `json:"signs"`
+	Match       string    `json:"match,omitempty"`
+	Association string    `json:"association,omitempty"`
+	Problems    []string  `json:"problems"`
+	Chain       string    `json:"chain,omitempty"`
+	Revocation  string    `json:"revocation,omitempty"`
+}
+
+type lookedUpJSON struct {
+	Name     string   `json:"name,omitempty"`
+	Security string   `json:"security"`
+	Error    string   `json:"error,omitempty"`
+	Records  []string `json:"records"`
+	Aliases  []string `json:"aliases,omitempty"`
+}
+
+type downloadJSON struct {
+	URL   string `json:"url"`
+	Error string `json:"error,omitempty"`
+}
+
+func lookupResult(r *discover.Result, status int) lookupJSON {
+	result := lookupJSON{
+		Schema: "smimea-lookup/1", Address: r.Address.String(), Verdict: string(r.Verdict), Why: r.Why, Exit: status,
+		Certificates: []certificateJSON{}, SMIMEA: lookedUp(r.SMIMEA), TXT: lookedUp(r.TXT), Downloads: []downloadJSON{},
+		Suggestion: r.Suggestion,
+	}
+	for _, c := range r.Certificates {
+		result.Certificates = append(result.Certificates, certificateJSON{
+			PEM: string(pemOf(c.Raw)), Source: c.Source, Addresses: orEmpty(c.Addresses), NotBefore: c.NotBefore, NotAfter: c.NotAfter,
+			Encrypts: c.Encrypts, Signs: c.Signs, Match: string(c.Match), Association: c.Association,
+			Problems: orEmpty(c.Problems), Chain: c.Chain, Revocation: c.Revocation,
+		})
+	}
+	for _, d := range r.Downloads {
+		result.Downloads = append(result.Downloads, downloadJSON{d.URL, errorText(d.Err)})
+	}
+	return result
+}
+
+func lookedUp(r discover.Records) lookedUpJSON {
+	return lookedUpJSON{r.Name, r.Security.String(), errorText(r.Err), orEmpty(r.Data), r.Aliases}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// orEmpty makes an empty list [] in JSON, not null.
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}

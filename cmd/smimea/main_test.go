@@ -1,0 +1,262 @@
+package main
+
+import (
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"coredns-smimea/discover/discovertest"
+	"coredns-smimea/internal/zoo"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"smimea": main})
+}
+
+// TestScripts runs testdata/*.txt. Beside the usual commands of testscript they
+// have those of scriptCommands.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		Cmds:                scriptCommands,
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+	})
+}
+
+var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	// exit STATUS COMMAND... runs a command and wants this exit status. Its
+	// output is in the files out and err.
+	"exit": func(ts *testscript.TestScript, neg bool, args []string) {
+		c := exec.Command(args[1], args[2:]...)
+		c.Dir, c.Env = ts.Getenv("WORK"), environment(ts)
+		stdout, err := os.Create(ts.MkAbs("out"))
+		ts.Check(err)
+		defer stdout.Close()
+		stderr, err := os.Create(ts.MkAbs("err"))
+		ts.Check(err)
+		defer stderr.Close()
+		c.Stdout, c.Stderr = stdout, stderr
+		c.Run()
+		text, _ := os.ReadFile(stderr.Name())
+		ts.Logf("%s", text)
+		if got := strconv.Itoa(c.ProcessState.ExitCode()); got != args[0] {
+			ts.Fatalf("exit status %s; want %s", got, args[0])
+		}
+	},
+
+	// cert [flags] FILE ADDRESS... makes a certificate.
+	"cert": func(ts *testscript.TestScript, neg bool, args []string) {
+		f := flag.NewFlagSet("cert", flag.ContinueOnError)
+		expired := f.Bool("expired", false, "")
+		days := f.Int("days", 365, "")
+		rsa := f.Bool("rsa", false, "")
+		sign := f.Bool("sign", false, "")
+		subject := f.Bool("subject", false, "")
+		ts.Check(f.Parse(args))
+		template := zoo.Template{Addresses: f.Args()[1:], EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}}
+		template.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement
+		if *rsa {
+			template.Key, template.KeyUsage = zoo.RSA2048, x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment
+		}
+		if *sign {
+			template.KeyUsage = x509.KeyUsageDigitalSignature
+		}
+		template.NotAfter = time.Now().AddDate(0, 0, *days)
+		if *expired {
+			template.NotBefore, template.NotAfter = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(0, 0, -1)
+		}
+		if *subject {
+			for _, address := range template.Addresses {
+				template.SubjectAddresses = append(template.SubjectAddresses, zoo.Text{Tag: 22, Bytes: []byte(address)})
+			}
+			template.Addresses = nil
+		}
+		path := ts.MkAbs(f.Arg(0))
+		ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
+		ts.Check(zoo.Write(path, template))
+	},
+
+	// zoo DIR fills a directory with one of each kind.
+	"zoo": func(ts *testscript.TestScript, neg bool, args []string) {
+		_, err := zoo.Make(ts.MkAbs(args[0]), time.Now(), "example.test", "example.org")
+		ts.Check(err)
+	},
+
+	// web DIR serves its files below /.well-known/smime/ of example.test,
+	// keys.example.test and unsigned.test, on port $PORT. There are also the
+	// pages /html, /endless, /slow, /down and /plain.
+	"web": func(ts *testscript.TestScript, neg bool, args []string) {
+		mux := http.NewServeMux()
+		mux.Handle("/.well-known/smime/", http.StripPrefix("/.well-known/smime/", http.FileServer(http.Dir(ts.MkAbs(args[0])))))
+		mux.HandleFunc("/html", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>No such user</html>") })
+		mux.HandleFunc("/down", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+		mux.HandleFunc("/plain", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://example.test/", http.StatusFound) })
+		mux.HandleFunc("/endless", func(w http.ResponseWriter, r *http.Request) {
+			for block := make([]byte, 64<<10); ; {
+				if _, err := w.Write(block); err != nil {
+					return
+				}
+			}
+		})
+		mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+			w.Write([]byte("-----BEGIN"))
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		})
+		web := discovertest.ServeWeb(scriptTB(ts), mux, "example.test", "keys.example.test", "unsigned.test")
+		roots := ts.MkAbs("web-roots.pem")
+		ts.Check(os.WriteFile(roots, web.RootsPEM, 0o644))
+		ts.Setenv("PORT", web.Port)
+		ts.Setenv("SSL_CERT_FILE", roots)
+		ts.Setenv("SSL_CERT_DIR", ts.MkAbs("nothing"))
+	},
+
+	// names [-lie LIE] [-expired] FILE... serves the records of zone files, whose
+	// owners are absolute, on $SERVER, with the anchors in the file anchors.
+	"names": func(ts *testscript.TestScript, neg bool, args []string) {
+		f := flag.NewFlagSet("names", flag.ContinueOnError)
+		expired := f.Bool("expired", false, "")
+		lie := f.String("lie", "", "")
+		ts.Check(f.Parse(args))
+		zones := []discovertest.Zone{
+			{Name: "test", Records: []string{"ns IN A 127.0.0.1"}},
+			{Name: "example.test", Records: []string{"@ IN A 127.0.0.1", "keys IN A 127.0.0.1"}},
+			{Name: "unsigned.test", Records: []string{"@ IN A 127.0.0.1"}, Unsigned: true},
+		}
+		for _, name := range f.Args() {
+			for line := range strings.Lines(ts.ReadFile(name)) {
+				for i := range zones {
+					owner, _, _ := strings.Cut(strings.TrimSpace(line), "\t")
+					if i > 0 && strings.HasSuffix(owner, "."+zones[i].Name+".") {
+						zones[i].Records = append(zones[i].Records, line)
+					}
+				}
+			}
+		}
+		names := discovertest.Serve(scriptTB(ts), zones...)
+		if *expired {
+			names.Expire("example.test")
+		}
+		names.Lie(lies[*lie])
+		ts.Setenv("SERVER", names.Address)
+		ts.Check(os.WriteFile(ts.MkAbs("anchors"), []byte(names.Anchors), 0o644))
+	},
+
+	// nsd ZONE FILE and bind ZONE FILE have a real server serve a zone, on $SERVER.
+	"nsd":  func(ts *testscript.TestScript, neg bool, args []string) { serveZone(ts, nsdServer, args) },
+	"bind": func(ts *testscript.TestScript, neg bool, args []string) { serveZone(ts, bindServer, args) },
+}
+
+var lies = map[string]func(*dns.Msg) *dns.Msg{
+	"":         nil,
+	"silent":   func(*dns.Msg) *dns.Msg { return nil },
+	"servfail": func(m *dns.Msg) *dns.Msg { m.Rcode = dns.RcodeServerFailure; return m },
+	"stripped": func(m *dns.Msg) *dns.Msg {
+		var kept []dns.RR
+		for _, rr := range m.Answer {
+			if rr.Header().Rrtype != dns.TypeRRSIG {
+				kept = append(kept, rr)
+			}
+		}
+		m.Answer = kept
+		return m
+	},
+	"denied": func(m *dns.Msg) *dns.Msg {
+		if t := m.Question[0].Qtype; t == dns.TypeSMIMEA || t == dns.TypeTXT {
+			m.Answer, m.Ns, m.Rcode = nil, nil, dns.RcodeNameError
+		}
+		return m
+	},
+	"forged": func(m *dns.Msg) *dns.Msg {
+		for _, rr := range m.Answer {
+			if record, ok := rr.(*dns.SMIMEA); ok {
+				record.Certificate = strings.Repeat("ab", 32)
+			}
+		}
+		return m
+	},
+}
+
+// environment is the script's, for programs that the script does not run itself.
+func environment(ts *testscript.TestScript) []string {
+	env := os.Environ()
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
+		env = append(env, name+"="+ts.Getenv(name))
+	}
+	return env
+}
+
+// scriptTB lets helpers of tests end with the script.
+func scriptTB(ts *testscript.TestScript) testing.TB { return &scriptT{ts: ts} }
+
+type scriptT struct {
+	testing.TB
+	ts *testscript.TestScript
+}
+
+func (t *scriptT) Helper()                           {}
+func (t *scriptT) Cleanup(f func())                  { t.ts.Defer(f) }
+func (t *scriptT) Fatal(args ...any)                 { t.ts.Fatalf("%s", fmt.Sprint(args...)) }
+func (t *scriptT) Fatalf(format string, args ...any) { t.ts.Fatalf(format, args...) }
+
+func nsdServer(ts *testscript.TestScript, port int, zone, file string) (string, []string) {
+	dir := ts.Getenv("WORK")
+	config := fmt.Sprintf("server:\n  ip-address: 127.0.0.1@%d\n  username: \"\"\n  zonesdir: %q\n  database: \"\"\n  pidfile: \"\"\n  xfrdfile: \"\"\n  zonelistfile: %q\n  rrl-ratelimit: 0\nremote-control:\n  control-enable: no\nzone:\n  name: %q\n  zonefile: %q\n",
+		port, dir, filepath.Join(dir, "zone.list"), zone, file)
+	path := filepath.Join(dir, "nsd.conf")
+	ts.Check(os.WriteFile(path, []byte(config), 0o644))
+	return "nsd", []string{"-d", "-c", path}
+}
+
+func bindServer(ts *testscript.TestScript, port int, zone, file string) (string, []string) {
+	dir := ts.Getenv("WORK")
+	config := fmt.Sprintf("options { directory %q; listen-on port %d { 127.0.0.1; }; listen-on-v6 { none; }; pid-file none; session-keyfile none; recursion no; dnssec-validation no; notify no; allow-update { 127.0.0.1; }; };\ncontrols { };\nzone %q { type primary; file %q; };\n", dir, port, zone, file)
+	path := filepath.Join(dir, "named.conf")
+	ts.Check(os.WriteFile(path, []byte(config), 0o644))
+	return "named", []string{"-g", "-c", path}
+}
+
+func serveZone(ts *testscript.TestScript, server func(*testscript.TestScript, int, string, string) (string, []string), args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	zone, file := args[0], ts.MkAbs(args[1])
+	command, arguments := server(ts, port, zone, file)
+	c := exec.Command(command, arguments...)
+	var log strings.Builder
+	c.Stdout, c.Stderr = &log, &log
+	ts.Check(c.Start())
+	ts.Defer(func() {
+		c.Process.Signal(os.Interrupt)
+		c.Wait()
+	})
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	ts.Setenv("SERVER", address)
+	ts.Setenv("SERVERPORT", strconv.Itoa(port))
+	q := new(dns.Msg)
+	q.SetQuestion(dns.Fqdn(zone), dns.TypeSOA)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if m, err := dns.Exchange(q, address); err == nil && m.Rcode == dns.RcodeSuccess {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.Process.Kill()
+			c.Wait()
+			ts.Fatalf("%s does not answer:\n%s", command, &log)
+		}
+	}
+}

@@ -87,10 +87,28 @@ func (w *zoneWriter) json() []recordJSON {
 	return records
 }
 
-// ownerText writes an owner for a zone file, where a line that starts with $ is
-// a directive.
+// ownerText writes an owner for the zone files of all servers: some take no
+// other characters in a name than these, though the DNS has no such rule, and
+// RFC 1035 section 5.1 gives some a meaning.
 func ownerText(rr dns.RR) string {
-	return strings.ReplaceAll(strings.ReplaceAll(rr.Header().Name, `\$`, "$"), "$", `\$`)
+	name := rr.Header().Name
+	wire := make([]byte, 256)
+	end, err := dns.PackDomainName(name, wire, 0, nil, false)
+	if err != nil {
+		return name
+	}
+	var b strings.Builder
+	for label := wire[:end]; label[0] != 0; label = label[1+label[0]:] {
+		for _, c := range label[1 : 1+label[0]] {
+			if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' {
+				b.WriteByte(c)
+			} else {
+				fmt.Fprintf(&b, "\\%03d", c)
+			}
+		}
+		b.WriteByte('.')
+	}
+	return b.String()
 }
 
 // presentation writes a record's type and data.

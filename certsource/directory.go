@@ -3,6 +3,7 @@ package certsource
 import (
 	"context"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +26,7 @@ type Directory struct {
 
 	files  Files       // as of the last commit
 	edit   *table.Edit // the next version, nil if nothing has changed
+	paths  *table.Edit // with it, if Options.Paths is set
 	ids    ids
 	expiry expiry
 	guard  guard
@@ -46,6 +48,8 @@ type Options struct {
 	MaxWithdraw int
 	// Window is the time within which withdrawals count as one.
 	Window time.Duration
+	// Paths keeps paths by the numbers of files, for Files.Path.
+	Paths bool
 	// Enter, if not nil, is told of each directory before it is listed, by
 	// several goroutines at once.
 	Enter func(dir string)
@@ -85,8 +89,8 @@ func (d *Directory) Failing() map[Reason]int { return d.failing }
 // Files returns what is known now.
 func (d *Directory) Files() Files {
 	if d.edit != nil {
-		d.files = Files{d.edit.Table()}
-		d.edit = nil
+		d.files = Files{d.edit.Table(), d.paths.Table()}
+		d.edit, d.paths = nil, nil
 	}
 	return d.files
 }
@@ -349,7 +353,7 @@ func (d *Directory) record(path string) ([]byte, bool) {
 // put makes a change known.
 func (d *Directory) put(c Change, changed func(Change)) {
 	if d.edit == nil {
-		d.edit = d.files.table.Edit()
+		d.edit, d.paths = d.files.table.Edit(), d.files.paths.Edit()
 	}
 	d.count(c.Old, -1)
 	if c.New.ID == 0 && c.Removed.IsZero() {
@@ -357,9 +361,13 @@ func (d *Directory) put(c Change, changed func(Change)) {
 	}
 	if !c.Removed.IsZero() {
 		d.edit.Delete([]byte(c.Path))
+		d.paths.Delete(binary.LittleEndian.AppendUint32(nil, c.Old.ID))
 		d.ids.give(c.Old.ID)
 	} else {
 		d.edit.Set([]byte(c.Path), c.New.append(nil))
+		if d.options.Paths && c.Old.ID == 0 {
+			d.paths.Set(binary.LittleEndian.AppendUint32(nil, c.New.ID), []byte(c.Path))
+		}
 		d.count(c.New, +1)
 		if c.New.Published() {
 			d.expiry.watch(c.New.NotAfter.Add(-d.options.Margin), c.Path)

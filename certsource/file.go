@@ -14,7 +14,7 @@ import (
 type File struct {
 	// ID numbers the file, from 1, for as long as it is known.
 	ID uint32
-	// Modified is the modification time of what was read.
+	// Modified is the modification time of what was read, zero if nothing was.
 	Modified time.Time
 	// Reason is why there is no certificate to publish; empty if there is one.
 	Reason Reason
@@ -44,13 +44,22 @@ func (f *File) why() Reason {
 
 // Files are all files known at one moment, by their paths below the directory.
 // The zero Files has none.
-type Files struct{ table *table.Table }
+type Files struct {
+	table *table.Table
+	paths *table.Table // by ID, see Options.Paths
+}
 
 // Len returns the number of files, published or not.
 func (f Files) Len() int { return f.table.Len() }
 
 // Size returns the octets that they take in memory.
-func (f Files) Size() int { return f.table.Size() }
+func (f Files) Size() int { return f.table.Size() + f.paths.Size() }
+
+// Path returns the path of the file with a number, if Options.Paths is set.
+func (f Files) Path(id uint32) (string, bool) {
+	path, ok := f.paths.Get(binary.LittleEndian.AppendUint32(nil, id))
+	return string(path), ok
+}
 
 // Get returns what is known of the file at a path.
 func (f Files) Get(path string) (File, bool) {
@@ -74,9 +83,11 @@ func (f Files) All() iter.Seq2[string, File] {
 
 // A record is a File in the table:
 //
-//	ID (4 octets), stamp (8), modification time (8, ns), reason (1), failing (1), encrypts (1)
+//	ID (4 octets), stamp (8), modification time (8, ns; 0: none), reason (1), failing (1), encrypts (1)
 //	and if there is a certificate: not after (8, s), digest (32), then for each
 //	address: uvarint length, address
+//
+// It is kept in saved states as it is: see [Directory.Restore].
 const (
 	atStamp    = 4
 	atModified = atStamp + 8
@@ -98,7 +109,11 @@ func reasonOctet(r Reason) byte { return byte(max(0, slices.Index(reasons, r))) 
 func (f *File) append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, f.ID)
 	dst = binary.LittleEndian.AppendUint64(dst, f.stamp)
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.Modified.UnixNano()))
+	modified := int64(0)
+	if !f.Modified.IsZero() {
+		modified = f.Modified.UnixNano()
+	}
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(modified))
 	dst = append(dst, reasonOctet(f.Reason), reasonOctet(f.Failing), 0)
 	if f.Encrypts {
 		dst[len(dst)-1] = 1
@@ -119,10 +134,12 @@ func decodeFile(b []byte) File {
 	f := File{
 		ID:       recordID(b),
 		stamp:    recordStamp(b),
-		Modified: time.Unix(0, int64(binary.LittleEndian.Uint64(b[atModified:]))),
 		Reason:   reasons[b[atReason]],
 		Failing:  reasons[b[atFailing]],
 		Encrypts: b[atEncrypts] != 0,
+	}
+	if modified := binary.LittleEndian.Uint64(b[atModified:]); modified != 0 {
+		f.Modified = time.Unix(0, int64(modified))
 	}
 	if len(b) < atAddress {
 		return f
@@ -146,6 +163,9 @@ func recordStamp(b []byte) uint64 { return binary.LittleEndian.Uint64(b[atStamp:
 func recordNotAfter(b []byte) time.Time {
 	return time.Unix(int64(binary.LittleEndian.Uint64(b[atNotAfter:])), 0)
 }
+
+func recordPublished(b []byte) bool   { return b[atReason] == 0 }
+func recordDigest(b []byte) [32]byte { return [32]byte(b[atDigest:]) }
 
 // recordDated reports whether the file has a certificate that can expire.
 func recordDated(b []byte) bool { return len(b) >= atAddress }

@@ -47,6 +47,8 @@ type config struct {
 	tcpOnly  bool
 	denials  int // signed denials a second over UDP; 0: no limit
 
+	host hostConfig
+
 	where string // file and line of the directive
 }
 
@@ -157,7 +159,7 @@ func (c *config) key(places []*smimea.Place) string {
 		abs = c.dir
 	}
 	var b strings.Builder
-	fmt.Fprintln(&b, abs, c.records, c.url, c.ttl, c.lower, c.rootsFrom, c.reload, c.maxWithdraw, c.state)
+	fmt.Fprintln(&b, abs, c.records, c.url, c.ttl, c.lower, c.rootsFrom, c.reload, c.maxWithdraw, c.state, c.host.serves())
 	for _, p := range places {
 		fmt.Fprintln(&b, p.Origin, p.Layout, p.TTL, p.Apex)
 	}

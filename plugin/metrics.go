@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
@@ -65,6 +66,50 @@ var (
 		Help: "Signatures made by dnssec for this plugin, ahead of queries or for one.",
 	}, []string{"when"})
 )
+
+var (
+	httpRequests = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: name, Name: "https_requests_total",
+		Help: "Requests to the HTTPS host by status code.",
+	}, []string{"code"})
+	handshakeErrors = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: name, Name: "https_handshake_errors_total",
+		Help: "TLS handshakes with the HTTPS host that failed, by reason.",
+	}, []string{"reason"})
+	httpsConnections = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: name, Name: "https_connections",
+		Help: "Connections that a listener of the HTTPS host holds.",
+	}, []string{"address"})
+	tlsExpiry = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: name, Name: "tls_expiry_timestamp_seconds",
+		Help: "When the TLS certificate of a name of the HTTPS host expires.",
+	}, []string{"name"})
+	acmeEvents = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: name, Name: "acme_events_total",
+		Help: "Events of the management of TLS certificates by ACME.",
+	}, []string{"event"})
+)
+
+// hostMetrics implements certhost.Metrics.
+type hostMetrics struct{}
+
+func (hostMetrics) Request(code int) { httpRequests.WithLabelValues(strconv.Itoa(code)).Inc() }
+
+func (hostMetrics) HandshakeError(reason string) { handshakeErrors.WithLabelValues(reason).Inc() }
+
+func (hostMetrics) ACME(event string) { acmeEvents.WithLabelValues(event).Inc() }
+
+func (hostMetrics) Connections(address string, n int) {
+	httpsConnections.WithLabelValues(address).Set(float64(n))
+}
+
+func (hostMetrics) TLSCertificate(name string, notAfter time.Time) {
+	if notAfter.IsZero() {
+		tlsExpiry.DeleteLabelValues(name)
+		return
+	}
+	tlsExpiry.WithLabelValues(name).Set(float64(notAfter.Unix()))
+}
 
 // result is how a query was answered. Its order is that of its names.
 type result uint8

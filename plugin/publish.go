@@ -80,6 +80,7 @@ func newPublisher(c *config, places []*smimea.Place) *publisher {
 		Margin:      c.ttl,
 		MaxWithdraw: c.maxWithdraw,
 		Window:      c.reload,
+		Paths:       c.host.serves(),
 		Enter: func(dir string) {
 			if p.watch != nil {
 				p.watch.Add(dir)

@@ -62,9 +62,8 @@ func (q *query) serve() (int, error) {
 	case q.name.Kind == smimea.ApexName && q.qtype == dns.TypeDNSKEY && q.signer.signs(q.point.Zone):
 		q.result = answered
 		return plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r)
-	case q.challenge():
-		if rcode, err := plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r); err == nil && plugin.ClientWrite(rcode) {
-			q.result = answered
+	case q.point.Tree == smimea.Rest && q.name.Kind == smimea.Absent && q.qtype == dns.TypeTXT:
+		if rcode, ok := q.challenge(); ok {
 			return rcode, nil
 		}
 	}
@@ -78,11 +77,29 @@ func (q *query) serve() (int, error) {
 	return q.deny()
 }
 
-// challenge reports whether the question is one that *tls* may answer: it
-// proves to an authority whose domain this is (RFC 8555 section 8.4).
-func (q *query) challenge() bool {
-	return q.acme && q.name.Kind == smimea.Absent && q.point.Tree == smimea.Rest && q.qtype == dns.TypeTXT &&
-		strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge")
+// challenge answers what proves to an authority whose domain this is (RFC 8555
+// section 8.4): our own challenges, or those of *tls*, which stands behind us.
+func (q *query) challenge() (rcode int, ok bool) {
+	if reply := challengeReply(q.r); reply != nil {
+		p := smimea.NewReply(q.r)
+		p.Msg.Answer = reply.Answer
+		if q.signed && !q.signBelow {
+			if sigs, err := q.signer.sign(reply.Answer); err == nil {
+				p.Msg.Answer = append(p.Msg.Answer, sigs...)
+			}
+		}
+		rcode, _ = q.write(p, answered)
+		return rcode, true
+	}
+	if !q.acme || !strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge") {
+		return 0, false
+	}
+	rcode, err := plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r)
+	if err != nil || !plugin.ClientWrite(rcode) {
+		return 0, false
+	}
+	q.result = answered
+	return rcode, true
 }
 
 // limit lowers the size that a UDP client says it takes: what is larger than

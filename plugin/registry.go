@@ -78,6 +78,9 @@ func (p *publisher) release(s *SMIMEA) {
 // stop releases what the block holds. What it has published can still be
 // asked for: queries come in until the servers have stopped.
 func (s *SMIMEA) stop() {
+	for _, lease := range s.leases {
+		lease.Release()
+	}
 	if s.publisher == nil {
 		return
 	}

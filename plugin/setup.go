@@ -16,6 +16,7 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/miekg/dns"
 
+	"coredns-smimea/plugin/internal/certhost"
 	"coredns-smimea/smimea"
 )
 
@@ -31,6 +32,12 @@ func setup(c *caddy.Controller) error {
 		return plugin.Error(name, err)
 	}
 	s := &SMIMEA{config: conf}
+	if conf.host.dns01 {
+		// Before our own, which denies what is not there.
+		dnsserver.AddPluginToAllServerBlocks(c, func(next plugin.Handler) plugin.Handler {
+			return challengeHandler{next}
+		})
+	}
 	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
 		s.Next = next
 		return s
@@ -42,7 +49,11 @@ func setup(c *caddy.Controller) error {
 		}
 		return nil
 	})
-	c.OnRestartFailed(func() error { life.failed(); return nil })
+	c.OnRestartFailed(func() error {
+		life.failed()
+		certhost.ReleaseOthers(life)
+		return nil
+	})
 	// An error here would stop a reload half-way.
 	c.OnShutdown(func() error { s.stop(); return nil })
 	return nil
@@ -84,7 +95,14 @@ func parse(c *caddy.Controller) (*config, error) {
 				return nil, c.Errf("option %s: %v", option, err)
 			}
 		}
-		if err := conf.check(); err != nil {
+		err := conf.check()
+		if err == nil {
+			err = conf.host.check(root)
+		}
+		if err == nil && conf.host.https != "" {
+			err = checkDoH(c, conf.host.https)
+		}
+		if err != nil {
 			return nil, c.Err(err.Error())
 		}
 	}
@@ -209,6 +227,65 @@ var options = map[string]func(conf *config, args []string, path func(string) str
 		conf.tcpOnly = true
 		return nil
 	},
+	"https": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) > 1 {
+			return errors.New("want one ADDRESS at the most")
+		}
+		if conf.host.https != "" {
+			return errors.New("is there twice: two blocks can have an address each")
+		}
+		var err error
+		conf.host.https, err = listenAddress(append(args, ":443")[0], "")
+		return err
+	},
+	"http": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 1 {
+			return errors.New("want one ADDRESS")
+		}
+		var err error
+		conf.host.http, err = listenAddress(args[0], "127.0.0.1")
+		return err
+	},
+	"tls": func(conf *config, args []string, path func(string) string) error {
+		if len(args) != 2 {
+			return errors.New("want two files, CERT KEY")
+		}
+		conf.host.cert, conf.host.key = path(args[0]), path(args[1])
+		return nil
+	},
+	"acme": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) == 0 {
+			return errors.New("want DOMAIN, once or several times")
+		}
+		conf.host.acme.Domains = append(conf.host.acme.Domains, args...)
+		return nil
+	},
+	"acme_email": func(conf *config, args []string, _ func(string) string) error {
+		return one(&conf.host.acme.Email, args, "EMAIL")
+	},
+	"acme_ca": func(conf *config, args []string, _ func(string) string) error {
+		return one(&conf.host.acme.CA, args, "URL")
+	},
+	"acme_root": func(conf *config, args []string, path func(string) string) error {
+		return onePath(&conf.host.acme.RootFile, args, "FILE", path)
+	},
+	"acme_storage": func(conf *config, args []string, path func(string) string) error {
+		return onePath(&conf.host.acme.Storage, args, "DIR", path)
+	},
+	"acme_eab": func(conf *config, args []string, path func(string) string) error {
+		if len(args) != 2 {
+			return errors.New("want KEY_ID HMAC_FILE")
+		}
+		conf.host.acme.EABKeyID, conf.host.acme.EABKeyFile = args[0], path(args[1])
+		return nil
+	},
+	"acme_challenge": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 1 || args[0] != "dns" && args[0] != "tls-alpn" {
+			return errors.New("want dns or tls-alpn")
+		}
+		conf.host.dns01 = args[0] == "dns"
+		return nil
+	},
 	"denials_per_second": func(conf *config, args []string, _ func(string) string) error {
 		return number(&conf.denials, args, "N", 0, 1_000_000)
 	},
@@ -221,6 +298,22 @@ func optionNames() string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
+}
+
+func one(s *string, args []string, what string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want one %s", what)
+	}
+	*s = args[0]
+	return nil
+}
+
+func onePath(s *string, args []string, what string, path func(string) string) error {
+	err := one(s, args, what)
+	if err == nil {
+		*s = path(*s)
+	}
+	return err
 }
 
 func number(n *int, args []string, what string, least, most int) error {

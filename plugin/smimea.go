@@ -22,6 +22,7 @@ import (
 	"github.com/coredns/coredns/plugin/dnssec"
 	"github.com/miekg/dns"
 
+	"coredns-smimea/plugin/internal/certhost"
 	"coredns-smimea/smimea"
 )
 
@@ -39,6 +40,7 @@ type SMIMEA struct {
 	transfers bool // the block has *transfer*
 	acme      bool // the block has *tls*, which may answer for _acme-challenge
 	counters  []*counters
+	leases    []*certhost.Lease // of the HTTPS host
 }
 
 // Name implements plugin.Handler.
@@ -87,7 +89,10 @@ func (s *SMIMEA) start(server *dnsserver.Config, l *life) error {
 		}
 		s.counters = append(s.counters, newCounters(p.Origin))
 	}
-	return s.follow(l)
+	if err := s.follow(l); err != nil {
+		return err
+	}
+	return s.host(server, l)
 }
 
 // follow takes the running publisher over, or starts one.

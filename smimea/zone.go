@@ -118,6 +118,22 @@ func (z *Zone) Lookup(p Point) Name {
 	return n
 }
 
+// Files yields the numbers of the files whose certificates are published at the
+// digest of a local-part.
+func (z *Zone) Files(hash [hashSize]byte) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		value, _ := z.tables[Certs].Get(hash[:])
+		var first claim
+		any := false
+		for c := range node(value).claims(nil) {
+			if any && c.variant != first.variant || !yield(c.file) {
+				return
+			}
+			first, any = c, true
+		}
+	}
+}
+
 // Type returns the type of an owner's records.
 func (n Name) Type() uint16 { return n.Tree.rrtype() }
 

@@ -23,7 +23,7 @@ type body struct {
 
 // A cache holds recently sent bodies by what they are made of, a digest and a
 // media type. Being addressed by content it cannot be stale: what is published
-// is decided by [Files] before it is asked. It is a table with one place for
+// is decided by [Files] before it is asked. It is a table with two places for
 // each remainder, so that it needs no lock and its memory is bounded.
 type cache [cachePlaces]atomic.Pointer[body]
 
@@ -34,25 +34,23 @@ const (
 
 var errDigest = errors.New("the certificate read is not the one published: its digest differs")
 
-func (c *cache) place(digest *[32]byte, kind string) *atomic.Pointer[body] {
-	// The kinds differ in length: enough to spread one certificate's forms.
-	n := binary.LittleEndian.Uint64(digest[:]) + uint64(len(kind))
-	return &c[n%cachePlaces]
-}
-
 // get returns the body of this digest and kind, made by data if it is not there.
 func (c *cache) get(digest [32]byte, kind string, data func() ([]byte, error)) (*body, error) {
-	place := c.place(&digest, kind)
-	if b := place.Load(); b != nil && b.digest == digest && b.kind == kind {
-		return b, nil
+	// The kinds differ in length: enough to spread one certificate's forms.
+	n := binary.LittleEndian.Uint64(digest[:])%cachePlaces ^ uint64(len(kind))<<1
+	first, second := &c[n%cachePlaces], &c[(n^1)%cachePlaces]
+	for _, place := range [...]*atomic.Pointer[body]{first, second} {
+		if b := place.Load(); b != nil && b.digest == digest && b.kind == kind {
+			return b, nil
+		}
 	}
-	bytes, err := data()
+	read, err := data()
 	if err != nil {
 		return nil, err
 	}
-	b := newBody(digest, kind, bytes)
-	if len(bytes) <= cacheMaxBody {
-		place.Store(b)
+	b := newBody(digest, kind, read)
+	if len(read) <= cacheMaxBody {
+		second.Store(first.Swap(b))
 	}
 	return b, nil
 }

@@ -1,0 +1,73 @@
+package plugin
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/dnssec"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+)
+
+// challengeHandler answers DNS-01 challenges (RFC 8555 section 8.4) in blocks
+// that serve the zone of a domain that we want a TLS certificate for.
+type challengeHandler struct{ Next plugin.Handler }
+
+// Name implements plugin.Handler. It is not that of the directive: the block's
+// own smimea must be found under that.
+func (challengeHandler) Name() string { return "smimea_acme" }
+
+// ServeDNS implements plugin.Handler.
+func (h challengeHandler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	if reply := challengeReply(r); reply != nil {
+		if opt := r.IsEdns0(); opt != nil && opt.Do() {
+			reply = h.sign(reply)
+		}
+		if err := w.WriteMsg(reply); err != nil {
+			log.Debugf("Answering a challenge: %v", err)
+		}
+		return dns.RcodeSuccess, nil
+	}
+	return plugin.NextOrFailure(name, h.Next, ctx, w, r)
+}
+
+// sign has the block's *dnssec* sign, which stands behind us.
+func (h challengeHandler) sign(m *dns.Msg) *dns.Msg {
+	for next := h.Next; ; {
+		switch p := next.(type) {
+		case dnssec.Dnssec:
+			return p.Sign(request.Request{Req: m}, time.Now().UTC(), name)
+		case *SMIMEA:
+			next = p.Next
+		case challengeHandler:
+			next = p.Next
+		default:
+			return m
+		}
+	}
+}
+
+// challengeReply returns the reply to a question for a challenge that is waited
+// for, nil if it is none.
+func challengeReply(r *dns.Msg) *dns.Msg {
+	if !challenges.Active() || len(r.Question) != 1 || r.Question[0].Qtype != dns.TypeTXT {
+		return nil
+	}
+	owner := strings.ToLower(r.Question[0].Name)
+	values := challenges.Values(strings.TrimSuffix(owner, "."))
+	if len(values) == 0 {
+		return nil
+	}
+	m := new(dns.Msg)
+	m.SetReply(r)
+	m.Authoritative = true
+	for _, value := range values {
+		m.Answer = append(m.Answer, &dns.TXT{
+			Hdr: dns.RR_Header{Name: owner, Rrtype: dns.TypeTXT, Class: dns.ClassINET}, // TTL 0: the next one is another
+			Txt: []string{value},
+		})
+	}
+	return m
+}

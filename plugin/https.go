@@ -1,0 +1,239 @@
+package plugin
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin/pkg/transport"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/plugin/internal/certhost"
+	"coredns-smimea/smimea"
+)
+
+// hostConfig is what a block says of the HTTPS host.
+type hostConfig struct {
+	https, http string // addresses, or none
+	cert, key   string // files
+	acme        certhost.ACME
+	dns01       bool
+}
+
+// serves reports whether anything is to be given out.
+func (h *hostConfig) serves() bool { return h.https != "" || h.http != "" }
+
+// check looks at what the host's options say together, and completes them.
+func (h *hostConfig) check(root string) error {
+	if h.https == "" && (h.cert != "" || len(h.acme.Domains) > 0) {
+		return errors.New("tls and acme are for https: add the option https")
+	}
+	switch acme := &h.acme; {
+	case h.cert != "" && len(acme.Domains) > 0:
+		return errors.New("tls and acme exclude each other: one certificate is enough")
+	case len(acme.Domains) == 0 && (h.dns01 || acme.Email != "" || acme.CA != "" || acme.RootFile != "" || acme.Storage != "" || acme.EABKeyID != ""):
+		return errors.New("acme_… options are for acme: add acme DOMAIN")
+	case len(acme.Domains) > 0 && acme.Storage == "":
+		acme.Storage = filepath.Join(root, ".coredns", "acme")
+	}
+	return nil
+}
+
+// listenAddress completes an address: a port alone is one of all addresses, or
+// of loopback.
+func listenAddress(s, host string) (string, error) {
+	if !strings.Contains(s, ":") {
+		s = ":" + s
+	}
+	h, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", fmt.Errorf("%q is no address: write HOST:PORT or :PORT", s)
+	}
+	if h == "" {
+		h = host
+	}
+	if n, err := net.LookupPort("tcp", port); err != nil || n < 0 {
+		return "", fmt.Errorf("%q has no port", s)
+	}
+	return net.JoinHostPort(h, port), nil
+}
+
+// challenges are the answers to DNS-01 challenges that are waited for.
+var challenges certhost.Challenges
+
+// host opens what the block wants to be served over HTTPS and HTTP.
+func (s *SMIMEA) host(server *dnsserver.Config, l *life) error {
+	h := &s.config.host
+	var domains []string
+	for _, p := range s.places {
+		if !slices.Contains(domains, p.Domain) {
+			domains = append(domains, p.Domain)
+		}
+	}
+	open := func(address string, tls *certhost.TLS) error {
+		lease, err := certhost.Acquire(certhost.Config{
+			Address: address, Domains: domains, Owner: l, TLS: tls, Log: log, Metrics: hostMetrics{},
+		})
+		if err != nil {
+			return err
+		}
+		s.leases = append(s.leases, lease)
+		lease.Publish(files{s})
+		log.Infof("Giving out certificates of %s on %s", strings.Join(domains, ", "), lease.Addr())
+		return nil
+	}
+	if h.http != "" {
+		if err := open(h.http, nil); err != nil {
+			return fmt.Errorf("http: %w", err)
+		}
+	}
+	if h.https == "" {
+		return nil
+	}
+	tls := &certhost.TLS{CertFile: h.cert, KeyFile: h.key}
+	switch {
+	case len(h.acme.Domains) > 0:
+		acme := h.acme
+		if h.dns01 {
+			acme.Challenges = &challenges
+		}
+		tls.ACME = &acme
+	case h.cert != "":
+	case server.TLSConfig != nil:
+		tls.Config = server.TLSConfig
+	default:
+		return errors.New("https needs a TLS certificate: add tls CERT KEY or acme DOMAIN here, or the directive tls to the block")
+	}
+	if err := open(h.https, tls); err != nil {
+		return fmt.Errorf("https: %w", err)
+	}
+	return nil
+}
+
+// files gives the host what the snapshot of the moment publishes.
+type files struct{ s *SMIMEA }
+
+func (f files) File(domain, path string) (certhost.Certificate, error) {
+	p := f.s.publisher
+	snap := p.current.Load()
+	if snap == nil {
+		return certhost.Certificate{}, certhost.ErrNotFound
+	}
+	file, ok := snap.files.Get(path)
+	if !ok || !file.Published() {
+		return certhost.Certificate{}, certhost.ErrNotFound
+	}
+	for _, text := range file.Addresses {
+		if a, err := smimea.ParseAddress(text); err == nil && a.Domain == domain {
+			return f.certificate(path, file), nil
+		}
+	}
+	return certhost.Certificate{}, certhost.ErrNotFound
+}
+
+func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, error) {
+	p := f.s.publisher
+	snap := p.current.Load()
+	if snap == nil {
+		return nil, certhost.ErrNotFound
+	}
+	type found struct {
+		path string
+		file certsource.File
+	}
+	var all []found
+	for _, i := range p.domains[domain] {
+		for id := range snap.zones[i].Files(hash) {
+			path, ok := snap.files.Path(id)
+			if !ok {
+				continue
+			}
+			if file, ok := snap.files.Get(path); ok && !slices.ContainsFunc(all, func(other found) bool { return other.file.Digest == file.Digest }) {
+				all = append(all, found{path, file})
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil, certhost.ErrNotFound
+	}
+	// The one to encrypt to first, and of several the one that lasts longest.
+	slices.SortFunc(all, func(a, b found) int {
+		switch {
+		case a.file.Encrypts != b.file.Encrypts && a.file.Encrypts:
+			return -1
+		case a.file.Encrypts != b.file.Encrypts:
+			return 1
+		case !a.file.NotAfter.Equal(b.file.NotAfter):
+			return b.file.NotAfter.Compare(a.file.NotAfter)
+		}
+		return strings.Compare(a.path, b.path)
+	})
+	var list []certhost.Certificate
+	for _, one := range all {
+		list = append(list, f.certificate(one.path, one.file))
+	}
+	return list, nil
+}
+
+func (f files) certificate(path string, file certsource.File) certhost.Certificate {
+	c := f.s.config
+	return certhost.Certificate{
+		Digest:   file.Digest,
+		NotAfter: file.NotAfter,
+		Modified: file.Modified,
+		TTL:      c.ttl,
+		DER: func() ([]byte, error) {
+			cert, err := certsource.ReadFile(c.dir, path)
+			if err != nil {
+				return nil, err
+			}
+			if sha256.Sum256(cert.Raw) != file.Digest {
+				return nil, errors.New("the file is not the one that was published")
+			}
+			return cert.Raw, nil
+		},
+	}
+}
+
+// checkDoH refuses an https address that a DoH block of the same Corefile
+// listens on. CoreDNS would say only that the address is in use.
+func checkDoH(c *caddy.Controller, https string) error {
+	_, port, err := net.SplitHostPort(https)
+	if err != nil {
+		return nil
+	}
+	f, err := os.Open(c.File())
+	if err != nil {
+		return nil // not from a file: the address in use will have to do
+	}
+	defer f.Close()
+	blocks, err := caddyfile.Parse(c.File(), f, nil)
+	if err != nil {
+		return nil // is told by who reads it to serve it
+	}
+	for _, block := range blocks {
+		for _, key := range block.Keys {
+			scheme, rest := transport.HTTPS, ""
+			var ok bool
+			if rest, ok = strings.CutPrefix(key, scheme+"://"); !ok {
+				continue
+			}
+			doh := transport.HTTPSPort
+			if i := strings.LastIndexByte(rest, ':'); i >= 0 {
+				doh = rest[i+1:]
+			}
+			if doh == port {
+				return fmt.Errorf("port %s is the one that %s listens on for DNS over HTTPS, which serves nothing else: give one of them another port", port, key)
+			}
+		}
+	}
+	return nil
+}

@@ -1,13 +1,15 @@
 // Command https measures the certificate host against nginx: the same files,
 // over TLS, in the same run.
 //
-//	go run ./bench/https [-rounds 3] [-seconds 5] [-users 1000]
+//	go run ./bench/https [-rounds 3] [-seconds 5] [-users 1000] [-only LOAD] [-profile FILE]
 //
 // It makes users' certificates as PEM files, the same in DER as nginx's static
 // files, and one TLS certificate (ECDSA P-256) for both servers. Both are pinned
 // to one processor and the load generator to the other (taskset); rounds
 // alternate between the servers, and of each figure the median is printed, with
-// the ratio ours / nginx. Three loads:
+// the ratio ours / nginx. What counts is requests per second of processor time
+// that the server used: other work on the machine, and what the load generator
+// cannot take, leave it alone. Three loads:
 //
 //	keep-alive  wrk, HTTP/1.1, 64 connections, random files
 //	http/2      h2load, 16 connections of 16 streams, all files in turn
@@ -46,6 +48,8 @@ var (
 	rounds  = flag.Int("rounds", 3, "rounds; the median counts")
 	seconds = flag.Int("seconds", 5, "length of each measurement")
 	users   = flag.Int("users", 1000, "how many certificates")
+	profile = flag.String("profile", "", "file for a profile of our server")
+	only    = flag.String("only", "", "one load only")
 )
 
 func main() {
@@ -59,6 +63,7 @@ func main() {
 // A server under measurement.
 type server struct {
 	name, addr string
+	pid        int
 	figures    map[string][]float64
 }
 
@@ -81,29 +86,33 @@ func run() error {
 		return fmt.Errorf("starting ours: %w", err)
 	}
 	defer stop()
-	servers = append(servers, &server{name: "ours", addr: ours})
+	servers = append(servers, ours)
 	for name, options := range map[string]string{"nginx": "", "nginx+cache": "open_file_cache max=100000 inactive=1h; open_file_cache_valid 1h;"} {
-		addr, stop, err := startNginx(dir, name, options)
+		s, stop, err := startNginx(dir, name, options)
 		if err != nil {
 			return fmt.Errorf("starting %s: %w", name, err)
 		}
 		defer stop()
-		servers = append(servers, &server{name: name, addr: addr})
+		servers = append(servers, s)
 	}
 	slices.SortFunc(servers, func(a, b *server) int { return -strings.Compare(a.name, b.name) })
 
-	for _, load := range loads(dir, names) {
+	chosen := slices.DeleteFunc(loads(dir, names), func(l load) bool { return *only != "" && l.name != *only })
+	for _, load := range chosen {
 		for round := range *rounds {
 			for _, s := range servers {
-				rate, err := load.measure(s.addr)
+				used := processorTime(s.pid)
+				requests, wall, err := load.measure(s.addr)
+				used = processorTime(s.pid) - used
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", load.name, s.name, err)
 				}
 				if s.figures == nil {
 					s.figures = map[string][]float64{}
 				}
+				rate := requests / used.Seconds()
 				s.figures[load.name] = append(s.figures[load.name], rate)
-				log.Printf("round %d  %-10s  %-11s  %8.0f requests/s", round+1, load.name, s.name, rate)
+				log.Printf("round %d  %-10s  %-11s  %8.0f requests per second of processor time, %8.0f per second", round+1, load.name, s.name, rate, requests/wall.Seconds())
 			}
 		}
 	}
@@ -112,7 +121,7 @@ func run() error {
 		fmt.Printf("%14s", s.name)
 	}
 	fmt.Println("   ours/nginx  ours/nginx+cache")
-	for _, load := range loads(dir, names) {
+	for _, load := range chosen {
 		fmt.Printf("%-12s", load.name)
 		medians := map[string]float64{}
 		for _, s := range servers {
@@ -186,47 +195,70 @@ func pinned(cpu int, name string, args ...string) *exec.Cmd {
 
 const serverCPU, loadCPU = 0, 1
 
-func startOurs(dir string) (addr string, stop func(), err error) {
+// processorTime is what a process has used, user and system.
+func processorTime(pid int) time.Duration {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(data), ") ") // fields from the third on
+	fields := strings.Fields(after)
+	var ticks int
+	for _, field := range fields[11:13] {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			log.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * (time.Second / 100) // USER_HZ is 100 everywhere
+}
+
+func startOurs(dir string) (s *server, stop func(), err error) {
 	binary := filepath.Join(dir, "certhost.test")
 	build := exec.Command("go", "test", "-c", "-o", binary, "coredns-smimea/plugin/internal/certhost")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
-	command := pinned(serverCPU, binary, "-test.run=^TestBenchServer$", "-test.timeout=0")
+	args := []string{"-test.run=^TestBenchServer$", "-test.timeout=0"}
+	if *profile != "" {
+		args = append(args, "-test.cpuprofile="+*profile)
+	}
+	command := pinned(serverCPU, binary, args...)
 	command.Env = append(os.Environ(), "CERTHOST_BENCH="+dir)
 	stdin, err := command.StdinPipe()
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	stdout, err := command.StdoutPipe()
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	if err := command.Start(); err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "ready ")
 	if !ok {
-		return "", nil, fmt.Errorf("it said %q", line)
+		return nil, nil, fmt.Errorf("it said %q", line)
 	}
-	return addr, func() { stdin.Close(); command.Wait() }, nil
+	return &server{name: "ours", addr: addr, pid: command.Process.Pid}, func() { stdin.Close(); command.Wait() }, nil
 }
 
-func startNginx(dir, name, options string) (addr string, stop func(), err error) {
+func startNginx(dir, name, options string) (s *server, stop func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
-	addr = l.Addr().String()
+	addr := l.Addr().String()
 	l.Close()
 	config := filepath.Join(dir, name+".conf")
 	text := fmt.Sprintf(`daemon off;
-worker_processes 1;
+master_process off;
 pid %[1]s/%[2]s.pid;
 error_log stderr warn;
 events { worker_connections 4096; }
@@ -254,11 +286,11 @@ http {
 }
 `, dir, name, addr, options)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	command := pinned(serverCPU, "nginx", "-c", config, "-p", dir)
 	if err := command.Start(); err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		c, err := net.Dial("tcp", addr)
@@ -267,16 +299,17 @@ http {
 			break
 		}
 		if time.Now().After(deadline) {
-			return "", nil, err
+			return nil, nil, err
 		}
 	}
-	return addr, func() { command.Process.Signal(syscall.SIGTERM); command.Wait() }, nil
+	return &server{name: name, addr: addr, pid: command.Process.Pid}, func() { command.Process.Signal(syscall.SIGTERM); command.Wait() }, nil
 }
 
-// A load asks one server for the files for a while and tells requests a second.
+// A load asks one server for the files for a while and tells how many requests
+// were answered.
 type load struct {
 	name    string
-	measure func(addr string) (float64, error)
+	measure func(addr string) (requests float64, wall time.Duration, err error)
 }
 
 const root = "/.well-known/smime/"
@@ -293,23 +326,25 @@ end
 		}
 		return file
 	}
-	wrk := func(script string, connections int) func(addr string) (float64, error) {
-		return func(addr string) (float64, error) {
+	wrk := func(script string, connections int) func(addr string) (float64, time.Duration, error) {
+		return func(addr string) (float64, time.Duration, error) {
+			begin := time.Now()
 			out, err := pinned(loadCPU, "wrk", "-t1", "-c"+strconv.Itoa(connections), "-d"+strconv.Itoa(*seconds)+"s", "-s", script, "https://"+addr).Output()
-			return rate(out, err, `Requests/sec:\s+([0-9.]+)`, `Non-2xx`)
+			return count(out, err, begin, `([0-9]+) requests in`, `Non-2xx`)
 		}
 	}
-	h2load := func(addr string) (float64, error) {
+	h2load := func(addr string) (float64, time.Duration, error) {
 		uris := filepath.Join(dir, "uris")
 		var text strings.Builder
 		for _, name := range names {
 			fmt.Fprintf(&text, "https://%s%s%s\n", addr, root, name)
 		}
 		if err := os.WriteFile(uris, []byte(text.String()), 0o600); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
+		begin := time.Now()
 		out, err := pinned(loadCPU, "h2load", "-t1", "-c16", "-m16", "-D"+strconv.Itoa(*seconds), "-H", ":authority: localhost", "-i", uris).Output()
-		return rate(out, err, `finished in [^,]+, ([0-9.]+) req/s`, ` [1-9][0-9]* (4xx|5xx)`)
+		return count(out, err, begin, `requests: [0-9]+ total, [0-9]+ started, [0-9]+ done, ([0-9]+) succeeded`, ` [1-9][0-9]* (4xx|5xx)`)
 	}
 	return []load{
 		{"keep-alive", wrk(script("keepalive.lua", ""), 64)},
@@ -318,16 +353,18 @@ end
 	}
 }
 
-func rate(out []byte, err error, figure, failure string) (float64, error) {
+func count(out []byte, err error, begin time.Time, figure, failure string) (float64, time.Duration, error) {
+	wall := time.Since(begin)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %s", err, out)
+		return 0, 0, fmt.Errorf("%w: %s", err, out)
 	}
 	if regexp.MustCompile(failure).Match(out) {
-		return 0, fmt.Errorf("requests failed: %s", out)
+		return 0, 0, fmt.Errorf("requests failed: %s", out)
 	}
 	m := regexp.MustCompile(figure).FindSubmatch(out)
 	if m == nil {
-		return 0, fmt.Errorf("no rate in %s", out)
+		return 0, 0, fmt.Errorf("no count in %s", out)
 	}
-	return strconv.ParseFloat(string(m[1]), 64)
+	n, err := strconv.ParseFloat(string(m[1]), 64)
+	return n, wall, err
 }

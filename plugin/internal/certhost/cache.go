@@ -50,7 +50,9 @@ func (c *cache) get(digest [32]byte, kind string, data func() ([]byte, error)) (
 	}
 	b := newBody(digest, kind, read)
 	if len(read) <= cacheMaxBody {
-		second.Store(first.Swap(b))
+		if old := first.Swap(b); old != nil {
+			second.Store(old)
+		}
 	}
 	return b, nil
 }

@@ -36,7 +36,8 @@ type Config struct {
 
 	// MaxConnections is how many connections the listener holds at a time;
 	// 0 is DefaultMaxConnections. When it is full, the connection that has
-	// waited longest without a request in progress makes room.
+	// waited longest without a request in progress makes room. The lease that
+	// opens the listener decides.
 	MaxConnections int
 
 	Log     Logger  // nil: silent

@@ -10,10 +10,12 @@ import (
 	"crypto/tls"
 )
 
-// conns are the open connections of a listener, at most limit of them. Those
-// that wait (for a handshake, for a request, for the rest of its header) can be
-// closed to make room: whoever opens many and sends nothing only displaces
-// himself and the longest idle.
+// conns are the open connections of a listener, at most limit of them. When it
+// is full, the one that has waited longest (for a handshake, for a request, for
+// the rest of its header) is closed to make room: whoever opens many and sends
+// nothing only displaces himself and the longest idle. If none waits, it is the
+// one that has taken its answer longest, if that is longer than any honest
+// client needs.
 type conns struct {
 	limit  int
 	notify func(n int)
@@ -29,19 +31,23 @@ type conn struct {
 	closed sync.Once
 	hello  atomic.Bool // the client has begun a handshake
 
-	// waiting is when it began to wait, in nanoseconds since the epoch; 0 while
-	// a request is being answered.
-	waiting atomic.Int64
+	// since is when it began to wait, in nanoseconds since the epoch; negative:
+	// when the answer to a request was begun.
+	since atomic.Int64
 }
+
+// stalled is how long an answer of a few kilobytes may take when others want in.
+const stalled = 2 * time.Second
 
 // add takes a connection in, or closes it and returns nil if there is no room.
 func (c *conns) add(nc net.Conn) *conn {
 	added := &conn{Conn: nc, in: c}
-	added.waiting.Store(time.Now().UnixNano())
+	now := time.Now()
+	added.since.Store(now.UnixNano())
 	var victim *conn
 	c.mu.Lock()
 	if len(c.open) >= c.limit {
-		victim = c.oldest()
+		victim = c.oldest(now)
 		if victim == nil {
 			c.mu.Unlock()
 			nc.Close()
@@ -60,14 +66,21 @@ func (c *conns) add(nc net.Conn) *conn {
 }
 
 // oldest is called with mu held, and only when the table is full.
-func (c *conns) oldest() (victim *conn) {
-	var since int64
+func (c *conns) oldest(now time.Time) *conn {
+	var waiting, answered *conn
+	waitingSince, answeredSince := now.UnixNano()+1, now.Add(-stalled).UnixNano()
 	for candidate := range c.open {
-		if at := candidate.waiting.Load(); at != 0 && (victim == nil || at < since) {
-			victim, since = candidate, at
+		switch since := candidate.since.Load(); {
+		case since >= 0 && since < waitingSince:
+			waiting, waitingSince = candidate, since
+		case since < 0 && -since < answeredSince:
+			answered, answeredSince = candidate, -since
 		}
 	}
-	return victim
+	if waiting != nil {
+		return waiting
+	}
+	return answered
 }
 
 func (c *conns) closeAll() {
@@ -105,9 +118,9 @@ func track(nc net.Conn, state http.ConnState) {
 	}
 	switch state {
 	case http.StateActive:
-		c.waiting.Store(0)
+		c.since.Store(-time.Now().UnixNano())
 	case http.StateIdle:
-		c.waiting.Store(time.Now().UnixNano())
+		c.since.Store(time.Now().UnixNano())
 	}
 }
 

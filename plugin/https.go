@@ -12,7 +12,6 @@ import (
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
-	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/pkg/transport"
 
 	"coredns-smimea/certsource"
@@ -70,7 +69,7 @@ func listenAddress(s, host string) (string, error) {
 var challenges certhost.Challenges
 
 // host opens what the block wants to be served over HTTPS and HTTP.
-func (s *SMIMEA) host(server *dnsserver.Config, l *life) error {
+func (s *SMIMEA) host(l *life) error {
 	h := &s.config.host
 	var domains []string
 	for _, p := range s.places {
@@ -107,8 +106,8 @@ func (s *SMIMEA) host(server *dnsserver.Config, l *life) error {
 		}
 		tls.ACME = &acme
 	case h.cert != "":
-	case server.TLSConfig != nil:
-		tls.Config = server.TLSConfig
+	case s.server.TLSConfig != nil:
+		tls.Config = s.server.TLSConfig
 	default:
 		return errors.New("https needs a TLS certificate: add tls CERT KEY or acme DOMAIN here, or the directive tls to the block")
 	}

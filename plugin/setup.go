@@ -31,20 +31,20 @@ func setup(c *caddy.Controller) error {
 	if err != nil {
 		return plugin.Error(name, err)
 	}
-	s := &SMIMEA{config: conf}
+	s := &SMIMEA{config: conf, server: dnsserver.GetConfig(c)}
 	if conf.host.dns01 {
 		// Before our own, which denies what is not there.
 		dnsserver.AddPluginToAllServerBlocks(c, func(next plugin.Handler) plugin.Handler {
 			return challengeHandler{next}
 		})
 	}
-	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
+	s.server.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		s.Next = next
 		return s
 	})
 	life := newLife(c)
 	c.OnStartup(func() error {
-		if err := s.start(dnsserver.GetConfig(c), life); err != nil {
+		if err := s.start(life); err != nil {
 			return plugin.Error(name, fmt.Errorf("%s - %w", conf.where, err))
 		}
 		return nil
@@ -215,6 +215,23 @@ var options = map[string]func(conf *config, args []string, path func(string) str
 			return errors.New("want one FILE")
 		}
 		conf.state = path(args[0])
+		return nil
+	},
+	"transfers": func(conf *config, args []string, _ func(string) string) error {
+		return number(&conf.transfers, args, "N", 1, 10_000)
+	},
+	"transfer_signed": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 0 {
+			return errors.New("takes no argument")
+		}
+		conf.transferSigned = true
+		return nil
+	},
+	"cds": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 1 || args[0] != "on" && args[0] != "off" {
+			return errors.New("want on or off")
+		}
+		conf.cds = args[0] == "on"
 		return nil
 	},
 	"udp_limit": func(conf *config, args []string, _ func(string) string) error {

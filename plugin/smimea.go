@@ -15,11 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/dnssec"
+	"github.com/coredns/coredns/plugin/transfer"
 	"github.com/miekg/dns"
 
 	"coredns-smimea/plugin/internal/certhost"
@@ -31,35 +33,56 @@ type SMIMEA struct {
 	Next plugin.Handler
 
 	config    *config
+	server    *dnsserver.Config // the block
 	life      *life
 	places    []*smimea.Place
 	index     *smimea.Index
 	publisher *publisher
 	signer    *signer
 	signBelow bool // *dnssec* stands above us and signs answers, though not denials
-	transfers bool // the block has *transfer*
-	acme      bool // the block has *tls*, which may answer for _acme-challenge
-	counters  []*counters
-	leases    []*certhost.Lease // of the HTTPS host
+	// transferrer is the block's *transfer*, nil if it has none.
+	transferrer *transfer.Transfer
+	apexes      map[string]int // zones that can be transferred, by origin
+	slots       slots          // for transfers
+	notifier    *notifier      // nil without transferrer
+	acme        bool           // the block has *tls*, which may answer for _acme-challenge
+	counters    []*counters
+	leases      []*certhost.Lease // of the HTTPS host
 }
 
 // Name implements plugin.Handler.
 func (s *SMIMEA) Name() string { return name }
 
-// CacheBypassZones keeps *cache* from our zones: an answer from it is slower
-// than ours, and would be there after its certificate is gone.
-func (s *SMIMEA) CacheBypassZones() []string { return s.config.origins }
+// CacheBypassZones keeps *cache* from our names: an answer from it is slower
+// than ours, and would be there after its certificate is gone. *cache* asks
+// before start.
+func (s *SMIMEA) CacheBypassZones() []string {
+	layout, _ := s.layout()
+	var zones []string
+	for _, origin := range s.config.origins {
+		if p, err := s.config.place(origin, layout); err == nil {
+			zones = append(zones, p.Ours()...)
+		}
+	}
+	return zones
+}
+
+// layout returns what the zones of the block that are not sub-zones are, and
+// who else serves them, if anybody.
+func (s *SMIMEA) layout() (layout smimea.Layout, other string) {
+	for _, h := range s.server.Handlers() {
+		if servesZones(h.Name()) {
+			return smimea.Beside, h.Name()
+		}
+	}
+	return smimea.Whole, ""
+}
 
 // start connects the block with its neighbours and its publisher. It runs when
 // all blocks are set up.
-func (s *SMIMEA) start(server *dnsserver.Config, l *life) error {
-	layout := smimea.Whole
-	var beside string
-	for _, h := range server.Handlers() {
-		if servesZones(h.Name()) {
-			layout, beside = smimea.Beside, h.Name()
-		}
-	}
+func (s *SMIMEA) start(l *life) error {
+	server := s.server
+	layout, beside := s.layout()
 	for _, origin := range s.config.origins {
 		p, err := s.config.place(origin, layout)
 		if err != nil {
@@ -77,11 +100,14 @@ func (s *SMIMEA) start(server *dnsserver.Config, l *life) error {
 	if s.index, err = smimea.NewIndex(s.places); err != nil {
 		return err
 	}
-	s.transfers = server.Handler("transfer") != nil
+	s.transferrer, _ = server.Handler("transfer").(*transfer.Transfer)
 	s.acme = server.Handler("tls") != nil
 	if d, ok := server.Handler("dnssec").(dnssec.Dnssec); ok {
-		s.signer = newSigner(d, s.places, s.config.denials)
+		s.signer = newSigner(d, s.places, s.config.denials, s.config.cds)
 		s.signBelow = slices.Index(dnsserver.Directives, "dnssec") < slices.Index(dnsserver.Directives, name)
+	}
+	if s.signer != nil {
+		s.signer.logDS()
 	}
 	for i, p := range s.places {
 		if !s.signer.signs(i) {
@@ -89,16 +115,21 @@ func (s *SMIMEA) start(server *dnsserver.Config, l *life) error {
 		}
 		s.counters = append(s.counters, newCounters(p.Origin))
 	}
+	if err := s.provide(); err != nil {
+		return err
+	}
 	if err := s.follow(l); err != nil {
 		return err
 	}
-	return s.host(server, l)
+	s.spread(server)
+	return s.host(l)
 }
 
 // follow takes the running publisher over, or starts one.
 func (s *SMIMEA) follow(l *life) error {
 	p, first := l.acquire(s, s.config.key(s.places), func() *publisher {
 		p := newPublisher(s.config, s.places)
+		p.signer.Store(s.signer)
 		p.start()
 		return p
 	})
@@ -138,7 +169,8 @@ func (s *SMIMEA) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	if len(r.Question) == 0 {
 		return dns.RcodeFormatError, nil
 	}
-	var buf [256]byte
+	buf := names.Get().(*[256]byte)
+	defer names.Put(buf)
 	owner, err := smimea.AppendWire(buf[:0], r.Question[0].Name)
 	if err != nil {
 		return plugin.NextOrFailure(name, s.Next, ctx, w, r)
@@ -153,6 +185,10 @@ func (s *SMIMEA) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	s.counters[point.Zone][typeIndex(q.qtype)][q.result].Inc()
 	return rcode, err
 }
+
+// names are buffers for the names of queries, as they are on the wire. A query
+// has one until it is answered, and one that is not ours costs no allocation.
+var names = sync.Pool{New: func() any { return new([256]byte) }}
 
 func typeIndex(qtype uint16) int {
 	switch qtype {

@@ -2,6 +2,7 @@ package smimea
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"strings"
 
@@ -37,29 +38,40 @@ type Publication struct {
 	Lower bool     // publish at the lower-case form of the address as well
 }
 
-// Publish adds what p publishes for a, whose domain must be the zone's. The
-// error says why the address has no TXT owner; its SMIMEA is there all the same.
+// maxData is how many octets of data one owner's records can have, so that they
+// fit a message of 65,535 with their signatures.
+const maxData = 60_000
+
+var errFull = errors.New("more certificates than fit one answer: remove those that are not used any more, or publish digests of them")
+
+// Publish adds what p publishes for a, whose domain must be the zone's. An
+// error says what is left out: the TXT record of an address that has no owner
+// name for it, or what does not fit the answer.
 func (e *Edit) Publish(a Address, p Publication) error {
 	lower := a.Lower()
 	variant := lower.Local != a.Local
+	var errs []error
 	if e.zone.Serves(Certs) {
 		for _, data := range p.Certs {
-			e.publishCert(a, claim{file: p.File, data: data})
+			errs = append(errs, e.publishCert(a, claim{file: p.File, data: data}))
 			if variant && p.Lower {
-				e.publishCert(lower, claim{file: p.File, variant: true, data: data})
+				errs = append(errs, e.publishCert(lower, claim{file: p.File, variant: true, data: data}))
 			}
 		}
 	}
-	if p.URL == "" || !e.zone.Serves(Texts) {
-		return nil
+	if p.URL != "" && e.zone.Serves(Texts) {
+		errs = append(errs, e.publishText(a, p, variant))
 	}
+	return errors.Join(errs...)
+}
+
+func (e *Edit) publishText(a Address, p Publication, variant bool) error {
 	key, err := e.textKey(a)
 	if err != nil {
 		return err
 	}
 	url := []byte(strings.TrimPrefix(p.URL, e.zone.prefix))
-	e.publish(Texts, key, claim{file: p.File, variant: variant, data: url})
-	return nil
+	return e.publish(Texts, key, claim{file: p.File, variant: variant, data: url})
 }
 
 // Withdraw removes all that a file publishes for an address.
@@ -85,21 +97,27 @@ func (e *Edit) textKey(a Address) ([]byte, error) {
 	return a.TextLabels()
 }
 
-func (e *Edit) publishCert(a Address, c claim) {
+func (e *Edit) publishCert(a Address, c claim) error {
 	hash := a.Hash()
-	e.publish(Certs, hash[:], c)
+	return e.publish(Certs, hash[:], c)
 }
 
-func (e *Edit) publish(tree Tree, key []byte, c claim) {
+func (e *Edit) publish(tree Tree, key []byte, c claim) error {
 	old := e.get(tree, key)
 	claims := slices.Collect(old.claims(nil))
+	size := len(c.data)
 	for _, has := range claims {
 		if has.compare(c) == 0 {
-			return
+			return nil
 		}
+		size += len(has.data)
+	}
+	if size > maxData {
+		return errFull
 	}
 	below, _ := old.below()
 	e.set(tree, key, old, old.with(below, append(claims, c)))
+	return nil
 }
 
 func (e *Edit) withdraw(tree Tree, key []byte, file uint32) {

@@ -153,6 +153,14 @@ func (p *Place) addHosts() error {
 // Serves reports whether the place has the tree.
 func (p *Place) Serves(t Tree) bool { return t < Rest && p.suffix[t] != "" }
 
+// Ours returns the names at and below which all names are the place's.
+func (p *Place) Ours() []string {
+	if p.Layout == Beside {
+		return p.suffix[:]
+	}
+	return []string{p.Origin}
+}
+
 // A Point is where a name lies.
 type Point struct {
 	Zone int    // index of the place, as given to NewIndex
@@ -212,6 +220,9 @@ func Wire(name string) ([]byte, error) {
 // AppendWire appends the wire form of a name to dst, in lower case. It does not
 // allocate if dst has room for 255 octets.
 func AppendWire(dst []byte, name string) ([]byte, error) {
+	if wire, ok := appendPlain(dst, name); ok {
+		return wire, nil
+	}
 	wire := slices.Grow(dst, maxName)[len(dst) : len(dst)+maxName]
 	n, err := dns.PackDomainName(name, wire, 0, nil, false)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 
 const (
 	entriesPerPage = 16      // mean load above which the table grows
-	bytesPerPage   = 4 << 10 // the same for large values, see crowded
+	bytesPerPage   = 1 << 10 // the same where entries are large, see crowded
 	pagesPerChunk  = 64
 )
 

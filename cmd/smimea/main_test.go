@@ -65,6 +65,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		rsa := f.Bool("rsa", false, "")
 		sign := f.Bool("sign", false, "")
 		subject := f.Bool("subject", false, "")
+		strict := f.Bool("strict", false, "") // claims to follow the S/MIME rules
 		ts.Check(f.Parse(args))
 		template := zoo.Template{Addresses: f.Args()[1:], EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}}
 		template.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement
@@ -77,6 +78,10 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		template.NotAfter = time.Now().AddDate(0, 0, *days)
 		if *expired {
 			template.NotBefore, template.NotAfter = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(0, 0, -1)
+		}
+		if *strict {
+			// Policy 2.23.140.1.5.1.3: mailbox validated, strict.
+			template.Extensions = append(template.Extensions, zoo.Extension{ID: []int{2, 5, 29, 32}, Value: []byte{0x30, 0x0b, 0x30, 0x09, 0x06, 0x07, 0x67, 0x81, 0x0c, 1, 5, 1, 3}})
 		}
 		if *subject {
 			for _, address := range template.Addresses {
@@ -103,7 +108,9 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		mux.Handle("/.well-known/smime/", http.StripPrefix("/.well-known/smime/", http.FileServer(http.Dir(ts.MkAbs(args[0])))))
 		mux.HandleFunc("/html", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>No such user</html>") })
 		mux.HandleFunc("/down", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-		mux.HandleFunc("/plain", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://example.test/", http.StatusFound) })
+		mux.HandleFunc("/plain", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://example.test/", http.StatusFound)
+		})
 		mux.HandleFunc("/endless", func(w http.ResponseWriter, r *http.Request) {
 			for block := make([]byte, 64<<10); ; {
 				if _, err := w.Write(block); err != nil {

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/smimea"
+)
+
+var checkVerb = verb{
+	name:     "check",
+	synopsis: "DIR",
+	summary:  "what would be published of a directory, what not, and why",
+	help: `
+Reads a directory as the server does, and prints for each user the certificates
+that would be published, then the files that are left out, with the reason and
+the remedy.
+
+  smimea check /etc/smime
+  smimea check -q -soon 1440h -lint /etc/smime || mail...
+
+The exit status is 0 if there is nothing to say, 1 if a file is left out or
+there is a warning, 64 if the command line is wrong, and 66 if the directory
+cannot be read.
+
+-lint holds certificates against the CA/Browser Forum's rules for S/MIME, which
+bind public authorities only, and takes longer.
+`,
+	setup: func(f *flag.FlagSet) action {
+		o := checkOptions{}
+		o.define(f)
+		f.Var(&o.domains, "domain", "mail `DOMAIN` that is served, may be repeated; addresses in others are warned of (default all)")
+		f.DurationVar(&o.soon, "soon", 30*24*time.Hour, "`DURATION` before its end from which a certificate is warned of")
+		f.BoolVar(&o.lint, "lint", false, "check the CA/Browser Forum's rules for S/MIME too")
+		f.BoolVar(&o.quiet, "q", false, "print only what there is something to say about")
+		return func(u *ui, operands []string) (exit, error) { return check(u, operands, &o) }
+	},
+}
+
+type checkOptions struct {
+	policyFlags
+	domains     list
+	soon        time.Duration
+	lint, quiet bool
+}
+
+type checkJSON struct {
+	Schema  string       `json:"schema"` // smimea-check/1
+	Users   []userJSON   `json:"users"`
+	LeftOut []outJSON    `json:"left_out"`
+	Summary checkSummary `json:"summary"`
+}
+
+type userJSON struct {
+	Address   string    `json:"address"`
+	Path      string    `json:"path"`
+	Key       string    `json:"key"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	SMIMEA    string    `json:"smimea"`
+	TXT       string    `json:"txt,omitempty"`
+	Findings  []finding `json:"findings"`
+}
+
+// A finding is something to say about a certificate of a user.
+type finding struct {
+	Level string `json:"level"` // warning, or note, which does not show in the exit status
+	Code  string `json:"code"`
+	Text  string `json:"text"`
+}
+
+type checkSummary struct {
+	Files     int `json:"files"`
+	Published int `json:"published"`
+	LeftOut   int `json:"left_out"`
+	Users     int `json:"users"`
+	Warnings  int `json:"warnings"`
+}
+
+// A checker collects what there is to say.
+type checker struct {
+	*checkOptions
+	policy *policy
+	result checkJSON
+	files  int
+}
+
+func check(u *ui, operands []string, o *checkOptions) (exit, error) {
+	if len(operands) != 1 {
+		return 0, usageError("one directory is wanted")
+	}
+	p, err := o.policy()
+	if err != nil {
+		return 0, err
+	}
+	for i, domain := range o.domains {
+		a, err := smimea.ParseAddress("x@" + domain)
+		if err != nil {
+			return 0, fail(exitUsage, fmt.Errorf("reading the domain %q: %w", domain, err))
+		}
+		o.domains[i] = a.Domain
+	}
+	c := &checker{checkOptions: o, policy: p, result: checkJSON{Schema: "smimea-check/1", Users: []userJSON{}, LeftOut: []outJSON{}}}
+	s := source{Options: certsource.Options{Roots: p.roots, Margin: p.ttl}, now: p.now, progress: u.progress("checking certificates")}
+	if err := s.read(operands, c.file); err != nil {
+		return 0, err
+	}
+	c.compare()
+	c.count()
+	status := exitOK
+	if c.result.Summary.LeftOut+c.result.Summary.Warnings > 0 {
+		status = exitNone
+	}
+	if u.json {
+		return status, u.emit(c.result)
+	}
+	c.print(u)
+	return status, nil
+}
+
+// file takes one file in.
+func (c *checker) file(f sourceFile) {
+	c.files++
+	if f.cert == nil {
+		c.result.LeftOut = append(c.result.LeftOut, outJSON{f.path, string(f.refusal.Reason), f.refusal.Error()})
+		return
+	}
+	c.result.Summary.Published++
+	key, weak := keyInfo(f.cert.SPKI)
+	var common []finding
+	warn := func(code, text string) { common = append(common, finding{"warning", code, text}) }
+	if left := f.cert.NotAfter.Sub(c.policy.now); left < c.soon {
+		warn("expires", "expires soon: have it renewed")
+	}
+	if c.policy.now.Before(f.cert.NotBefore) {
+		common = append(common, finding{"note", "early", "not valid yet"})
+	}
+	if weak != "" {
+		warn("weak_key", weak)
+	}
+	if !hasAltName(f.cert.Raw) {
+		warn("no_san", "the address is in the subject only: have it issued with it as subjectAltName")
+	}
+	if f.cert.Dropped > 0 {
+		warn("address", fmt.Sprintf("%d of its addresses cannot be used", f.cert.Dropped))
+	}
+	if c.lint {
+		common = append(common, lintCertificate(f.cert.Raw)...)
+	}
+	for _, text := range f.cert.Addresses {
+		user := userJSON{Address: text, Path: f.path, Key: key, NotBefore: f.cert.NotBefore, NotAfter: f.cert.NotAfter, Findings: slices.Clone(common)}
+		c.address(&user, f)
+		c.result.Users = append(c.result.Users, user)
+	}
+}
+
+// address says how one of a file's addresses is published.
+func (c *checker) address(user *userJSON, f sourceFile) {
+	say := func(level, code, text string) { user.Findings = append(user.Findings, finding{level, code, text}) }
+	a, err := smimea.ParseAddress(user.Address)
+	if err != nil {
+		say("warning", "address", err.Error())
+		return
+	}
+	user.Address = a.String()
+	if len(c.domains) > 0 && !slices.Contains(c.domains, a.Domain) {
+		say("warning", "other_domain", "the address is not in a domain that is served")
+		return
+	}
+	user.SMIMEA = a.Owner()
+	if c.policy.urlOf(f, a) == "" {
+		if !f.cert.Encrypts {
+			say("note", "sign_only", "nobody can encrypt to the key: no TXT")
+		}
+		return
+	}
+	if user.TXT, err = a.TextOwner(); err != nil {
+		say("note", "no_txt", err.Error())
+	}
+}
+
+// compare says where users stand in each other's way.
+func (c *checker) compare() {
+	users := c.result.Users
+	slices.SortFunc(users, func(a, b userJSON) int {
+		return cmp.Or(cmp.Compare(domainOf(a.Address), domainOf(b.Address)), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Path, b.Path))
+	})
+	slices.SortFunc(c.result.LeftOut, func(a, b outJSON) int { return cmp.Compare(a.Path, b.Path) })
+	several := map[string]int{}   // certificates by SMIMEA owner
+	byText := map[string]string{} // one address by TXT owner
+	for _, user := range users {
+		several[user.SMIMEA]++
+		if user.TXT != "" && (byText[user.TXT] == "" || isLower(user.Address)) {
+			byText[user.TXT] = user.Address
+		}
+	}
+	for i := range users {
+		user := &users[i]
+		if user.SMIMEA == "" {
+			continue
+		}
+		if n := several[user.SMIMEA]; n > 1 {
+			user.Findings = append(user.Findings, finding{"note", "several", fmt.Sprintf("one of %d certificates of the address", n)})
+		}
+		if other := byText[user.TXT]; user.TXT != "" && other != user.Address {
+			user.Findings = append(user.Findings, finding{"warning", "collision",
+				"its TXT owner, in lower case, is that of " + other + " too: senders are led to that certificate"})
+		}
+	}
+}
+
+func domainOf(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }
+
+func isLower(address string) bool { return strings.ToLower(address) == address }
+
+func (c *checker) count() {
+	s := &c.result.Summary
+	s.Files, s.LeftOut = c.files, len(c.result.LeftOut)
+	seen := map[string]bool{}
+	for _, user := range c.result.Users {
+		seen[user.Address] = true
+		for _, f := range user.Findings {
+			if f.Level == "warning" {
+				s.Warnings++
+			}
+		}
+	}
+	s.Users = len(seen)
+}
+
+func (c *checker) print(u *ui) {
+	rows := [][]string{{"USER", "FILE", "KEY", "VALID UNTIL", "PUBLISHED", ""}}
+	for _, user := range c.result.Users {
+		if c.quiet && len(user.Findings) == 0 {
+			continue
+		}
+		published := "nothing"
+		switch {
+		case user.TXT != "":
+			published = "SMIMEA TXT"
+		case user.SMIMEA != "":
+			published = "SMIMEA"
+		}
+		var texts []string
+		for _, f := range user.Findings {
+			texts = append(texts, f.Level+": "+f.Text)
+		}
+		rows = append(rows, []string{user.Address, user.Path, user.Key, user.NotAfter.Format(time.DateOnly), published, strings.Join(texts, "; ")})
+	}
+	if len(rows) > 1 {
+		u.table(rows)
+	}
+	for _, left := range c.result.LeftOut {
+		u.print("%s %s: %s\n", u.paint(red, "left out:"), printable(left.Path), printable(left.Detail))
+	}
+	s := c.result.Summary
+	paint := green
+	if s.LeftOut+s.Warnings > 0 {
+		paint = yellow
+	}
+	u.print("%s\n", u.paint(paint, fmt.Sprintf("%d files: %d published for %d users, %d left out, %d warnings", s.Files, s.Published, s.Users, s.LeftOut, s.Warnings)))
+}
+
+// altNameID begins a subjectAltName extension: its object identifier, in DER.
+var altNameID = []byte{0x06, 0x03, 0x55, 0x1d, 0x11}
+
+// hasAltName reports whether a certificate has a mail address in its
+// subjectAltName. It looks for an @ in the extension, which is as good as
+// parsing it: the certificate has been parsed, and has addresses.
+func hasAltName(der []byte) bool {
+	at := bytes.Index(der, altNameID)
+	if at < 0 {
+		return false
+	}
+	value := der[at+len(altNameID):]
+	if len(value) > 3 && value[0] == 0x01 { // critical
+		value = value[3:]
+	}
+	if len(value) < 4 || value[0] != 0x04 {
+		return false
+	}
+	size, header := int(value[1]), 2
+	switch value[1] {
+	case 0x81:
+		size, header = int(value[2]), 3
+	case 0x82:
+		size, header = int(binary.BigEndian.Uint16(value[2:])), 4
+	}
+	value = value[header:]
+	return bytes.IndexByte(value[:min(size, len(value))], '@') >= 0
+}

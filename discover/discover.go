@@ -122,6 +122,8 @@ type Records struct {
 // A Download is one URL that was asked for a certificate.
 type Download struct {
 	URL string
+	// MediaType is what the server calls it. Nothing depends on it.
+	MediaType string
 	// Err is nil if certificates came.
 	Err error
 }

@@ -51,7 +51,7 @@ func (l *lookup) download(ctx context.Context) {
 		l.urls = l.urls[:maxDownloads]
 	}
 	for _, t := range l.urls {
-		data, err := l.fetch(ctx, t)
+		data, mediaType, err := l.fetch(ctx, t)
 		var certs [][]byte
 		if err == nil {
 			if hasPrivateKey(data) {
@@ -61,7 +61,7 @@ func (l *lookup) download(ctx context.Context) {
 				err = &ContentError{t.url, err.Error()}
 			}
 		}
-		l.Downloads = append(l.Downloads, Download{t.url, err})
+		l.Downloads = append(l.Downloads, Download{t.url, mediaType, err})
 		if err != nil {
 			l.tell("download: %v", err)
 			continue
@@ -74,7 +74,7 @@ func (l *lookup) download(ctx context.Context) {
 }
 
 // fetch gets one URL.
-func (l *lookup) fetch(ctx context.Context, t target) ([]byte, error) {
+func (l *lookup) fetch(ctx context.Context, t target) (data []byte, mediaType string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, downloadTime)
 	defer cancel()
 	transport := &http.Transport{
@@ -88,23 +88,22 @@ func (l *lookup) fetch(ctx context.Context, t target) ([]byte, error) {
 	location := t.url
 	for hop := 0; ; hop++ {
 		if hop > maxRedirects {
-			return nil, &ContentError{t.url, fmt.Sprintf("it redirects more than %d times", maxRedirects)}
+			return nil, "", &ContentError{t.url, fmt.Sprintf("it redirects more than %d times", maxRedirects)}
 		}
 		u, err := url.Parse(location)
 		if err != nil {
-			return nil, &ContentError{t.url, "it leads to something that is no URL"}
+			return nil, "", &ContentError{t.url, "it leads to something that is no URL"}
 		}
 		if err := t.allows(u); err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		data, next, err := get(ctx, transport, u)
+		body, header, err := get(ctx, transport, u)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", t.url, err)
+			return nil, "", fmt.Errorf("%s: %w", t.url, err)
 		}
-		if next == "" {
-			return data, nil
+		if location = header.Get("Location"); location == "" {
+			return body, header.Get("Content-Type"), nil
 		}
-		location = next
 	}
 }
 
@@ -121,37 +120,39 @@ func (t target) allows(u *url.URL) error {
 	return nil
 }
 
-// get asks once, and returns the body or where it has moved.
-func get(ctx context.Context, transport *http.Transport, u *url.URL) (data []byte, next string, err error) {
+// get asks once, and returns the body; or a header with the Location, made
+// absolute, where it has moved.
+func get(ctx context.Context, transport *http.Transport, u *url.URL) ([]byte, http.Header, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	request.Header.Set("Accept", "application/pkix-cert, application/pkcs7-mime, */*;q=0.5")
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	defer response.Body.Close()
 	switch response.StatusCode {
 	case http.StatusOK:
+		response.Header.Del("Location")
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		location, err := response.Location()
 		if err != nil {
-			return nil, "", &ContentError{u.String(), "it redirects to nowhere"}
+			return nil, nil, &ContentError{u.String(), "it redirects to nowhere"}
 		}
-		return nil, location.String(), nil
+		return nil, http.Header{"Location": {location.String()}}, nil
 	default:
-		return nil, "", fmt.Errorf("the server says %s", response.Status)
+		return nil, nil, fmt.Errorf("the server says %s", response.Status)
 	}
-	data, err = io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
 	if err != nil {
-		return nil, "", fmt.Errorf("reading the body: %w", err)
+		return nil, nil, fmt.Errorf("reading the body: %w", err)
 	}
 	if len(data) > maxBody {
-		return nil, "", &ContentError{u.String(), fmt.Sprintf("it has more than %d octets", maxBody)}
+		return nil, nil, &ContentError{u.String(), fmt.Sprintf("it has more than %d octets", maxBody)}
 	}
-	return data, "", nil
+	return data, response.Header, nil
 }
 
 // dial connects to a host by the addresses that the resolver knows, if they are

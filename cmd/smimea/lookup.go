@@ -241,8 +241,9 @@ type lookedUpJSON struct {
 }
 
 type downloadJSON struct {
-	URL   string `json:"url"`
-	Error string `json:"error,omitempty"`
+	URL       string `json:"url"`
+	MediaType string `json:"media_type,omitempty"`
+	Error     string `json:"error,omitempty"`
 }
 
 func lookupResult(r *discover.Result, status int) lookupJSON {
@@ -259,7 +260,7 @@ func lookupResult(r *discover.Result, status int) lookupJSON {
 		})
 	}
 	for _, d := range r.Downloads {
-		result.Downloads = append(result.Downloads, downloadJSON{d.URL, errorText(d.Err)})
+		result.Downloads = append(result.Downloads, downloadJSON{d.URL, d.MediaType, errorText(d.Err)})
 	}
 	return result
 }

@@ -4,14 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path"
-	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
 	"coredns-smimea/internal/table"
@@ -30,6 +23,7 @@ type Directory struct {
 	ids    ids
 	expiry expiry
 	guard  guard
+	held   int // withdrawals that the guard holds back
 
 	device    uint64 // the file system that the directory was on
 	published int
@@ -46,7 +40,8 @@ type Options struct {
 	// MaxWithdraw is the share of certificates, in percent, above which their
 	// withdrawal is held back. 100 lets everything pass.
 	MaxWithdraw int
-	// Window is the time within which withdrawals count as one.
+	// Window is the time within which withdrawals count as one, and that lies
+	// at least between two looks that count as two.
 	Window time.Duration
 	// Paths keeps paths by the numbers of files, for Files.Path.
 	Paths bool
@@ -69,9 +64,16 @@ type Change struct {
 
 // A Report sums up a look.
 type Report struct {
-	Held      int       // withdrawals that the guard holds back
-	Unsettled []string  // files that were modified just now: check them again soon
-	Removed   time.Time // the last removal, as far as the directories tell
+	// Read is the number of files that were opened.
+	Read int
+	// Held is the number of withdrawals that the guard holds back.
+	Held int
+	// Unsettled are files that were modified just now: check them again soon.
+	Unsettled []string
+	// Newest is the last modification of any of the files and directories
+	// that were looked at, or the last time when one of the certificates was
+	// to be withdrawn for its end; none of them later than now.
+	Newest time.Time
 }
 
 // New returns a Directory that nothing is known of yet.
@@ -107,24 +109,23 @@ func (d *Directory) open(now time.Time) (*reader, error) {
 
 // Look looks at every file below the directory, reads those that are new or
 // have changed, and passes on every change. An error means that the directory
-// itself could not be read: then nothing has changed.
+// itself could not be read: then nothing is withdrawn.
 func (d *Directory) Look(ctx context.Context, now time.Time, changed func(Change)) (Report, error) {
 	r, err := d.open(now)
 	if err != nil {
-		return Report{}, err
+		return Report{Held: d.held}, err
 	}
 	defer r.close()
 	info, err := r.root.Stat(".")
 	if err != nil {
-		return Report{}, fmt.Errorf("reading the directory %q: %w", d.options.Dir, err)
+		return Report{Held: d.held}, fmt.Errorf("reading the directory %q: %s", d.options.Dir, cause(err))
 	}
-	moved := d.device != 0 && d.device != device(info)
-	l := look{Directory: d, reader: r, changed: changed, unmounted: moved}
-	report, err := l.below(ctx, ".")
-	if err == nil {
+	l := newLook(d, r, changed)
+	l.unmounted = d.device != 0 && d.device != device(info)
+	if err = l.everything(ctx); err == nil {
 		d.device = device(info)
 	}
-	return report, err
+	return l.report, err
 }
 
 // Check looks at some paths below the directory only: files, and directories
@@ -132,217 +133,15 @@ func (d *Directory) Look(ctx context.Context, now time.Time, changed func(Change
 func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, changed func(Change)) (Report, error) {
 	r, err := d.open(now)
 	if err != nil {
-		return Report{}, err
+		return Report{Held: d.held}, err
 	}
 	defer r.close()
-	var report Report
-	var gone []Change
-	for _, p := range paths {
-		l := look{Directory: d, reader: r, changed: changed}
-		more, err := l.at(ctx, p)
-		if err != nil {
-			return report, err
-		}
-		gone = append(gone, l.withdrawals...)
-		report.Unsettled = append(report.Unsettled, more.Unsettled...)
-	}
-	report.Held = d.withdraw(gone, r, false, changed)
-	return report, nil
-}
-
-// A look is one pass over a directory or a part of it.
-type look struct {
-	*Directory
-	*reader
-	changed     func(Change)
-	unmounted   bool // the directory is on another file system than before
-	withdrawals []Change
-	unreadable  []string // directories
-	report      Report
-}
-
-// at looks at one path.
-func (l *look) at(ctx context.Context, p string) (Report, error) {
-	info, err := l.root.Lstat(p)
-	switch {
-	case err == nil && info.IsDir():
-		return l.walkBelow(ctx, p)
-	case err == nil && info.Mode()&os.ModeSymlink != 0:
-		var b batch
-		var dirs []string
-		l.lookAtLink(&b, p, 0, func(j job) bool { dirs = append(dirs, j.dir); return true })
-		l.take(b)
-		for _, dir := range dirs {
-			if _, err := l.walkBelow(ctx, dir); err != nil {
-				return l.report, err
-			}
-		}
-	case err == nil && IsCertificateName(path.Base(p)):
-		var b batch
-		l.lookAtFile(&b, l.root, filepath.FromSlash(p), []byte(p), info)
-		l.take(b)
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
-		l.gone(p)
-	}
-	return l.report, nil
-}
-
-// gone withdraws the file that was at a path, or all that were below it.
-func (l *look) gone(p string) {
-	if record, ok := l.reader.files.table.Get([]byte(p)); ok {
-		l.withdrawals = append(l.withdrawals, Change{Path: p, Old: decodeFile(record)})
-		return
-	}
-	if IsCertificateName(path.Base(p)) {
-		return
-	}
-	// A directory: who was below it only a pass over all files tells.
-	prefix := p + "/"
-	for key, record := range l.reader.files.table.All() {
-		if strings.HasPrefix(string(key), prefix) {
-			l.withdrawals = append(l.withdrawals, Change{Path: string(key), Old: decodeFile(record)})
-		}
-	}
-}
-
-// walkBelow looks at all that is below a directory.
-func (l *look) walkBelow(ctx context.Context, dir string) (Report, error) {
-	_, err := l.walkAll(ctx, dir)
+	l := newLook(d, r, changed)
+	err = l.some(ctx, paths)
 	return l.report, err
 }
 
-// walkAll takes in what a walk finds, and returns the files that it has seen.
-func (l *look) walkAll(ctx context.Context, dir string) (seen bitmap, err error) {
-	out := make(chan batch, 8)
-	go l.walk(ctx, dir, out)
-	dirs := map[string]time.Time{} // when each was modified
-	last := map[string]time.Time{} // when the last of its files was changed
-	for b := range out {
-		for _, id := range b.seen {
-			seen.set(id)
-		}
-		for _, f := range b.findings {
-			if f.known != nil {
-				seen.set(recordID(f.known))
-			}
-		}
-		switch {
-		case b.dir != "" && b.err != nil:
-			if b.dir == dir && dir == "." {
-				err = fmt.Errorf("reading the directory %q: %w", l.options.Dir, b.err)
-			}
-			if !os.IsNotExist(b.err) {
-				l.unreadable = append(l.unreadable, b.dir)
-			}
-		case b.dir != "":
-			dirs[b.dir] = b.info.ModTime()
-		default:
-			if b.lastSeen.After(last[b.in]) {
-				last[b.in] = b.lastSeen
-			}
-		}
-		l.take(b)
-	}
-	if err == nil {
-		err = ctx.Err()
-	}
-	l.takeDirs(dirs, last)
-	return seen, err
-}
-
-// takeDirs notes when the last file was removed, as far as that can be told: a
-// directory that was modified after all of its files were changed has lost one.
-func (l *look) takeDirs(modified, last map[string]time.Time) {
-	for dir, m := range modified {
-		if changed, ok := last[dir]; ok && m.Sub(changed) > time.Second && m.After(l.report.Removed) {
-			l.report.Removed = m
-		}
-	}
-}
-
-// below looks at everything, and finds what is gone as well.
-func (l *look) below(ctx context.Context, dir string) (Report, error) {
-	before := l.reader.files
-	seen, err := l.walkAll(ctx, dir)
-	if err != nil {
-		return l.report, err
-	}
-	if seen.count < before.Len() {
-		for key, record := range before.table.All() {
-			if seen.has(recordID(record)) {
-				continue
-			}
-			if p := string(key); !l.hidden(p) {
-				l.withdrawals = append(l.withdrawals, Change{Path: p, Old: decodeFile(record)})
-			}
-		}
-	}
-	if l.unmounted && seen.count == 0 && before.Len() > 0 {
-		return l.report, fmt.Errorf("the directory %q is on another file system than before, and empty: is it mounted? What was published stays", l.options.Dir)
-	}
-	l.report.Held = l.withdraw(l.withdrawals, l.reader, true, l.changed)
-	return l.report, nil
-}
-
-// hidden reports whether a path lies in a directory that cannot be read just
-// now: what is known of it stays, and says so.
-func (l *look) hidden(p string) bool {
-	for _, dir := range l.unreadable {
-		if dir == "." || strings.HasPrefix(p, dir+"/") {
-			l.takeFinding(l.reader.unreadable(p, errors.New("its directory cannot be read")))
-			return true
-		}
-	}
-	return false
-}
-
-func (l *look) take(b batch) {
-	for _, f := range b.findings {
-		l.takeFinding(f)
-	}
-}
-
-// takeFinding makes a file of what was found, and passes the change on.
-func (l *look) takeFinding(f finding) {
-	c := Change{Path: f.path, Certificate: f.cert, Refusal: f.refusal}
-	if record, ok := l.record(f.path); ok {
-		c.Old = decodeFile(record)
-	}
-	if f.stamp == 0 && (f.refusal == nil || f.refusal.Reason != Unreadable) {
-		l.report.Unsettled = append(l.report.Unsettled, f.path)
-	}
-	n := File{ID: c.Old.ID, Modified: f.modified, stamp: f.stamp}
-	switch {
-	case f.refusal != nil && f.cert == nil && c.Old.Published() && !policy[f.refusal.Reason]:
-		// Nothing can be read from it now: what was read before stays.
-		n = c.Old
-		n.stamp, n.Failing = f.stamp, f.refusal.Reason
-	case f.refusal != nil:
-		n.Reason = f.refusal.Reason
-		if f.cert != nil && n.Reason == Expired {
-			n.NotAfter, n.Digest = f.cert.NotAfter, f.digest
-		}
-	default:
-		n.NotAfter, n.Digest = f.cert.NotAfter, f.digest
-		n.Encrypts, n.Addresses = f.cert.Encrypts, f.cert.Addresses
-		if !n.NotAfter.Add(-l.options.Margin).After(l.now) {
-			n.Reason, n.Addresses = Expired, nil
-			c.Refusal = refuse(Expired, "or does within the TTL")
-		}
-	}
-	c.New = n
-	if c.Old.Published() && !n.Published() {
-		l.withdrawals = append(l.withdrawals, c)
-		return
-	}
-	l.put(c, l.changed)
-}
-
-// policy has the reasons that are about a certificate that could be read: it
-// replaces what the file held before, though it is not published.
-var policy = map[Reason]bool{Authority: true, NoAddress: true, Purpose: true, Untrusted: true, Expired: true, SeveralCertificates: true}
-
-// record returns what is known of a path, this look's changes included.
+// record returns what is known of a path, the changes in progress included.
 func (d *Directory) record(path string) ([]byte, bool) {
 	if d.edit != nil {
 		return d.edit.Get([]byte(path))
@@ -355,20 +154,20 @@ func (d *Directory) put(c Change, changed func(Change)) {
 	if d.edit == nil {
 		d.edit, d.paths = d.files.table.Edit(), d.files.paths.Edit()
 	}
-	d.count(c.Old, -1)
-	if c.New.ID == 0 && c.Removed.IsZero() {
-		c.New.ID = d.ids.take()
-	}
+	d.count(&c.Old, -1)
 	if !c.Removed.IsZero() {
 		d.edit.Delete([]byte(c.Path))
 		d.paths.Delete(binary.LittleEndian.AppendUint32(nil, c.Old.ID))
 		d.ids.give(c.Old.ID)
 	} else {
-		d.edit.Set([]byte(c.Path), c.New.append(nil))
-		if d.options.Paths && c.Old.ID == 0 {
-			d.paths.Set(binary.LittleEndian.AppendUint32(nil, c.New.ID), []byte(c.Path))
+		if c.New.ID == 0 {
+			c.New.ID = d.ids.take()
+			if d.options.Paths {
+				d.paths.Set(binary.LittleEndian.AppendUint32(nil, c.New.ID), []byte(c.Path))
+			}
 		}
-		d.count(c.New, +1)
+		d.edit.Set([]byte(c.Path), c.New.append(nil))
+		d.count(&c.New, +1)
 		if c.New.Published() {
 			d.expiry.watch(c.New.NotAfter.Add(-d.options.Margin), c.Path)
 		}
@@ -376,8 +175,9 @@ func (d *Directory) put(c Change, changed func(Change)) {
 	changed(c)
 }
 
-func (d *Directory) count(f File, n int) {
-	if f.ID == 0 && n < 0 {
+// count counts a file in or out.
+func (d *Directory) count(f *File, n int) {
+	if f.ID == 0 {
 		return
 	}
 	if f.Published() {
@@ -389,25 +189,4 @@ func (d *Directory) count(f File, n int) {
 			delete(d.failing, why)
 		}
 	}
-}
-
-// withdraw makes withdrawals known, unless the guard holds them back. It
-// returns how many it does.
-func (d *Directory) withdraw(changes []Change, r *reader, all bool, changed func(Change)) (held int) {
-	var ask []Change
-	for _, c := range changes {
-		if c.Old.Published() {
-			ask = append(ask, c)
-		}
-	}
-	if !d.guard.allows(ask, d, r, all) {
-		return len(ask)
-	}
-	for _, c := range changes {
-		if c.New.ID == 0 {
-			c.Removed = r.removed(c.Path)
-		}
-		d.put(c, changed)
-	}
-	return 0
 }

@@ -15,6 +15,7 @@ type expiry struct {
 	first  map[int64]int64 // hour -> Unix time before which none of them does
 	queued int64           // the last hour that is in the queue
 	queue  dueQueue
+	next   int64 // the least of first; 0: there is none, or it is to be looked for
 }
 
 const secondsPerHour = 3600
@@ -27,13 +28,31 @@ func newExpiry() expiry {
 func (e *expiry) count(at time.Time, n int) {
 	hour := at.Unix() / secondsPerHour
 	if e.hours[hour] += n; e.hours[hour] <= 0 {
+		if e.first[hour] == e.next {
+			e.next = 0
+		}
 		delete(e.hours, hour)
 		delete(e.first, hour)
 		return
 	}
 	if first, ok := e.first[hour]; n > 0 && (!ok || at.Unix() < first) {
 		e.first[hour] = at.Unix()
+		if e.next != 0 {
+			e.next = min(e.next, at.Unix())
+		}
 	}
+}
+
+// soonest returns the Unix time before which none ends, 0 if none ever does.
+func (e *expiry) soonest() int64 {
+	if e.next == 0 {
+		for _, first := range e.first {
+			if e.next == 0 || first < e.next {
+				e.next = first
+			}
+		}
+	}
+	return e.next
 }
 
 // watch queues a certificate if it ends in an hour that is queued already.
@@ -68,16 +87,10 @@ func (e *expiry) load(now time.Time, files Files, margin time.Duration) {
 // NextExpiry returns when the next certificate is to be withdrawn, or zero if
 // none is. It may be early if files were removed, by an hour at the most.
 func (d *Directory) NextExpiry() time.Time {
-	next := int64(0)
-	for _, first := range d.expiry.first {
-		if next == 0 || first < next {
-			next = first
-		}
+	if next := d.expiry.soonest(); next != 0 {
+		return time.Unix(next, 0)
 	}
-	if next == 0 {
-		return time.Time{}
-	}
-	return time.Unix(next, 0)
+	return time.Time{}
 }
 
 // Expiring returns how many certificates are to be withdrawn until a time,
@@ -94,6 +107,9 @@ func (d *Directory) Expiring(until time.Time) int {
 
 // Expire makes known which certificates have come to their end. It reads no file.
 func (d *Directory) Expire(ctx context.Context, now time.Time, changed func(Change)) {
+	if next := d.expiry.soonest(); next == 0 || next > now.Unix() {
+		return
+	}
 	d.expiry.load(now, d.Files(), d.options.Margin)
 	for len(d.expiry.queue) > 0 && d.expiry.queue[0].at <= now.Unix() && ctx.Err() == nil {
 		path := heap.Pop(&d.expiry.queue).(due).path
@@ -115,6 +131,7 @@ func (d *Directory) Expire(ctx context.Context, now time.Time, changed func(Chan
 			d.expiry.first[hour] = max(first, d.expiry.queue.earliest(hour, now))
 		}
 	}
+	d.expiry.next = 0
 }
 
 type due struct {

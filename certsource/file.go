@@ -164,7 +164,7 @@ func recordNotAfter(b []byte) time.Time {
 	return time.Unix(int64(binary.LittleEndian.Uint64(b[atNotAfter:])), 0)
 }
 
-func recordPublished(b []byte) bool   { return b[atReason] == 0 }
+func recordPublished(b []byte) bool  { return b[atReason] == 0 }
 func recordDigest(b []byte) [32]byte { return [32]byte(b[atDigest:]) }
 
 // recordDated reports whether the file has a certificate that can expire.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/fnv"
 	"io"
 	"io/fs"
@@ -16,10 +17,14 @@ import (
 	"time"
 )
 
-// unsettled is how old a modification must be before the file's attributes are
-// trusted to tell it from the next one: within one tick of the kernel's clock,
-// of 10 ms at the most, there can be another.
+// unsettled is how old a change must be before the file's attributes are trusted
+// to tell it from the next one: within one tick of the kernel's clock, of 10 ms
+// at the most, there can be another.
 const unsettled = 50 * time.Millisecond
+
+// Skew is how far in the future a time may lie that is taken for one of now:
+// the clocks of file servers are not ours. One further ahead tells nothing.
+const Skew = time.Minute
 
 // A finding is what a look has found at a path.
 type finding struct {
@@ -30,6 +35,7 @@ type finding struct {
 	cert     *Certificate
 	digest   [32]byte
 	refusal  *Refusal
+	vanished bool // the file is gone since its directory was listed
 }
 
 // A reader reads certificate files below one directory. This file is where the
@@ -39,7 +45,8 @@ type reader struct {
 	root *os.Root
 	base string // the directory's path without symbolic links
 
-	now    time.Time
+	now    time.Time // when the look began, and what time.Now said then
+	began  time.Time
 	roots  *x509.CertPool // see Options
 	margin time.Duration
 	enter  func(dir string)
@@ -55,7 +62,7 @@ func openReader(dir string) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reader{root: root, base: base}, nil
+	return &reader{root: root, base: base, began: time.Now()}, nil
 }
 
 func (r *reader) close() { r.root.Close() }
@@ -66,7 +73,8 @@ func (r *reader) list(dir string, yield func([]fs.DirEntry)) error {
 	if r.enter != nil {
 		r.enter(dir)
 	}
-	f, err := r.root.Open(filepath.FromSlash(dir))
+	// DIRECTORY: what has become a FIFO meanwhile must not stop us.
+	f, err := r.root.OpenFile(filepath.FromSlash(dir), os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
@@ -102,25 +110,45 @@ func (r *reader) unchanged(path []byte, info fs.FileInfo) (record []byte, same b
 	return record, !expired
 }
 
+// settled reports whether a file was changed so long ago that its next change
+// will show in its attributes.
+func (r *reader) settled(info fs.FileInfo) bool {
+	_, changed := inode(info)
+	if changed.IsZero() {
+		changed = info.ModTime()
+	}
+	age := r.now.Add(time.Since(r.began)).Sub(changed)
+	return age > unsettled || age < -Skew // somebody else's clock
+}
+
 // read reads a file that is new or has changed.
-func (r *reader) read(in *os.Root, name, path string, known []byte) finding {
-	f := finding{path: path, known: known}
+func (r *reader) read(in *os.Root, name, path string, known []byte, info fs.FileInfo) (f finding) {
+	f = finding{path: path, known: known}
+	if !info.Mode().IsRegular() {
+		// To open a device can set it in motion.
+		f.modified, f.stamp = info.ModTime(), stamp(info)
+		f.refusal = refuse(NotRegular, "")
+		return f
+	}
+	// A mistake in the parser must cost one file, not the server.
+	defer func() {
+		if p := recover(); p != nil {
+			f.cert, f.refusal = nil, refuse(Malformed, fmt.Sprintf("the parser failed: %v", p))
+		}
+	}()
 	file, err := in.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // NONBLOCK: a FIFO must not stop us
 	if err != nil {
-		f.refusal = refuse(Unreadable, cause(err))
-		if isEscape(err) || errors.Is(err, syscall.ELOOP) {
-			f.refusal = refuse(Outside, "")
-		}
+		f.refusal, f.vanished = whyNot(err), os.IsNotExist(err)
 		return f
 	}
 	defer file.Close()
-	info, err := file.Stat()
+	info, err = file.Stat()
 	if err != nil {
 		f.refusal = refuse(Unreadable, cause(err))
 		return f
 	}
 	f.modified = info.ModTime()
-	if age := r.now.Sub(info.ModTime()); age > unsettled || age < -time.Hour {
+	if r.settled(info) {
 		f.stamp = stamp(info)
 	}
 	switch {
@@ -177,15 +205,20 @@ func (r *reader) alias(link string) bool {
 	return err == nil && (info.IsDir() || IsCertificateName(path.Base(below)))
 }
 
-// ReadFile returns the certificate that the file at a path below dir holds now.
+// ReadFile returns the certificate that the file at a path below dir holds now,
+// expired or not. The error is a [*Refusal] unless dir itself cannot be read.
 func ReadFile(dir, path string) (*Certificate, error) {
 	r, err := openReader(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
-	r.now = time.Now()
-	f := r.read(r.root, filepath.FromSlash(path), path, nil)
+	r.now = r.began
+	info, err := r.root.Stat(filepath.FromSlash(path))
+	if err != nil {
+		return nil, whyNot(err)
+	}
+	f := r.read(r.root, filepath.FromSlash(path), path, nil, info)
 	if f.cert == nil {
 		return nil, f.refusal
 	}
@@ -223,6 +256,20 @@ func cause(err error) string {
 		err = pathErr.Err
 	}
 	return err.Error()
+}
+
+// whyNot returns the refusal of a file that cannot be opened.
+func whyNot(err error) *Refusal {
+	if leadsNowhere(err) {
+		return refuse(Outside, "")
+	}
+	return refuse(Unreadable, cause(err))
+}
+
+// leadsNowhere reports whether a symbolic link leads to no file of the
+// directory, and will not before something is changed.
+func leadsNowhere(err error) bool {
+	return isEscape(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // isEscape reports whether os.Root refused to leave the directory: its error

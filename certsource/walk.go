@@ -11,18 +11,25 @@ import (
 	"time"
 )
 
-// A batch is what one worker has found out about some files, or about a
-// directory.
+// A batch is what one worker has found out about some files or directories.
 type batch struct {
 	seen     []uint32 // files that are as they were
 	findings []finding
+	newest   time.Time // the last modification of any of the files or directories
+	unread   []unread
+}
 
-	in       string    // the directory of these files
-	lastSeen time.Time // the last change of any of them
+// unread is a directory that could not be read, or not to its end.
+type unread struct {
+	dir string
+	err error
+}
 
-	dir  string // a directory that was listed
-	info fs.FileInfo
-	err  error // why it could not be
+// dated notes a modification, unless it is one of a time to come.
+func (b *batch) dated(r *reader, modified time.Time) {
+	if modified.After(b.newest) && !modified.After(r.now.Add(time.Since(r.began)+Skew)) {
+		b.newest = modified
+	}
 }
 
 // A job is a directory to be listed, or some of its entries to be looked at.
@@ -59,9 +66,6 @@ func (r *reader) walk(ctx context.Context, dir string, out chan<- batch) {
 		return true
 	}
 	send := func(b batch) {
-		if b.dir == "" && len(b.seen)+len(b.findings) == 0 {
-			return
-		}
 		select {
 		case out <- b:
 		case <-ctx.Done():
@@ -114,23 +118,27 @@ func (r *reader) do(j job, push func(job) bool, send func(batch)) {
 		send(r.lookAt(j, push))
 		return
 	}
-	b := batch{dir: j.dir}
-	if b.info, b.err = r.root.Stat(j.dir); b.err == nil {
-		b.err = r.list(j.dir, func(entries []fs.DirEntry) {
+	var b batch
+	info, err := r.root.Stat(j.dir)
+	if err == nil {
+		b.dated(r, info.ModTime())
+		err = r.list(j.dir, func(entries []fs.DirEntry) {
 			if part := (job{j.dir, entries, j.depth}); !push(part) {
 				send(r.lookAt(part, push))
 			}
 		})
 	}
+	if err != nil {
+		b.unread = append(b.unread, unread{j.dir, err})
+	}
 	send(b)
 }
 
 // lookAt looks at some entries of a directory.
-func (r *reader) lookAt(j job, push func(job) bool) batch {
-	b := batch{in: j.dir}
+func (r *reader) lookAt(j job, push func(job) bool) (b batch) {
 	in, err := r.within(j.dir)
 	if err != nil {
-		b.dir, b.err = j.dir, err
+		b.unread = append(b.unread, unread{j.dir, err})
 		return b
 	}
 	defer in.Close()
@@ -165,15 +173,15 @@ func (r *reader) lookAt(j job, push func(job) bool) batch {
 }
 
 func (r *reader) lookAtFile(b *batch, in *os.Root, name string, path []byte, info fs.FileInfo) {
-	if _, changed := inode(info); changed.After(b.lastSeen) {
-		b.lastSeen = changed
-	}
+	b.dated(r, info.ModTime())
 	record, same := r.unchanged(path, info)
 	if same {
 		b.seen = append(b.seen, recordID(record))
 		return
 	}
-	b.findings = append(b.findings, r.read(in, name, string(path), record))
+	if f := r.read(in, name, string(path), record, info); !f.vanished {
+		b.findings = append(b.findings, f)
+	}
 }
 
 // lookAtLink follows a symbolic link, to a file or to a directory.
@@ -181,12 +189,11 @@ func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job) boo
 	info, err := r.root.Stat(link)
 	switch {
 	case err != nil:
-		if IsCertificateName(path.Base(link)) || isEscape(err) {
-			f := r.unreadable(link, err)
-			if isEscape(err) || os.IsNotExist(err) {
-				f.refusal = refuse(Outside, "")
-			}
-			b.findings = append(b.findings, f)
+		switch {
+		case IsCertificateName(path.Base(link)) || isEscape(err):
+			b.findings = append(b.findings, r.unreadable(link, err))
+		case !leadsNowhere(err):
+			b.unread = append(b.unread, unread{link, err}) // maybe a directory
 		}
 	case r.alias(link):
 	case info.IsDir():
@@ -200,7 +207,7 @@ func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job) boo
 
 func (r *reader) unreadable(path string, err error) finding {
 	known, _ := r.files.table.Get([]byte(path))
-	return finding{path: path, known: known, refusal: refuse(Unreadable, cause(err))}
+	return finding{path: path, known: known, refusal: whyNot(err)}
 }
 
 // appendPath appends a path with slashes; "." is the directory itself.

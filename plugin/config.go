@@ -40,6 +40,7 @@ type config struct {
 	rootsFrom []string // files and digests, for the key
 
 	reload      time.Duration
+	unwatched   bool // no notifications, only looks
 	maxWithdraw int
 	state       string
 
@@ -163,6 +164,7 @@ func (c *config) key(places []*smimea.Place) string {
 	for _, p := range places {
 		fmt.Fprintln(&b, p.Origin, p.Layout, p.TTL, p.Apex)
 	}
+	fmt.Fprintln(&b, c.unwatched)
 	return b.String()
 }
 

@@ -45,6 +45,10 @@ var (
 		Help:    "Time that looks at a whole directory took.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 	}, []string{"dir"})
+	filesRead = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: name, Name: "files_read_total",
+		Help: "Files of a directory that were read, because they were new or had changed.",
+	}, []string{"dir"})
 	changes = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: name, Name: "changes_total",
 		Help: "Certificates that were added, changed, withdrawn, or have expired.",

@@ -48,6 +48,9 @@ type publisher struct {
 	percent    int           // the garbage collector's, as set last; 0: not set
 	held       int
 	generation uint8 // of the keys that sign; under the lock of publishers
+
+	watchErr string     // why there is no watch, as logged last
+	trouble  chan error // why there is no first snapshot yet
 }
 
 // edit is a zone's next version, and the newest time that speaks for it.
@@ -70,6 +73,7 @@ func newPublisher(c *config, places []*smimea.Place) *publisher {
 		edits:   make([]*edit, len(places)),
 		counts:  make([]count, len(places)),
 		kinds:   map[string]int{},
+		trouble: make(chan error, 1),
 	}
 	for i, place := range places {
 		p.domains[place.Domain] = append(p.domains[place.Domain], i)
@@ -109,29 +113,34 @@ func settle(now time.Time) time.Duration {
 func (p *publisher) run(ctx context.Context) {
 	defer close(p.done)
 	defer p.forget()
-	var notified <-chan struct{}
-	var err error
-	if p.watch, err = certsource.NewWatch(p.config.dir); err == nil {
-		defer p.watch.Close()
-		notified = p.watch.C
-	} else {
-		log.Warningf("No notifications for %q, it is looked at every %v: %v", p.config.dir, p.config.reload, err)
-	}
+	defer p.closeWatch()
 	work := p.signing.start(ctx)
 	var (
 		again   []string // files that were being written
 		settled = newTimer()
+		waiting bool // for settled
 		poll    = newTimer()
 		expire  = newTimer()
 	)
+	// Whatever comes in meanwhile, it does not put the look off.
+	soon := func() {
+		if !waiting {
+			waiting = true
+			settled.Reset(settle(time.Now()))
+		}
+	}
 	look := func() {
-		again = append(again, p.look(ctx)...)
+		again = p.look(ctx)
 		poll.Reset(p.pause())
 	}
 	look()
 	for ctx.Err() == nil {
 		if len(again) > 0 {
-			settled.Reset(settle(time.Now()))
+			soon()
+		}
+		var notified <-chan struct{}
+		if p.watch != nil {
+			notified = p.watch.C
 		}
 		if next := p.directory.NextExpiry(); !next.IsZero() {
 			// The wall clock may be set: look at it once in a while.
@@ -140,19 +149,24 @@ func (p *publisher) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-notified:
-			settled.Reset(settle(time.Now()))
+			soon()
 		case <-settled.C:
-			var paths []string
-			all := false
+			waiting = false
+			paths, all := again, false
 			if p.watch != nil {
-				paths, all = p.watch.Take()
+				var heard []string
+				heard, all = p.watch.Take()
+				paths = append(paths, heard...)
 			}
-			if paths = append(paths, again...); all {
-				again = nil
+			// To look at one file by its path costs as much as at several
+			// where all are looked at.
+			switch many := max(1000, p.directory.Files().Len()/8); {
+			case all || len(paths) > many:
 				look()
-			} else if len(paths) > 0 {
+			case len(paths) > 0:
+				calm := p.held == 0 && p.lastErr == ""
 				again = p.check(ctx, paths)
-				if p.held > 0 {
+				if calm && (p.held > 0 || p.lastErr != "") {
 					poll.Reset(p.pause())
 				}
 			}
@@ -173,6 +187,27 @@ func newTimer() *time.Timer {
 	return t
 }
 
+// openWatch begins to watch the directory, if it is not watched yet: one look
+// after the other, since what is in the way may go away.
+func (p *publisher) openWatch() {
+	if p.watch != nil || p.config.unwatched {
+		return
+	}
+	watch, err := certsource.NewWatch(p.config.dir)
+	if err == nil {
+		p.watch = watch
+	} else if text := err.Error(); text != p.watchErr {
+		p.watchErr = text
+		log.Warningf("No notifications for %q, it is looked at every %v: %v", p.config.dir, p.config.reload, err)
+	}
+}
+
+func (p *publisher) closeWatch() {
+	if p.watch != nil {
+		p.watch.Close()
+	}
+}
+
 // pause returns how long to wait for the next look at everything. Where changes
 // are heard of it only makes sure, and takes a hundredth of a processor at most.
 func (p *publisher) pause() time.Duration {
@@ -185,6 +220,7 @@ func (p *publisher) pause() time.Duration {
 
 // look looks at the whole directory. It returns the files to be looked at again.
 func (p *publisher) look(ctx context.Context) []string {
+	p.openWatch()
 	began := time.Now()
 	first := p.current.Load() == nil
 	report, err := p.directory.Look(ctx, began, p.apply)
@@ -195,12 +231,17 @@ func (p *publisher) look(ctx context.Context) []string {
 	p.report(report, err)
 	if err != nil && first {
 		// Nothing is known: that is not the same as nobody being there.
+		select {
+		case p.trouble <- err:
+		default:
+		}
 		return nil
 	}
+	p.directory.Expire(ctx, began, p.apply)
 	if first {
-		p.directory.Expire(ctx, began, p.apply)
+		// Of what is not there any more only the newest time of all tells.
 		for i := range p.places {
-			p.edit(i, report.Removed)
+			p.edit(i, report.Newest)
 		}
 	}
 	p.commit()
@@ -219,6 +260,9 @@ func (p *publisher) check(ctx context.Context, paths []string) []string {
 	}
 	p.report(report, err)
 	p.commit()
+	if err != nil {
+		return paths
+	}
 	return report.Unsettled
 }
 
@@ -239,6 +283,7 @@ func (p *publisher) report(report certsource.Report, err error) {
 		log.Infof("The directory %q can be read again", p.config.dir)
 	}
 	p.lastErr = text
+	filesRead.WithLabelValues(p.config.dir).Add(float64(report.Read))
 	p.measure(err == nil)
 }
 
@@ -282,7 +327,7 @@ func (p *publisher) edit(zone int, at time.Time) *edit {
 		e = &edit{Edit: z.Edit()}
 		p.edits[zone] = e
 	}
-	if at.After(e.newest) {
+	if at.After(e.newest) && !at.After(time.Now().Add(certsource.Skew)) {
 		e.newest = at
 	}
 	return e

@@ -44,6 +44,14 @@ func (l *life) failed() {
 				p.release(holder)
 			}
 		}
+		// Whose keys sign is as before, too.
+		for holder := range p.holders {
+			if p.signer.Load() != holder.signer {
+				p.signer.Store(holder.signer)
+				p.signing.everything()
+			}
+			break
+		}
 	}
 }
 

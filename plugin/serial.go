@@ -14,11 +14,15 @@ import (
 // a serial of their own without running ahead of the clock.
 const tick = 250 * time.Millisecond
 
+// oldest is the time of all that is older: the serials of a file from 1970 and of
+// one from today would be too far apart for RFC 1982.
+var oldest = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // serialAt returns the serial of a time. Zero is no serial: a secondary would
 // take it for none.
 func serialAt(t time.Time) uint32 {
-	if t.IsZero() {
-		return 1
+	if t.Before(oldest) {
+		t = oldest
 	}
 	return max(1, uint32((t.UnixNano()+int64(tick)-1)/int64(tick)))
 }
@@ -28,7 +32,7 @@ func serialAt(t time.Time) uint32 {
 // these say nothing newer than last, it is the one after last.
 func (p *publisher) serial(zone int, last uint32, newest time.Time) uint32 {
 	next := serialAt(newest)
-	if newest.After(time.Now().Add(time.Minute)) || last != 0 && int32(next-last) <= 0 {
+	if last != 0 && int32(next-last) <= 0 {
 		next = max(1, last+1)
 	}
 	return next

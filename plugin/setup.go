@@ -207,6 +207,13 @@ var options = map[string]func(conf *config, args []string, path func(string) str
 	"reload": func(conf *config, args []string, _ func(string) string) error {
 		return duration(&conf.reload, args, 100*time.Millisecond, 24*time.Hour)
 	},
+	"watch": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 1 || args[0] != "on" && args[0] != "off" {
+			return errors.New("want on or off")
+		}
+		conf.unwatched = args[0] == "off"
+		return nil
+	},
 	"max_withdraw": func(conf *config, args []string, _ func(string) string) error {
 		return number(&conf.maxWithdraw, args, "PERCENT", 0, 100)
 	},

@@ -137,14 +137,19 @@ func (s *SMIMEA) follow(l *life) error {
 	p.setSigner(s.signer)
 	// At the first start others zones of this server are not made to wait for
 	// a directory of millions. At a reload the old instance still answers.
-	wait := time.Duration(1<<63 - 1)
+	var patience <-chan time.Time
+	var trouble <-chan error
 	if first {
-		wait = 5 * time.Second
+		patience = time.After(5 * time.Second)
+	} else {
+		trouble = p.trouble
 	}
 	select {
 	case <-p.ready:
 	case <-p.done:
-	case <-time.After(wait):
+	case err := <-trouble:
+		return err
+	case <-patience:
 		log.Infof("Reading %q: its zones are answered for when that is done", s.config.dir)
 	}
 	return nil

@@ -61,7 +61,7 @@ func (q *query) prove(reply *smimea.Reply, soa *dns.SOA) error {
 	case dns.TypeRRSIG: // and so do these
 		reply.Msg.Answer, reply.Msg.Ns = proof, nil
 		if records, kept := q.name.Kind == smimea.ApexName, q.name.Kind == smimea.Owner; kept {
-			reply.Msg.Answer, err = q.signer.sign(q.zone.RRset(q.name).Records)
+			reply.Msg.Answer, err = q.signer.sign(q.zone.RRset(q.point, q.name).Records)
 		} else if records {
 			reply.Msg.Answer, err = q.signer.sign([]dns.RR{q.zone.SOA()})
 		}

@@ -151,7 +151,7 @@ func (q *query) answerOwner() (int, error) {
 	reply.Answer(q.name, q.ownerName())
 	keys := q.keys()
 	if q.signed && !q.signBelow && !reply.Sign(q.name, keys, time.Now(), notWithin) {
-		rrset := q.zone.RRset(q.name)
+		rrset := q.zone.RRset(q.point, q.name)
 		sigs, err := q.signer.sign(rrset.Records)
 		if err != nil {
 			return dns.RcodeServerFailure, err

@@ -3,7 +3,6 @@ package smimea
 import (
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -49,17 +48,18 @@ func (z *Zone) Changed(d Difference) (s RRset, ok bool) {
 // Pages returns the number of pages of a sub-tree.
 func (z *Zone) Pages(t Tree) int { return z.tables[t].Pages() }
 
-// RRset returns an owner's records, to be signed.
-func (z *Zone) RRset(n Name) RRset {
-	key := n.key
-	if n.Tree == Certs {
-		hash := make([]byte, 0, hashSize)
-		for i := 1; i < len(key); i += 2 {
-			hash = append(hash, unhex(key[i])<<4|unhex(key[i+1]))
+// RRset returns the records of the owner that lies at a point, to be signed.
+func (z *Zone) RRset(p Point, n Name) RRset {
+	// A copy: the point is gone with the query that asks for it.
+	var key []byte
+	if p.Tree == Certs {
+		for i := 1; i < len(p.Rel); i += 2 {
+			key = append(key, unhex(p.Rel[i])<<4|unhex(p.Rel[i+1]))
 		}
-		key = hash
+	} else {
+		key = append(key, p.Rel...)
 	}
-	return RRset{z.rrset(n.Tree, key, n.node), n.Tree, slices.Clone(key), n.node}
+	return RRset{z.rrset(n.Tree, key, n.node), n.Tree, key, n.node}
 }
 
 func unhex(c byte) byte {

@@ -62,7 +62,6 @@ type Name struct {
 	Tree Tree
 
 	zone *Zone
-	key  []byte
 	node node
 	host *host
 }
@@ -91,7 +90,6 @@ func (z *Zone) Lookup(p Point) Name {
 		n.Kind = EmptyNonTerminal
 		return n
 	}
-	n.key = p.Rel
 	if p.Tree == Certs {
 		var hash [hashSize]byte
 		if len(p.Rel) != 1+2*hashSize || p.Rel[0] != 2*hashSize {

@@ -63,7 +63,7 @@ func TestImports(t *testing.T) {
 		},
 		{
 			pkg:     "discover",
-			nowhere: []string{coredns, module + "/plugin", module + "/certsource"},
+			nowhere: []string{coredns, module + "/plugin"},
 			why:     "it is for mail programs",
 		},
 		{

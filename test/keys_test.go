@@ -121,7 +121,7 @@ func (k *keys) verify(t testing.TB, what, zone string, section []dns.RR) {
 			continue
 		}
 		s := set{wire(t, sig.Hdr.Name), sig.TypeCovered}
-		rrs := sets[s]
+		rrs := slices.Clone(sets[s])
 		switch {
 		case rrs == nil:
 			t.Errorf("%s: a signature covers no record: %s", what, sig)

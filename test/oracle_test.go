@@ -17,9 +17,9 @@ func TestOracle(t *testing.T) {
 	zonefiles := map[string]string{}
 	var directives []string
 	for _, z := range l.zones {
-		zonefiles[z.origin] = z.text()
+		zonefiles[z.origin] = z.text(t)
 		db := filepath.Join(t.TempDir(), "db")
-		writeFile(t, db, z.text())
+		writeFile(t, db, z.text(t))
 		directives = append(directives, "file "+db+" "+z.origin)
 	}
 	oracles := map[string]string{
@@ -38,6 +38,9 @@ func TestOracle(t *testing.T) {
 				}
 				ours, _ := ask(t, l.addr, q)
 				for oracle, addr := range oracles {
+					if oracle == "file" && rtype == dns.TypeANY {
+						continue
+					}
 					theirs, _ := ask(t, addr, q)
 					apex := slices.ContainsFunc(l.zones, func(z *zone) bool { return wire(t, z.origin) == wire(t, name) })
 					if got, want := oracleView(t, oracle, ours, apex), oracleView(t, oracle, theirs, apex); got != want {
@@ -60,8 +63,8 @@ func TestOracle(t *testing.T) {
 //   - of an answer not the authority section: CoreDNS's file fills it with the
 //     zone's NS, we leave it empty as the issue says;
 //   - of a truncated answer only that it is one: servers differ in what they keep;
-//   - of ANY at an apex not the data: others give all RRsets, we give one (RFC 8482);
-//     and nowhere that of CoreDNS's file, which knows no ANY and says NODATA;
+//   - of ANY at an apex not the data: others give all RRsets, we give one (RFC 8482).
+//     CoreDNS's file is not asked: it knows no ANY and says NODATA;
 //   - the TTL of the SOA in a denial of CoreDNS's file, which is the SOA's own and not
 //     lowered to its minimum (RFC 2308, Section 3);
 //   - the order of records in a section: NSD and Knot have their own;
@@ -72,7 +75,7 @@ func oracleView(t *testing.T, oracle string, m *dns.Msg, apex bool) string {
 	file := oracle == "file"
 	fmt.Fprintf(&b, "%s aa=%v tc=%v ra=%v rd=%v ad=%v cd=%v edns=%v\n", dns.RcodeToString[m.Rcode], m.Authoritative, m.Truncated,
 		m.RecursionAvailable, m.RecursionDesired, m.AuthenticatedData, m.CheckingDisabled, m.IsEdns0() != nil)
-	if m.Truncated || m.Question[0].Qtype == dns.TypeANY && (apex || file) {
+	if m.Truncated || m.Question[0].Qtype == dns.TypeANY && apex {
 		return b.String()
 	}
 	section := func(rrs []dns.RR) {
@@ -80,6 +83,7 @@ func oracleView(t *testing.T, oracle string, m *dns.Msg, apex bool) string {
 		for _, rr := range rrs {
 			if rr.Header().Rrtype != dns.TypeOPT {
 				if file && rr.Header().Rrtype == dns.TypeSOA {
+					rr = dns.Copy(rr)
 					rr.Header().Ttl = 0
 				}
 				lines = append(lines, fmt.Sprintf("%q", record(t, rr)))

@@ -185,10 +185,18 @@ func lowerWire(b []byte) string {
 	return string(l)
 }
 
-// record returns rr's octets with owner and TTL, the owner in lower case: equal for
-// records that are equal in the DNS.
+// record returns rr's octets with owner and TTL, names in lower case: equal for
+// records that are equal in the DNS. Names in the data may have the question's case:
+// servers point to it to compress them.
 func record(t testing.TB, rr dns.RR) string {
 	t.Helper()
+	rr = dns.Copy(rr)
+	switch rr := rr.(type) {
+	case *dns.SOA:
+		rr.Ns, rr.Mbox = strings.ToLower(rr.Ns), strings.ToLower(rr.Mbox)
+	case *dns.NS:
+		rr.Ns = strings.ToLower(rr.Ns)
+	}
 	b := make([]byte, 65535)
 	n, err := dns.PackRR(rr, b, 0, nil, false)
 	if err != nil {

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +54,8 @@ func TestCorefiles(t *testing.T) {
 		n := len(examples)
 		for _, b := range fences(t, file) {
 			if b.language == "corefile" {
-				examples = append(examples, example{file, b.text})
+				name := fmt.Sprintf("%s %d", strings.TrimPrefix(file, "../"), len(examples)-n+1)
+				examples = append(examples, example{strings.ReplaceAll(name, "/", " "), b.text})
 			}
 		}
 		if len(examples)-n < 3 {
@@ -64,7 +66,7 @@ func TestCorefiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples = append(examples, example{"../corefile.example", string(b)})
+	examples = append(examples, example{"corefile.example", string(b)})
 	for _, e := range examples {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()

@@ -14,7 +14,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,13 +103,13 @@ func mailboxSAN(t testing.TB, address string) []byte {
 	t.Helper()
 	type otherName struct {
 		ID    asn1.ObjectIdentifier
-		Value asn1.RawValue `asn1:"explicit,tag:0"`
+		Value asn1.RawValue // [0] EXPLICIT
 	}
 	text, err := asn1.MarshalWithParams(address, "utf8")
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := asn1.MarshalWithParams(otherName{asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 9}, asn1.RawValue{FullBytes: text}}, "tag:0")
+	name, err := asn1.MarshalWithParams(otherName{asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 9}, asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: text}}, "tag:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,15 +260,25 @@ func records(t *testing.T, dir, domain string, pubs []publication, forms ...stri
 			add(rr)
 		}
 		if p.text != nil {
-			segments := strings.Split(p.file, "/")
-			for i := range segments {
-				segments[i] = url.PathEscape(segments[i])
-			}
-			u := "https://" + strings.TrimSuffix(domain, ".") + "/.well-known/smime/" + strings.Join(segments, "/")
+			u := "https://" + strings.TrimSuffix(domain, ".") + "/.well-known/smime/" + pathEscape(p.file)
 			add(&dns.TXT{Hdr: header(textOwner(p.text, domain), dns.TypeTXT), Txt: []string{u}})
 		}
 	}
 	return rrs
+}
+
+// pathEscape escapes all but the unreserved characters of RFC 3986, and slashes.
+func pathEscape(path string) string {
+	var b strings.Builder
+	for i := range len(path) {
+		c := path[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~/", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 // opensslData has openssl compute the certificate association data, in hexadecimal.

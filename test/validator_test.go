@@ -1,6 +1,9 @@
 package test
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -40,6 +43,61 @@ func TestResolvers(t *testing.T) {
 	}
 }
 
+// TestDelegation has the resolvers find the sub-zones' keys by the DS records in the
+// zone above, which the same server serves, as README.md recommends.
+func TestDelegation(t *testing.T) {
+	parentKeys := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})
+	var ds []string
+	l := subZones(t, func(t *testing.T, corefile string) *server {
+		// The sub-zones' keys are known by now, and are in the Corefile.
+		db := filepath.Join(t.TempDir(), "db.example.com")
+		text := exampleZone(1, 900)
+		files := regexp.MustCompile(`key file (.*)`).FindStringSubmatch(corefile)[1]
+		for _, origin := range []string{"_smimecert.example.com.", "_smime.example.com."} {
+			text += origin + " 3600 IN NS ns1.example.com.\n"
+			for _, file := range strings.Fields(files) {
+				b, err := os.ReadFile(file + ".key")
+				if err != nil {
+					t.Fatal(err)
+				}
+				rr, err := dns.NewRR(string(b))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if key := rr.(*dns.DNSKEY); key.Flags == 257 {
+					key.Hdr.Name = origin
+					ds = append(ds, key.ToDS(dns.SHA256).String())
+				}
+			}
+		}
+		text += strings.Join(ds, "\n") + "\n"
+		writeFile(t, db, text)
+		return startServer(t, corefile+block("example.com", parentKeys.directive, "file "+db))
+	}, signing{dns.ECDSAP256SHA256, true}, "ns ns1.example.com.", "3 1 1")
+	// CoreDNS has the parent's block answer all DS questions below it, also those that
+	// are not at a zone cut, which then get a referral.
+	l.parent = true
+	zones := []zoneAt{{"example.com.", l.addr, parentKeys.anchors("example.com.")}}
+	for _, z := range l.zones {
+		zones = append(zones, zoneAt{z.origin, l.addr, nil})
+	}
+	for resolver, addr := range map[string]string{
+		"Unbound":        startUnbound(t, zones),
+		"Unbound strict": startUnbound(t, zones, "qname-minimisation-strict: yes", "use-caps-for-id: yes"),
+		"BIND":           startBIND(t, zones),
+	} {
+		t.Run(resolver, func(t *testing.T) {
+			for _, z := range l.zones {
+				m, _ := ask(t, addr, question{name: z.origin, qtype: dns.TypeDS, size: 1232, do: true, rd: true})
+				if len(m.Answer) != 2 || !m.AuthenticatedData {
+					t.Errorf("DS of %s:\n%s", z.origin, m)
+				}
+			}
+			l.resolve(t, addr)
+		})
+	}
+}
+
 // at returns where the layout's zones are, for a resolver.
 func (l *layout) at() []zoneAt {
 	var zones []zoneAt
@@ -59,6 +117,9 @@ func (l *layout) resolve(t *testing.T, addr string) {
 		node, exists := z.nodes[wire(t, name)]
 		for range 2 { // the second time from the resolver's cache
 			for _, rtype := range probes {
+				if rtype == dns.TypeDS && (l.parent || wire(t, name) == wire(t, z.origin)) {
+					continue // the parent's to answer
+				}
 				if node[rtype] == nil {
 					l.denied(t, addr, name, rtype, exists)
 				}
@@ -113,6 +174,9 @@ func TestDelv(t *testing.T) {
 				at := zoneAt{z.origin, l.addr, l.keys.anchors(z.origin)}
 				node := z.nodes[wire(t, name)]
 				for _, rtype := range []uint16{dns.TypeSMIMEA, dns.TypeTXT, dns.TypeDS} {
+					if rtype == dns.TypeDS && wire(t, name) == wire(t, z.origin) {
+						continue // the parent's
+					}
 					want := "; negative response, fully validated"
 					if node[rtype] != nil {
 						want = "; fully validated"
@@ -123,5 +187,24 @@ func TestDelv(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestStockDenialHides shows what README.md says of CoreDNS's own denials, and that
+// TestResolvers would notice: the same record in a zone file is hidden by one query
+// for another type.
+func TestStockDenialHides(t *testing.T) {
+	owner := hashOwner("alice", "example.com.")
+	db := filepath.Join(t.TempDir(), "db.example.com")
+	writeFile(t, db, exampleZone(1, 900)+owner+" 3600 IN SMIMEA 3 1 1 "+strings.Repeat("00", 32)+"\n")
+	k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})
+	s := startServer(t, block("example.com", k.directive, "file "+db))
+	for _, first := range []uint16{dns.TypeSMIMEA, dns.TypeA} {
+		resolver := startUnbound(t, []zoneAt{{"example.com.", s.addr, k.anchors("example.com.")}})
+		ask(t, resolver, question{name: owner, qtype: first, size: 1232, do: true, rd: true})
+		m, _ := ask(t, resolver, question{name: owner, qtype: dns.TypeSMIMEA, size: 1232, do: true, rd: true})
+		if hidden := len(m.Answer) == 0; hidden != (first == dns.TypeA) || !m.AuthenticatedData {
+			t.Errorf("asked for %s first, then for SMIMEA:\n%s", dns.Type(first), m)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"flag"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -14,15 +15,30 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/coremain"
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/dnssec"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/file"
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"coredns-smimea/discover/discovertest"
 	"coredns-smimea/internal/zoo"
+	_ "coredns-smimea/plugin"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"smimea": main})
+	testscript.Main(m, map[string]func(){"smimea": main, "coredns": coredns})
+}
+
+// coredns is a server with what the scripts need of it.
+func coredns() {
+	if err := dnsserver.SetDirectives([]string{"bind", "errors", "smimea", "dnssec", "file"}); err != nil {
+		log.Fatal(err)
+	}
+	coremain.Run()
 }
 
 // TestScripts runs testdata/*.txt. Beside the usual commands of testscript they
@@ -53,6 +69,8 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		text, _ := os.ReadFile(stderr.Name())
 		ts.Logf("%s", text)
 		if got := strconv.Itoa(c.ProcessState.ExitCode()); got != args[0] {
+			text, _ := os.ReadFile(stdout.Name())
+			ts.Logf("%s", text)
 			ts.Fatalf("exit status %s; want %s", got, args[0])
 		}
 	},
@@ -101,11 +119,17 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	},
 
 	// web DIR serves its files below /.well-known/smime/ of example.test,
-	// keys.example.test and unsigned.test, on port $PORT. There are also the
+	// keys.example.test and unsigned.test, on port $PORT, as $MEDIATYPE. There are also the
 	// pages /html, /endless, /slow, /down and /plain.
 	"web": func(ts *testscript.TestScript, neg bool, args []string) {
 		mux := http.NewServeMux()
-		mux.Handle("/.well-known/smime/", http.StripPrefix("/.well-known/smime/", http.FileServer(http.Dir(ts.MkAbs(args[0])))))
+		files := http.StripPrefix("/.well-known/smime/", http.FileServer(http.Dir(ts.MkAbs(args[0]))))
+		mux.HandleFunc("/.well-known/smime/", func(w http.ResponseWriter, r *http.Request) {
+			if mediaType := ts.Getenv("MEDIATYPE"); mediaType != "" {
+				w.Header().Set("Content-Type", mediaType)
+			}
+			files.ServeHTTP(w, r)
+		})
 		mux.HandleFunc("/html", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>No such user</html>") })
 		mux.HandleFunc("/down", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 		mux.HandleFunc("/plain", func(w http.ResponseWriter, r *http.Request) {
@@ -131,12 +155,13 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		ts.Setenv("SSL_CERT_DIR", ts.MkAbs("nothing"))
 	},
 
-	// names [-lie LIE] [-expired] FILE... serves the records of zone files, whose
+	// names [-lie LIE] [-expired] [-trap] FILE... serves the records of zone files, whose
 	// owners are absolute, on $SERVER, with the anchors in the file anchors.
 	"names": func(ts *testscript.TestScript, neg bool, args []string) {
 		f := flag.NewFlagSet("names", flag.ContinueOnError)
 		expired := f.Bool("expired", false, "")
 		lie := f.String("lie", "", "")
+		trap := f.Bool("trap", false, "") // denials as those of stock CoreDNS
 		ts.Check(f.Parse(args))
 		zones := []discovertest.Zone{
 			{Name: "test", Records: []string{"ns IN A 127.0.0.1"}},
@@ -158,8 +183,17 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 			names.Expire("example.test")
 		}
 		names.Lie(lies[*lie])
+		if *trap {
+			names.DenyWith(dns.TypeNS, dns.TypeTXT, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeTLSA)
+		}
 		ts.Setenv("SERVER", names.Address)
 		ts.Check(os.WriteFile(ts.MkAbs("anchors"), []byte(names.Anchors), 0o644))
+	},
+
+	// serve ZONE has CoreDNS serve the Corefile, in which PORT is the port, on
+	// $SERVER.
+	"serve": func(ts *testscript.TestScript, neg bool, args []string) {
+		serveZone(ts, coreDNSServer, []string{args[0], "Corefile"})
 	},
 
 	// nsd ZONE FILE and bind ZONE FILE have a real server serve a zone, on $SERVER.
@@ -236,6 +270,24 @@ func bindServer(ts *testscript.TestScript, port int, zone, file string) (string,
 	return "named", []string{"-g", "-c", path}
 }
 
+func coreDNSServer(ts *testscript.TestScript, port int, zone, file string) (string, []string) {
+	text := strings.ReplaceAll(ts.ReadFile(file), "PORT", strconv.Itoa(port))
+	path := ts.MkAbs("Corefile.run")
+	ts.Check(os.WriteFile(path, []byte(text), 0o644))
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if command := filepath.Join(dir, "coredns"); isFile(command) {
+			return command, []string{"-conf", path}
+		}
+	}
+	ts.Fatalf("there is no coredns")
+	return "", nil
+}
+
+func isFile(path string) bool {
+	stat, err := os.Stat(path)
+	return err == nil && stat.Mode().IsRegular()
+}
+
 func serveZone(ts *testscript.TestScript, server func(*testscript.TestScript, int, string, string) (string, []string), args []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
@@ -244,6 +296,7 @@ func serveZone(ts *testscript.TestScript, server func(*testscript.TestScript, in
 	zone, file := args[0], ts.MkAbs(args[1])
 	command, arguments := server(ts, port, zone, file)
 	c := exec.Command(command, arguments...)
+	c.Dir = ts.Getenv("WORK")
 	var log strings.Builder
 	c.Stdout, c.Stderr = &log, &log
 	ts.Check(c.Start())

@@ -37,8 +37,9 @@ type Names struct {
 	t     testing.TB
 	zones []*zone // the deepest first
 
-	mu  sync.Mutex
-	lie func(*dns.Msg) *dns.Msg
+	mu     sync.Mutex
+	lie    func(*dns.Msg) *dns.Msg
+	denied []uint16
 }
 
 type zone struct {
@@ -97,6 +98,14 @@ func (n *Names) Expire(name string) {
 			z.expired = true
 		}
 	}
+}
+
+// DenyWith has all denials, at names that exist and that do not, list the same
+// types, as CoreDNS's dnssec does.
+func (n *Names) DenyWith(types ...uint16) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.denied = types
 }
 
 func (n *Names) load(from Zone) *zone {
@@ -224,6 +233,9 @@ func (n *Names) answer(q *dns.Msg) *dns.Msg {
 	if !exists {
 		types = append(types, dns.TypeNXNAME)
 	}
+	if n.denied != nil {
+		types = slices.DeleteFunc(slices.Clone(n.denied), func(t uint16) bool { return t == qtype })
+	}
 	slices.Sort(types)
 	m.Ns = append(m.Ns, z.sign([]dns.RR{&dns.NSEC{
 		Hdr:        dns.RR_Header{Name: name, Rrtype: dns.TypeNSEC, Class: dns.ClassINET, Ttl: 300},
@@ -237,13 +249,14 @@ func (z *zone) sign(set []dns.RR) []dns.RR {
 	if z.unsigned {
 		return signed
 	}
+	const validity = 7 * 24 * time.Hour
 	now := time.Now()
 	if z.expired {
-		now = now.Add(-24 * time.Hour)
+		now = now.Add(-validity - time.Hour)
 	}
 	sig := &dns.RRSIG{
 		Algorithm: z.key.Algorithm, KeyTag: z.key.KeyTag(), SignerName: z.name,
-		Inception: uint32(now.Add(-time.Hour).Unix()), Expiration: uint32(now.Add(time.Hour).Unix()),
+		Inception: uint32(now.Add(-time.Hour).Unix()), Expiration: uint32(now.Add(validity).Unix()),
 	}
 	if err := sig.Sign(z.signer, set); err != nil {
 		panic(fmt.Sprintf("signing %v: %v", set, err))

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -88,6 +89,10 @@ type manager struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
+	// unnamed is the domain for handshakes without a name: the first of the
+	// lease published last.
+	unnamed atomic.Value // string
+
 	// domains is guarded by the registry's lock.
 	domains map[string]*managed
 }
@@ -140,10 +145,9 @@ func newManager(config *Config, addr net.Addr) (*manager, error) {
 		Logger:             logger,
 	})
 	m.magic = certmagic.New(m.cache, certmagic.Config{
-		DefaultServerName: a.Domains[0],
-		Storage:           &certmagic.FileStorage{Path: storage},
-		OnEvent:           m.event,
-		ShouldEmitFunc:    func(name string) bool { return strings.HasPrefix(name, "cert_") },
+		Storage:        &certmagic.FileStorage{Path: storage},
+		OnEvent:        m.event,
+		ShouldEmitFunc: func(name string) bool { return strings.HasPrefix(name, "cert_") },
 		// Loading must not need the network: it is done on the way to a start.
 		OCSP:   certmagic.OCSPConfig{DisableStapling: true},
 		Logger: logger,
@@ -160,6 +164,9 @@ func newManager(config *Config, addr net.Addr) (*manager, error) {
 		ListenHost:     host,
 		AltTLSALPNPort: port,
 		Logger:         logger,
+	}
+	if a.Challenges == nil && port != 443 {
+		m.log.Warningf("https: acme: a CA sends its TLS-ALPN-01 challenges to port 443: forward that to %s", addr)
 	}
 	if a.Challenges != nil {
 		m.present = &presenter{challenges: a.Challenges, directory: filepath.Join(storage, "dns-01")}
@@ -181,6 +188,11 @@ func (m *manager) config(challenge bool) (*tls.Config, error) {
 }
 
 func (m *manager) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if hello.ServerName == "" {
+		named := *hello
+		named.ServerName, _ = m.unnamed.Load().(string)
+		hello = &named
+	}
 	certificate, err := m.magic.GetCertificate(hello)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoCertificate, err)
@@ -192,6 +204,7 @@ func (m *manager) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 // loaded now, so that a lease that takes over from another finds it; the CA is
 // talked to in the background, and neither the DNS nor the listener waits.
 func (m *manager) activate(c *Config) {
+	m.unnamed.Store(c.TLS.ACME.Domains[0])
 	for _, domain := range c.TLS.ACME.Domains {
 		d := m.domains[domain]
 		if d == nil {
@@ -205,6 +218,7 @@ func (m *manager) activate(c *Config) {
 			m.done.Add(1)
 			go func() {
 				defer m.done.Done()
+				defer recovered(m.log, "managing a certificate", func() {})
 				m.manage(ctx, domain, certificate, err)
 			}()
 		}
@@ -362,6 +376,7 @@ func (m *manager) probe(ctx context.Context) error {
 // renewal, and the challenges of other processes.
 func (m *manager) tend() {
 	defer m.done.Done()
+	defer recovered(m.log, "tending certificates", func() {})
 	expiry := time.NewTicker(expiryInterval)
 	defer expiry.Stop()
 	var share <-chan time.Time

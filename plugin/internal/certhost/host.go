@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -100,8 +101,22 @@ func listen(key string, config *Config) (*host, error) {
 type radiation struct{ h *host }
 
 func (r radiation) Write(line []byte) (int, error) {
-	r.h.table.Load().log.Debugf("https: %s", strings.TrimSpace(string(line)))
+	text := strings.TrimSpace(string(line))
+	if log := r.h.table.Load().log; strings.Contains(text, "panic") {
+		log.Errorf("https: %s", text) // that is ours
+	} else {
+		log.Debugf("https: %s", text)
+	}
 	return len(line), nil
+}
+
+// recovered keeps a panic in one of our goroutines from ending the process, and
+// with it the DNS. It is deferred; cleanup is called if there was a panic.
+func recovered(log Logger, what string, cleanup func()) {
+	if v := recover(); v != nil {
+		log.Errorf("https: panic %s: %v\n%s", what, v, debug.Stack())
+		cleanup()
+	}
 }
 
 func (h *host) accept() {
@@ -144,6 +159,7 @@ func (h *host) accept() {
 // so that failures can be counted by their reason, and so that the connections
 // of an ACME server never reach HTTP.
 func (h *host) handshake(c *conn, config *tls.Config) {
+	defer recovered(h.table.Load().log, "in a handshake", func() { c.Close() })
 	c.SetDeadline(time.Now().Add(handshakeTimeout))
 	t := tls.Server(c, config)
 	if err := t.HandshakeContext(context.Background()); err != nil {

@@ -105,6 +105,33 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// A panic ends a connection and not the process, and is seen.
+func TestPanic(t *testing.T) {
+	log := newRecorder()
+	lease := start(t, Config{Domains: []string{"example.com"}, TLS: &TLS{Config: &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { panic("in a callback") },
+	}}, Log: log}, nil)
+	if _, err := handshake(lease, "example.com"); err == nil {
+		t.Error("the handshake succeeds")
+	}
+	lease.Release()
+	lease = start(t, Config{Domains: []string{"example.com"}, Log: log}, nil) // no files: a call of nil
+	if r, err := client(lease, false).Get("http://example.com" + Root + "a.crt"); err == nil {
+		t.Errorf("%s", r.Status)
+	}
+	eventually(t, "both in the log", 5*time.Second, func() bool {
+		return log.see(func() bool {
+			n := 0
+			for _, line := range log.lines {
+				if strings.HasPrefix(line, "error https: ") && strings.Contains(line, "panic") {
+					n++
+				}
+			}
+			return n == 2
+		})
+	})
+}
+
 // Two blocks share one address; the Host header decides, the name in the
 // handshake whose TLS certificate is shown, however each came by it.
 func TestShared(t *testing.T) {

@@ -80,6 +80,7 @@ func (p *filePair) close() {
 
 func (p *filePair) follow() {
 	defer p.done.Done()
+	defer recovered(p.log, "reading a certificate", func() {})
 	ticker := time.NewTicker(lookInterval)
 	defer ticker.Stop()
 	for {

@@ -73,7 +73,10 @@ func TestPairRenewed(t *testing.T) {
 	}
 	os.Remove(keyFile)
 	eventually(t, "warning of a third", 5*time.Second, warned(3))
-	write(t, keyFile, key3)
+	write(t, keyFile+".new", key3)
+	if err := os.Rename(keyFile+".new", keyFile); err != nil {
+		t.Fatal(err)
+	}
 	shows("three.example")
 	if !warned(3)() {
 		log.dump(t)

@@ -3,6 +3,8 @@ package certhost
 import (
 	"bufio"
 	"bytes"
+	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -76,6 +78,43 @@ func FuzzPath(f *testing.F) {
 			}
 		default:
 			t.Fatalf("%q at %q: %d", target, host, w.Code)
+		}
+	})
+}
+
+// FuzzHeaders sends any header that is looked at. Whatever they are, the answer
+// is one of four, and its tag names its bytes.
+func FuzzHeaders(f *testing.F) {
+	files, alice := one(f, "example.com", "alice.crt", "alice")
+	h := testHost(Config{Address: ":0", Domains: []string{"example.com"}}, files)
+	der, _ := alice.DER()
+	armored := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	tag := fmt.Sprintf("%x", alice.Digest)
+	bodies := map[string][]byte{`"` + tag + `"`: der, `"` + tag + `-pem"`: armored, `"` + tag + `-chain"`: armored}
+	f.Add("application/x-pem-file;q=0.5, */*", `"`+tag+`-pem"`, "", "Fri, 02 Jan 2026 03:04:05 GMT")
+	f.Add("*/*;q=,;,,", `W/"x", *`, `"x"`, "Fri, 02 Jan 2026 03:04:05 GMT")
+	f.Fuzz(func(t *testing.T, accept, noneMatch, match, since string) {
+		r := httptest.NewRequest("GET", Root+"alice.crt", nil)
+		r.Host = "example.com"
+		for name, value := range map[string]string{"Accept": accept, "If-None-Match": noneMatch, "If-Match": match, "If-Modified-Since": since, "If-Unmodified-Since": since} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		body, known := bodies[w.Header().Get("Etag")]
+		switch w.Code {
+		case http.StatusOK:
+			if !bytes.Equal(w.Body.Bytes(), body) {
+				t.Fatalf("%v: the tag does not name the body", w.Header())
+			}
+		case http.StatusNotModified, http.StatusPreconditionFailed:
+			if !known || w.Body.Len() > 0 {
+				t.Fatalf("%d %v", w.Code, w.Header())
+			}
+		default:
+			t.Fatal(w.Code)
 		}
 	})
 }

@@ -73,7 +73,9 @@ func run(args []string, stdout, stderr io.Writer) exit {
 	case "-h", "-help", "--help", "help":
 		if len(args) > 1 {
 			if v := verbNamed(args[1]); v != nil {
-				u.help(v, v.flags(nil))
+				f := v.flags(nil)
+				v.common(f, u)
+				u.help(v, f)
 				return exitOK
 			}
 		}
@@ -107,10 +109,15 @@ func (v *verb) flags(do *action) *flag.FlagSet {
 	return f
 }
 
+// common defines the flags of all verbs.
+func (v *verb) common(f *flag.FlagSet, u *ui) {
+	f.BoolVar(&u.json, "json", false, "print JSON, as smimea-json(5) says, in place of words")
+}
+
 func (v *verb) run(u *ui, args []string) exit {
 	var do action
 	f := v.flags(&do)
-	f.BoolVar(&u.json, "json", false, "print JSON, as smimea-json(5) says, in place of words")
+	v.common(f, u)
 	operands, err := parseFlags(f, args)
 	if errors.Is(err, flag.ErrHelp) {
 		u.help(v, f)

@@ -8,6 +8,7 @@ import (
 	"github.com/zmap/zcrypto/x509"
 	"github.com/zmap/zlint/v3"
 	"github.com/zmap/zlint/v3/lint"
+	"github.com/zmap/zlint/v3/util"
 )
 
 // smimeRules are the CA/Browser Forum's Baseline Requirements for S/MIME, as
@@ -16,8 +17,9 @@ var smimeRules = sync.OnceValues(func() (lint.Registry, error) {
 	return lint.GlobalRegistry().Filter(lint.FilterOptions{IncludeSources: lint.SourceList{lint.CABFSMIMEBaselineRequirements}})
 })
 
-// lintCertificate returns what the rules say against a certificate. Most of them
-// only concern certificates that claim to follow them.
+// lintCertificate returns what the rules say against a certificate. They bind
+// public authorities: for certificates that do not claim to follow them, by one
+// of their policies, it is worth a note only.
 func lintCertificate(der []byte) []finding {
 	rules, err := smimeRules()
 	if err != nil {
@@ -29,11 +31,13 @@ func lintCertificate(der []byte) []finding {
 	}
 	var found []finding
 	for name, result := range zlint.LintCertificateEx(cert, rules).Results {
-		level := "warning"
+		level := "note"
 		switch result.Status {
 		case lint.Error, lint.Fatal:
+			if util.IsSMIMEBRCertificate(cert) {
+				level = "warning"
+			}
 		case lint.Warn:
-			level = "note"
 		default:
 			continue
 		}

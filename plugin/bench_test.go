@@ -105,6 +105,7 @@ type sink struct {
 	pack bool
 	last dns.Msg
 	size int
+	got  []byte
 }
 
 var sinkAddr net.Addr = &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5353}
@@ -118,7 +119,7 @@ func (w *sink) WriteMsg(m *dns.Msg) error {
 	w.size = len(b)
 	return err
 }
-func (w *sink) Write(b []byte) (int, error) { w.size = len(b); return len(b), nil }
+func (w *sink) Write(b []byte) (int, error) { w.size, w.got = len(b), b; return len(b), nil }
 func (w *sink) LocalAddr() net.Addr         { return sinkAddr }
 func (w *sink) RemoteAddr() net.Addr        { return sinkAddr }
 func (w *sink) Close() error                { return nil }
@@ -204,7 +205,11 @@ func BenchmarkServeDNS(b *testing.B) {
 	b.Run("engine", func(b *testing.B) { run(b, &erratic.Erratic{}, s.requests(1000, false, dns.TypeA, benchOwner), false) })
 	b.Run("engine DO", func(b *testing.B) { run(b, &erratic.Erratic{}, s.requests(1000, true, dns.TypeA, benchOwner), false) })
 	for _, q := range benchQueries {
+		s.packs = true
 		b.Run(q.name, func(b *testing.B) { run(b, s, s.requests(1000, q.do, q.qtype, q.qname), q.name == "absent signed") })
+		if s.packs = false; q.ours > 0 {
+			b.Run(q.name+" as message", func(b *testing.B) { run(b, s, s.requests(1000, q.do, q.qtype, q.qname), false) })
+		}
 	}
 }
 
@@ -214,8 +219,10 @@ func TestAllocations(t *testing.T) {
 	s := newBench(t, 500)
 	behind := next{new(dns.Msg)}
 	s.Next = behind
-	for _, q := range benchQueries {
-		t.Run(q.name, func(t *testing.T) {
+	for i := range 2 * len(benchQueries) {
+		q, packs := benchQueries[i/2], i%2 == 1
+		t.Run(fmt.Sprint(q.name, ", packed ", packs), func(t *testing.T) {
+			s.packs = packs
 			rs, w, ctx, i := s.requests(500, q.do, q.qtype, q.qname), new(sink), context.Background(), 0
 			serve := func(h plugin.Handler) func() {
 				return func() {
@@ -233,7 +240,13 @@ func TestAllocations(t *testing.T) {
 						t.Fatal(err)
 					}
 				})
-			} else if w.last.Rcode != q.rcode || q.qtype != dns.TypeA && q.rcode == 0 && len(w.last.Answer)+len(w.last.Ns) == 0 {
+				w.last.Rcode = q.rcode
+			} else if w.size > 0 {
+				if err := w.last.Unpack(w.got); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if w.last.Rcode != q.rcode || q.ours > 0 && len(w.last.Answer)+len(w.last.Ns) == 0 {
 				t.Fatalf("the reply is\n%v", &w.last)
 			}
 			if q.do && len(w.last.Answer)+len(w.last.Ns) < 2 {

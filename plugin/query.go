@@ -26,6 +26,8 @@ type query struct {
 	name   smimea.Name
 	signed bool // the reply is to be signed by us
 	result result
+
+	scratch *scratch
 }
 
 // serve answers from the snapshot.
@@ -143,11 +145,14 @@ func (q *query) ownerName() string { return strings.ToLower(q.r.Question[0].Name
 
 // answerOwner answers with an owner's records and the signatures kept with them.
 func (q *query) answerOwner() (int, error) {
-	reply := smimea.NewReply(q.r)
 	if q.config.tcpOnly && q.name.Tree == smimea.Certs && q.udp() {
 		// RFC 8162 section 9.1: never REFUSED, which would end the search.
-		return q.truncate(reply)
+		return q.truncate(smimea.NewReply(q.r))
 	}
+	if q.writePacked() {
+		return dns.RcodeSuccess, nil
+	}
+	reply := smimea.NewReply(q.r)
 	reply.Answer(q.name, q.ownerName())
 	keys := q.keys()
 	if q.signed && !q.signBelow && !reply.Sign(q.name, keys, time.Now(), notWithin) {

@@ -46,6 +46,7 @@ type SMIMEA struct {
 	slots       slots          // for transfers
 	notifier    *notifier      // nil without transferrer
 	acme        bool           // the block has *tls*, which may answer for _acme-challenge
+	packs       bool           // answers may go out packed
 	counters    []*counters
 	leases      []*certhost.Lease // of the HTTPS host
 }
@@ -102,6 +103,7 @@ func (s *SMIMEA) start(l *life) error {
 	}
 	s.transferrer, _ = server.Handler("transfer").(*transfer.Transfer)
 	s.acme = server.Handler("tls") != nil
+	s.packs = packs(server)
 	if d, ok := server.Handler("dnssec").(dnssec.Dnssec); ok {
 		s.signer = newSigner(d, s.places, s.config.denials, s.config.cds)
 		s.signBelow = slices.Index(dnsserver.Directives, "dnssec") < slices.Index(dnsserver.Directives, name)
@@ -174,17 +176,19 @@ func (s *SMIMEA) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	if len(r.Question) == 0 {
 		return dns.RcodeFormatError, nil
 	}
-	buf := names.Get().(*[256]byte)
-	defer names.Put(buf)
-	owner, err := smimea.AppendWire(buf[:0], r.Question[0].Name)
-	if err != nil {
-		return plugin.NextOrFailure(name, s.Next, ctx, w, r)
+	buf := scratches.Get().(*scratch)
+	var point smimea.Point
+	owner, err := smimea.AppendWire(buf.name[:0], r.Question[0].Name)
+	ok := err == nil
+	if ok {
+		point, ok = s.index.Find(owner)
 	}
-	point, ok := s.index.Find(owner)
 	if !ok {
+		scratches.Put(buf)
 		return plugin.NextOrFailure(name, s.Next, ctx, w, r)
 	}
-	q := query{SMIMEA: s, ctx: ctx, w: w, r: r, qtype: r.Question[0].Qtype, point: point, result: failed}
+	defer scratches.Put(buf)
+	q := query{SMIMEA: s, ctx: ctx, w: w, r: r, qtype: r.Question[0].Qtype, point: point, scratch: buf, result: failed}
 	rcode, err := q.serve()
 	s.publisher.queries.Add(1)
 	s.counters[point.Zone][typeIndex(q.qtype)][q.result].Inc()

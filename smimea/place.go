@@ -223,7 +223,8 @@ func AppendWire(dst []byte, name string) ([]byte, error) {
 	if wire, ok := appendPlain(dst, name); ok {
 		return wire, nil
 	}
-	wire := slices.Grow(dst, maxName)[len(dst) : len(dst)+maxName]
+	grown := slices.Grow(dst, maxName)
+	wire := grown[len(dst) : len(dst)+maxName]
 	n, err := dns.PackDomainName(name, wire, 0, nil, false)
 	if err != nil {
 		return nil, err
@@ -238,7 +239,7 @@ func AppendWire(dst []byte, name string) ([]byte, error) {
 		}
 		off = end
 	}
-	return dst[:len(dst)+n], nil
+	return grown[:len(dst)+n], nil
 }
 
 // Text returns the presentation form of a name in wire form.

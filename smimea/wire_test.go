@@ -44,6 +44,10 @@ func TestAppendWire(t *testing.T) {
 			t.Errorf("AppendWire(%q) = %q, %v, want %q", name, got, err, want)
 		}
 	}
+	full := append(make([]byte, 0, 6), "prefix"...)
+	if got, err := AppendWire(full, "Hugh."); err != nil || string(got) != "prefix\x04hugh\x00" {
+		t.Errorf("AppendWire = %q, %v", got, err)
+	}
 	for _, name := range []string{"a..b.", strings.Repeat("x", 64) + ".", strings.Repeat("abc.", 64)} {
 		if got, err := AppendWire(prefix, name); err == nil {
 			t.Errorf("AppendWire(%q) = %q, want an error", name, got)

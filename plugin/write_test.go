@@ -1,0 +1,191 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
+)
+
+// client keeps what is written to it, as it goes out.
+type client struct {
+	sink
+	tcp    bool
+	packed bool // what came was not a message
+	got    []byte
+}
+
+func (c *client) RemoteAddr() net.Addr {
+	if c.tcp {
+		return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	}
+	return c.sink.RemoteAddr()
+}
+
+func (c *client) WriteMsg(m *dns.Msg) (err error) {
+	c.got, err = m.Pack()
+	return err
+}
+
+func (c *client) Write(b []byte) (int, error) {
+	c.packed, c.got = true, slices.Clone(b)
+	return len(b), nil
+}
+
+// odd fills a zone of s with owners of all kinds: several records, long and
+// longest names, URLs above 255 octets, large data, several signatures or none.
+func odd(tb testing.TB, s *SMIMEA, r *rand.Rand) (owners []string) {
+	tb.Helper()
+	edit := smimea.NewZone(s.places[0], "https://bench.example/").Edit()
+	for i := range 120 {
+		a := smimea.Address{Local: fmt.Sprintf("%s%d", strings.Repeat("Ab.", r.IntN(40)), i), Domain: "bench.example"}
+		for range 1 + r.IntN(3) {
+			p := smimea.Publication{File: uint32(r.IntN(1e6) + 1), URL: "https://bench.example/" + strings.Repeat("u", r.IntN(700)), Lower: r.IntN(2) == 0}
+			for range 1 + r.IntN(2) {
+				cert := []byte{3, byte(r.IntN(2)), byte(r.IntN(2))}
+				for range []int{0, 32, 32, 64, 900}[r.IntN(5)] {
+					cert = append(cert, byte(r.Uint32()))
+				}
+				p.Certs = append(p.Certs, cert)
+			}
+			if err := edit.Publish(a, p); err == nil {
+				owner, _ := a.TextOwner()
+				owners = append(owners, owner)
+			}
+		}
+		owners = append(owners, a.Owner())
+	}
+	zone, _ := edit.Zone(func(uint32) uint32 { return 1 })
+	s.publisher.current.Store(&snapshot{zones: []*smimea.Zone{zone}})
+	now := uint32(time.Now().Unix())
+	for _, tree := range []smimea.Tree{smimea.Certs, smimea.Texts} {
+		for page := range zone.Pages(tree) {
+			batch := signed{keys: s.signer.keys[0]}
+			for rrset := range zone.Unsigned(tree, page, batch.keys, time.Now(), 0, 0) {
+				var sigs []dns.RR
+				for range r.IntN(3) {
+					sigs = append(sigs, &dns.RRSIG{
+						Algorithm: uint8(r.Uint32()), KeyTag: uint16(r.Uint32()), OrigTtl: r.Uint32(),
+						Inception: now - 1000 + uint32(r.IntN(1001)), Expiration: now + 86400*uint32(1+r.IntN(8)),
+						Signature: strings.Repeat("abcd", 1+r.IntN(60)),
+					})
+				}
+				batch.rrsets, batch.sigs = append(batch.rrsets, rrset), append(batch.sigs, sigs)
+			}
+			s.publisher.sign(batch)
+		}
+	}
+	return owners
+}
+
+// TestPacked asks twice, with and without leave to write packed answers, and
+// wants the same.
+func TestPacked(t *testing.T) {
+	s := newBench(t, 0)
+	r := rand.New(rand.NewPCG(1, 1))
+	owners := odd(t, s.SMIMEA, r)
+	packed := 0
+	for range 20000 {
+		q := new(dns.Msg)
+		q.SetQuestion(owners[r.IntN(len(owners))], []uint16{dns.TypeSMIMEA, dns.TypeTXT, dns.TypeANY, dns.TypeA}[r.IntN(4)])
+		if r.IntN(2) == 0 { // RFC draft 0x20
+			q.Question[0].Name = strings.Map(func(c rune) rune {
+				if c >= 'a' && c <= 'z' && r.IntN(2) == 0 {
+					return c - 'a' + 'A'
+				}
+				return c
+			}, q.Question[0].Name)
+		}
+		q.RecursionDesired, q.CheckingDisabled, q.AuthenticatedData = r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0
+		if r.IntN(4) > 0 {
+			q.SetEdns0(uint16([]int{0, 512, 600, 1232, 4096, 65535}[r.IntN(6)]), r.IntN(2) == 0)
+			opt := q.IsEdns0()
+			opt.Hdr.Ttl |= uint32(r.IntN(1 << 15)) // CO and flags to come
+			if r.IntN(3) == 0 {
+				opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "24a5ac1212121212"})
+			}
+		}
+		if r.IntN(10) == 0 {
+			q.SetTsig("key.", dns.HmacSHA256, 300, time.Now().Unix())
+		}
+		s.config.udpLimit = []int{512, 1232, 4096}[r.IntN(3)]
+		tcp := r.IntN(3) == 0
+		ask := func(packs bool) (*dns.Msg, *client) {
+			s.packs = packs
+			w, request, reply := &client{tcp: tcp}, q.Copy(), new(dns.Msg)
+			if _, err := s.ServeDNS(context.Background(), newScrub(request, w), request); err != nil {
+				t.Fatal(err)
+			}
+			if err := reply.Unpack(w.got); err != nil {
+				t.Fatalf("unpacking the reply to\n%v: %v", q, err)
+			}
+			return reply, w
+		}
+		// The clock may go on between the two, but signatures are whole days old.
+		want, _ := ask(false)
+		got, w := ask(true)
+		want.Compress, got.Compress = false, false
+		if got.String() != want.String() {
+			t.Fatalf("asked (tcp %v)\n%v\nthe packed answer is\n%v\nwant\n%v", tcp, q, got, want)
+		}
+		if w.packed {
+			packed++
+		}
+	}
+	if packed < 3000 {
+		t.Errorf("%d of 20000 answers were written packed, want more", packed)
+	}
+	s.packs = true
+	s.config.tcpOnly = true
+	q := new(dns.Msg)
+	q.SetQuestion(owners[len(owners)-1], dns.TypeSMIMEA)
+	w := new(client)
+	if _, err := s.ServeDNS(context.Background(), newScrub(q, w), q); err != nil || w.packed || w.got[2]&2 == 0 {
+		t.Errorf("with tcp_only: error %v, packed %v, reply %x, want TC", err, w.packed, w.got)
+	}
+}
+
+func newScrub(r *dns.Msg, w dns.ResponseWriter) dns.ResponseWriter {
+	return request.NewScrubWriter(r, w)
+}
+
+// TestPacks says before which plugins answers may be written packed.
+func TestPacks(t *testing.T) {
+	type handlers []string
+	for _, c := range []struct {
+		transport string
+		above     handlers
+		want      bool
+	}{
+		{"dns", nil, true},
+		{"dns", handlers{"errors", "prometheus", "bufsize", "acl"}, true},
+		{"dns", handlers{"log"}, false},
+		{"dns", handlers{"errors", "dnstap"}, false},
+		{"dns", handlers{"some plugin of others"}, false},
+		{"tls", nil, false},
+		{"https", nil, false},
+	} {
+		got := passes(c.transport, append(c.above, name, "log"))
+		if got != c.want {
+			t.Errorf("passes(%q, %q) = %v, want %v", c.transport, c.above, got, c.want)
+		}
+	}
+	if passes("dns", []string{"errors"}) {
+		t.Errorf("passes without this plugin in the block")
+	}
+	for _, p := range onlyPass {
+		if !slices.Contains(dnsserver.Directives, p) {
+			t.Errorf("there is no plugin %s", p)
+		}
+	}
+}

@@ -26,6 +26,7 @@ type look struct {
 
 	report Report
 	seen   bitmap          // files known before that are there
+	found  int             // files that were looked into
 	walked map[string]bool // directories that were walked, or may have been one and are gone
 	unread []string        // directories that could not be read
 	// Files that published before and are not to any more: those that are
@@ -44,7 +45,7 @@ func (l *look) everything(ctx context.Context) error {
 	if err := l.walk(ctx, "."); err != nil {
 		return err
 	}
-	if l.unmounted && l.before.Len() > 0 && l.seen.count+l.report.Read == 0 {
+	if l.unmounted && l.before.Len() > 0 && l.seen.count+l.found == 0 {
 		l.guard.suspect(l.now)
 		if !l.guard.confirmed(l.reader) {
 			return fmt.Errorf("the directory %q is empty, and on another file system than before: is it mounted? Touch %s there if that is meant", l.options.Dir, ConfirmFile)
@@ -127,7 +128,10 @@ func (l *look) take(b batch) {
 		if f.known != nil {
 			l.seen.set(recordID(f.known))
 		}
-		l.report.Read++
+		l.found++
+		if !f.modified.IsZero() {
+			l.report.Read++
+		}
 		l.takeFinding(f)
 	}
 }

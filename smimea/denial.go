@@ -1,6 +1,7 @@
 package smimea
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/miekg/dns"
@@ -14,7 +15,7 @@ import (
 // the zone does not know of, such as DNSKEY at its apex.
 func (z *Zone) NSEC(n Name, name []byte, ttl uint32, extra ...uint16) *dns.NSEC {
 	next := Successor(name)
-	if !dns.IsSubDomain(z.Origin, Text(next)) {
+	if !within(next, z.origin) {
 		next = z.origin // what a zone's last NSEC points to
 	}
 	types := slices.Concat(n.Types(), extra, []uint16{dns.TypeRRSIG, dns.TypeNSEC})
@@ -27,4 +28,14 @@ func (z *Zone) NSEC(n Name, name []byte, ttl uint32, extra ...uint16) *dns.NSEC 
 		NextDomain: Text(next),
 		TypeBitMap: slices.Compact(types),
 	}
+}
+
+// within reports whether a name is at or below another, both in wire form.
+func within(name, other []byte) bool {
+	for off := 0; !bytes.Equal(name[off:], other); off += 1 + int(name[off]) {
+		if name[off] == 0 {
+			return false
+		}
+	}
+	return true
 }

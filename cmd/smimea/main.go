@@ -65,6 +65,14 @@ func main() {
 
 func run(args []string, stdout, stderr io.Writer) exit {
 	u := newUI(stdout, stderr)
+	status := dispatch(u, args)
+	if err := u.flush(); err != nil {
+		return u.failed("", fail(exitCannotWrite, err))
+	}
+	return status
+}
+
+func dispatch(u *ui, args []string) exit {
 	if len(args) == 0 {
 		u.usage(u.stderr)
 		return exitUsage

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // All printing is done here. Results go to stdout, the story to stderr. Messages
@@ -23,25 +26,27 @@ type ui struct {
 	colours        bool // of stdout
 	errColours     bool // of stderr
 	terminal       bool // stderr is one: progress may be drawn over itself
+	flush          func() error
 }
 
 func newUI(stdout, stderr io.Writer) *ui {
 	plain := os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
-	return &ui{
-		stdout: stdout, stderr: stderr,
+	u := &ui{
+		stdout: stdout, stderr: stderr, flush: func() error { return nil },
 		colours:    isTerminal(stdout) && !plain,
 		errColours: isTerminal(stderr) && !plain,
 		terminal:   isTerminal(stderr),
 	}
+	if !isTerminal(stdout) {
+		buffer := bufio.NewWriterSize(stdout, 64<<10)
+		u.stdout, u.flush = buffer, buffer.Flush
+	}
+	return u
 }
 
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	stat, err := file.Stat()
-	return err == nil && stat.Mode()&os.ModeCharDevice != 0 && stat.Mode()&os.ModeDevice != 0
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // A colour is an SGR parameter.

@@ -1,0 +1,91 @@
+package certsource
+
+import (
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"iter"
+
+	"coredns-smimea/internal/table"
+)
+
+// Entries yields what is known of all files in a form that a [Restoration] takes,
+// in this version of the program and maybe in no other.
+func (f Files) Entries() iter.Seq2[[]byte, []byte] { return f.table.All() }
+
+// Device returns the number of the file system that the directory was on at the
+// last look, 0 if that is not known.
+func (d *Directory) Device() uint64 { return d.device }
+
+// A Restoration gives a Directory what was known of the files in an earlier
+// life. The next look reads only what has changed since.
+type Restoration struct {
+	d     *Directory
+	edit  *table.Edit
+	paths *table.Edit
+	taken bitmap
+}
+
+// Restore begins to restore a Directory that nothing is known of yet.
+func (d *Directory) Restore() *Restoration {
+	return &Restoration{d: d, edit: (*table.Table)(nil).Edit(), paths: (*table.Table)(nil).Edit()}
+}
+
+var errEntry = errors.New("an entry is not one of a file")
+
+// Add adds an entry, as Entries has yielded it.
+func (r *Restoration) Add(path, record []byte) error {
+	if !validRecord(record) || !fs.ValidPath(string(path)) || r.taken.has(recordID(record)) {
+		return errEntry
+	}
+	r.taken.set(recordID(record))
+	r.edit.Set(path, record)
+	if r.d.options.Paths {
+		r.paths.Set(binary.LittleEndian.AppendUint32(nil, recordID(record)), path)
+	}
+	f := File{
+		ID:      recordID(record),
+		Reason:  reasons[record[atReason]],
+		Failing: reasons[record[atFailing]],
+	}
+	if recordDated(record) {
+		f.NotAfter = recordNotAfter(record)
+	}
+	r.d.count(&f, +1)
+	return nil
+}
+
+// End makes what was added known. Without it the Directory is of no use.
+func (r *Restoration) End(device uint64) {
+	d := r.d
+	d.device = device
+	d.files = Files{r.edit.Table(), r.paths.Table()}
+	last := uint32(0)
+	for n := uint32(1); int(last) < r.taken.count+len(d.ids.free); n++ {
+		if last = n; !r.taken.has(n) {
+			d.ids.free = append(d.ids.free, n)
+		}
+	}
+	d.ids.last = last
+}
+
+// validRecord reports whether a record can be decoded.
+func validRecord(b []byte) bool {
+	if len(b) < atNotAfter || recordID(b) == 0 || int(b[atReason]) >= len(reasons) || int(b[atFailing]) >= len(reasons) || b[atEncrypts] > 1 {
+		return false
+	}
+	if r := reasons[b[atReason]]; r != "" && r != Expired {
+		return len(b) == atNotAfter
+	}
+	if len(b) < atAddress {
+		return false
+	}
+	for b = b[atAddress:]; len(b) > 0; {
+		length, n := binary.Uvarint(b)
+		if n <= 0 || length > uint64(len(b)-n) {
+			return false
+		}
+		b = b[n+int(length):]
+	}
+	return true
+}

@@ -1,0 +1,343 @@
+// Package statefile keeps tables in one file: whole or not at all, checked, and
+// private to the user.
+//
+// A file begins with a line of text, "coredns-smimea state 1 clean" or "... stale",
+// and has blocks after it, all numbers big-endian:
+//
+//	kind     2 octets: 0 the header, 0xffff the end, others are sections
+//	length   4 octets, of what follows the checksum
+//	checksum 4 octets, CRC-32C of kind, length and what follows
+//	entries: uvarint length of the key, uvarint length of the value, key, value
+//
+// The header's block is the first and has the caller's bytes. The end's has 8
+// octets, the number of blocks before it.
+package statefile
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+const (
+	magic   = "coredns-smimea state 1 "
+	clean   = "clean\n"
+	stale   = "stale\n"
+	kindEnd = 0xffff
+
+	blockHeader = 2 + 4 + 4
+	blockSize   = 256 << 10 // of entries, about
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// A Writer writes a file anew, beside its place until it is whole.
+type Writer struct {
+	path   string
+	file   *os.File
+	out    *bufio.Writer
+	kind   uint16
+	block  []byte // with room for its header
+	blocks uint64
+	err    error
+}
+
+// Create begins a file that is to take the place of the one at path. It is
+// stale until [Mark] says otherwise.
+func Create(path string, header []byte) (*Writer, error) {
+	next := path + ".new"
+	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{path: path, file: file, out: bufio.NewWriterSize(file, 1<<20), block: make([]byte, blockHeader, blockSize+blockSize/4)}
+	w.write([]byte(magic + stale))
+	w.block = append(w.block, header...)
+	w.flush()
+	return w, nil
+}
+
+// Section begins a section, 1 to 0xfffe. Errors show in [Writer.Commit].
+func (w *Writer) Section(kind uint16) {
+	if len(w.block) > blockHeader {
+		w.flush()
+	}
+	w.kind = kind
+}
+
+// Add adds an entry to the section. It reports whether it makes sense to go on.
+func (w *Writer) Add(key, value []byte) bool {
+	w.block = binary.AppendUvarint(w.block, uint64(len(key)))
+	w.block = binary.AppendUvarint(w.block, uint64(len(value)))
+	w.block = append(append(w.block, key...), value...)
+	if len(w.block) >= blockSize {
+		w.flush()
+	}
+	return w.err == nil
+}
+
+func (w *Writer) flush() {
+	binary.BigEndian.PutUint16(w.block, w.kind)
+	binary.BigEndian.PutUint32(w.block[2:], uint32(len(w.block)-blockHeader))
+	binary.BigEndian.PutUint32(w.block[6:], checksum(w.block))
+	w.write(w.block)
+	w.block = w.block[:blockHeader]
+	w.blocks++
+}
+
+func checksum(block []byte) uint32 {
+	return crc32.Update(crc32.Checksum(block[:6], castagnoli), castagnoli, block[blockHeader:])
+}
+
+func (w *Writer) write(b []byte) {
+	if w.err == nil {
+		_, w.err = w.out.Write(b)
+	}
+}
+
+// Commit completes the file and puts it in its place. After an error the one
+// that was there before still is.
+func (w *Writer) Commit() error {
+	w.Section(kindEnd)
+	w.block = binary.BigEndian.AppendUint64(w.block, w.blocks)
+	w.flush()
+	if w.err == nil {
+		w.err = w.out.Flush()
+	}
+	if w.err == nil {
+		w.err = w.file.Sync()
+	}
+	if err := w.file.Close(); w.err == nil {
+		w.err = err
+	}
+	if w.err == nil {
+		w.err = os.Rename(w.file.Name(), w.path)
+	}
+	if w.err != nil {
+		os.Remove(w.file.Name())
+		return w.err
+	}
+	return syncDir(filepath.Dir(w.path))
+}
+
+// Abort ends what is not to be committed.
+func (w *Writer) Abort() {
+	w.file.Close()
+	os.Remove(w.file.Name())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil // some can be written to only
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) {
+		return err
+	}
+	return nil
+}
+
+// Mark says of the file at path whether it is what it stands for (clean), or
+// that this has changed since (stale). It costs one write.
+func Mark(path string, isClean bool) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	mark := stale
+	if isClean {
+		mark = clean
+	}
+	_, err = file.WriteAt([]byte(mark), int64(len(magic)))
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+// SetAside renames a file that is of no use, and returns its new name.
+func SetAside(path string) (string, error) {
+	aside := path + ".aside"
+	return aside, os.Rename(path, aside)
+}
+
+// A Damage is why a file cannot be used, now or later.
+type Damage string
+
+func (d Damage) Error() string { return string(d) }
+
+// A Reader reads a file.
+type Reader struct {
+	Header []byte
+	Clean  bool // see Mark
+
+	file   *os.File
+	in     *bufio.Reader
+	left   int64
+	blocks uint64
+}
+
+// Open opens the file at path. The error is a [Damage] if the file is not one
+// that Create has made here, or others than the user could have written to it.
+func Open(path string) (*Reader, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, Damage("it is a symbolic link")
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{file: file, in: bufio.NewReaderSize(file, 1<<20)}
+	if err := r.open(); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Reader) open() error {
+	info, err := r.file.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return Damage("it is no regular file")
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() && st.Uid != 0 || info.Mode()&0o022 != 0 {
+		return Damage(fmt.Sprintf("others could have written it (owner and mode %v)", info.Mode()))
+	}
+	r.left = info.Size()
+	line := make([]byte, len(magic)+len(clean))
+	if err := r.read(line); err != nil {
+		return err
+	}
+	mark := string(line[len(magic):])
+	if string(line[:len(magic)]) != magic || mark != clean && mark != stale {
+		return Damage("it is no state of this version")
+	}
+	r.Clean = mark == clean
+	kind, header, err := r.block()
+	if err != nil {
+		return err
+	}
+	if kind != 0 {
+		return Damage("it has no header")
+	}
+	r.Header = header
+	return nil
+}
+
+// Close closes the file.
+func (r *Reader) Close() error { return r.file.Close() }
+
+func (r *Reader) read(b []byte) error {
+	if int64(len(b)) > r.left {
+		return Damage("it is cut off")
+	}
+	r.left -= int64(len(b))
+	_, err := io.ReadFull(r.in, b)
+	return err
+}
+
+// block returns the next block.
+func (r *Reader) block() (kind uint16, payload []byte, err error) {
+	var head [blockHeader]byte
+	if err := r.read(head[:]); err != nil {
+		return 0, nil, err
+	}
+	length := binary.BigEndian.Uint32(head[2:])
+	if int64(length) > r.left {
+		return 0, nil, Damage("it is cut off, or damaged")
+	}
+	block := make([]byte, blockHeader+int(length))
+	copy(block, head[:])
+	if err := r.read(block[blockHeader:]); err != nil {
+		return 0, nil, err
+	}
+	if checksum(block) != binary.BigEndian.Uint32(head[6:]) {
+		return 0, nil, Damage("its checksum does not hold")
+	}
+	r.blocks++
+	return binary.BigEndian.Uint16(head[:]), block[blockHeader:], nil
+}
+
+// Load calls the function of each section for its entries, those of one section
+// in order, several sections at once. Without an error the file was whole; with
+// one, what was given may be a part of it.
+func (r *Reader) Load(sections map[uint16]func(key, value []byte) error) error {
+	queues := map[uint16]chan []byte{}
+	errs := make(chan error, len(sections))
+	for kind, take := range sections {
+		queue := make(chan []byte, 4)
+		queues[kind] = queue
+		go func() {
+			var err error
+			for block := range queue {
+				if err == nil {
+					err = entries(block, take)
+				}
+			}
+			errs <- err
+		}()
+	}
+	err := r.load(queues)
+	for _, queue := range queues {
+		close(queue)
+	}
+	for range sections {
+		if failed := <-errs; err == nil {
+			err = failed
+		}
+	}
+	return err
+}
+
+func (r *Reader) load(queues map[uint16]chan []byte) error {
+	for {
+		before := r.blocks
+		kind, block, err := r.block()
+		if err != nil {
+			return err
+		}
+		if kind == kindEnd {
+			if len(block) != 8 || binary.BigEndian.Uint64(block) != before || r.left != 0 {
+				return Damage("its end is not its own")
+			}
+			return nil
+		}
+		queue, ok := queues[kind]
+		if !ok {
+			return Damage("it has a section too many")
+		}
+		queue <- block
+	}
+}
+
+func entries(block []byte, take func(key, value []byte) error) error {
+	for len(block) > 0 {
+		key, n := binary.Uvarint(block)
+		if n <= 0 {
+			return Damage("an entry is malformed")
+		}
+		value, m := binary.Uvarint(block[n:])
+		if m <= 0 {
+			return Damage("an entry is malformed")
+		}
+		block = block[n+m:]
+		if key > uint64(len(block)) || value > uint64(len(block))-key {
+			return Damage("an entry is malformed")
+		}
+		if err := take(block[:key:key], block[key:key+value:key+value]); err != nil {
+			return err
+		}
+		block = block[key+value:]
+	}
+	return nil
+}

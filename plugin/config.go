@@ -44,6 +44,10 @@ type config struct {
 	maxWithdraw int
 	state       string
 
+	transfers      int  // at once
+	transferSigned bool // secondaries get signatures
+	cds            bool
+
 	udpLimit int
 	tcpOnly  bool
 	denials  int // signed denials a second over UDP; 0: no limit
@@ -68,6 +72,8 @@ func defaults() *config {
 		expire:      14 * 24 * time.Hour,
 		reload:      30 * time.Second,
 		maxWithdraw: 50,
+		transfers:   defaultTransfers,
+		cds:         true,
 		udpLimit:    1232,
 		denials:     4000,
 	}
@@ -160,7 +166,7 @@ func (c *config) key(places []*smimea.Place) string {
 		abs = c.dir
 	}
 	var b strings.Builder
-	fmt.Fprintln(&b, abs, c.records, c.url, c.ttl, c.lower, c.rootsFrom, c.reload, c.maxWithdraw, c.state, c.host.serves())
+	fmt.Fprintln(&b, abs, c.records, c.url, c.ttl, c.lower, c.rootsFrom, c.reload, c.maxWithdraw, c.state, c.transferSigned, c.host.serves())
 	for _, p := range places {
 		fmt.Fprintln(&b, p.Origin, p.Layout, p.TTL, p.Apex)
 	}

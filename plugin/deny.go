@@ -45,7 +45,7 @@ func (q *query) deny() (int, error) {
 func (q *query) prove(reply *smimea.Reply, soa *dns.SOA) error {
 	var extra []uint16
 	if q.name.Kind == smimea.ApexName {
-		extra = apexExtra
+		extra = q.signer.apexTypes(q.point.Zone)
 	}
 	nsec := q.zone.NSEC(q.name, q.point.Name, soa.Hdr.Ttl, extra...)
 	proof, err := q.signer.sign([]dns.RR{nsec})
@@ -76,9 +76,6 @@ func (q *query) prove(reply *smimea.Reply, soa *dns.SOA) error {
 	reply.Msg.Ns = append(append(ns, nsec), proof...)
 	return nil
 }
-
-// apexExtra are the types at an apex of ours that *dnssec* answers for.
-var apexExtra = []uint16{dns.TypeDNSKEY}
 
 // soa returns the SOA record for a denial: the zone's own, or that of the zone
 // that we stand beside, as it is now.

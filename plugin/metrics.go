@@ -65,6 +65,10 @@ var (
 		Namespace: plugin.Namespace, Subsystem: name, Name: "queries_total",
 		Help: "Queries in a zone by type (SMIMEA, TXT or other) and result.",
 	}, []string{"zone", "type", "result"})
+	transfersTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: name, Name: "transfers_total",
+		Help: "Transfers of a zone to secondaries, by how they went: axfr, ixfr, current (nothing to send), refused, cut, broken.",
+	}, []string{"zone", "kind"})
 	signatures = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: name, Name: "signatures_total",
 		Help: "Signatures made by dnssec for this plugin, ahead of queries or for one.",

@@ -26,6 +26,7 @@ type signed struct {
 	keys   smimea.Keys
 	rrsets []smimea.RRset
 	sigs   [][]dns.RR
+	do     func() // instead, by the publisher's goroutine
 }
 
 // A signing makes signatures ahead of the queries that need them, one after
@@ -113,6 +114,9 @@ func (s *signing) run(ctx context.Context) {
 		}
 		if all {
 			s.pass(ctx)
+		}
+		if s.p.presigning != nil {
+			s.p.do(ctx, s.p.presigning.poke) // after what has been signed is kept
 		}
 	}
 }
@@ -217,6 +221,10 @@ func (r *signRun) yield() bool {
 
 // sign keeps signatures in the zone. It is for the publisher's goroutine.
 func (p *publisher) sign(b signed) {
+	if b.do != nil {
+		b.do()
+		return
+	}
 	old := p.current.Load()
 	if old == nil {
 		return
@@ -249,7 +257,11 @@ func (p *publisher) setSigner(s *signer) {
 			s.keys[i].Generation = p.generation
 		}
 	}
+	other := s == nil || p.signer.Load() == nil || p.signer.Load().identity != s.identity
 	p.signer.Store(s)
+	if other {
+		go p.do(context.Background(), p.adopt)
+	}
 	if s != nil {
 		p.signing.everything()
 	}

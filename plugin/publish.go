@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"coredns-smimea/certsource"
 	"coredns-smimea/smimea"
 )
@@ -16,6 +18,9 @@ import (
 type snapshot struct {
 	zones []*smimea.Zone // in the order of the places
 	files certsource.Files
+
+	extras   [][]dns.RR        // by zone: see signer.extra
+	journals []*smimea.Journal // by zone
 }
 
 // A publisher follows one directory and publishes snapshots of its zones. One
@@ -34,9 +39,12 @@ type publisher struct {
 	directory *certsource.Directory
 	watch     *certsource.Watch // nil if there is none
 	signing   *signing
-	cancel    context.CancelFunc
-	ready     chan struct{} // closed with the first snapshot
-	done      chan struct{} // closed at the end
+	// presigning is nil unless secondaries are to get signatures.
+	presigning *presigning
+	audience   audience
+	cancel     context.CancelFunc
+	ready      chan struct{} // closed with the first snapshot
+	done       chan struct{} // closed at the end
 
 	// What follows belongs to the goroutine.
 	edits      []*edit // by zone, nil if nothing has changed
@@ -93,6 +101,9 @@ func newPublisher(c *config, places []*smimea.Place) *publisher {
 	}
 	p.directory = certsource.New(options)
 	p.signing = newSigning(p)
+	if c.transferSigned {
+		p.presigning = newPresigning(p)
+	}
 	return p
 }
 
@@ -115,6 +126,9 @@ func (p *publisher) run(ctx context.Context) {
 	defer p.forget()
 	defer p.closeWatch()
 	work := p.signing.start(ctx)
+	if p.presigning != nil {
+		go p.presigning.run(ctx)
+	}
 	var (
 		again   []string // files that were being written
 		settled = newTimer()
@@ -380,14 +394,14 @@ func (p *publisher) publish(c certsource.Change, at time.Time) {
 		if c.New.Encrypts {
 			publication.URL = p.config.url.Expand(m.address.Domain, c.Path, m.address.Label())
 		}
-		var noText error
+		var left error
 		for _, zone := range m.zones {
 			if err := p.edit(zone, at).Publish(m.address, publication); err != nil {
-				noText = err
+				left = err
 			}
 		}
-		if noText != nil {
-			log.Warningf("An address in %q has SMIMEA only: %v", c.Path, noText)
+		if left != nil {
+			log.Warningf("Not all of %q is published: %v", c.Path, left)
 		}
 	}
 }
@@ -425,9 +439,15 @@ func (p *publisher) commit() {
 	s := &snapshot{files: p.directory.Files()}
 	if old != nil {
 		s.zones = slices.Clone(old.zones)
+		s.extras, s.journals = old.extras, old.journals
 	} else {
 		s.zones = make([]*smimea.Zone, len(p.places))
+		s.extras, s.journals = make([][]dns.RR, len(p.places)), make([]*smimea.Journal, len(p.places))
+		for i := range s.extras {
+			s.extras[i] = p.signer.Load().extra(i)
+		}
 	}
+	var announced []int
 	changed := old == nil
 	for i, e := range p.edits {
 		if e == nil {
@@ -443,9 +463,18 @@ func (p *publisher) commit() {
 			changed = true
 			remember(zone)
 			p.signing.changed(i, differences)
+			if p.presigning == nil {
+				announced = append(announced, i)
+				if old != nil {
+					s.record(p, i, &snapshot{zones: old.zones, extras: s.extras, journals: s.journals})
+				}
+			}
 		}
 	}
 	p.current.Store(s)
+	for _, i := range announced {
+		p.announce(i)
+	}
 	if changed {
 		p.tellPublished(s)
 	}

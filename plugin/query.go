@@ -47,8 +47,8 @@ func (q *query) serve() (int, error) {
 	case dns.TypeMAILA, dns.TypeMAILB:
 		return dns.RcodeNotImplemented, nil
 	case dns.TypeAXFR, dns.TypeIXFR:
-		if q.transfers && q.point.Apex {
-			return plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r)
+		if q.point.Apex {
+			return q.transfer()
 		}
 		return dns.RcodeRefused, nil
 	}
@@ -129,6 +129,8 @@ func (q *query) records() (records []dns.RR, kept bool) {
 			return []dns.RR{q.zone.SOA()}, false
 		case dns.TypeNS:
 			return q.zone.NS(), false
+		case dns.TypeCDS, dns.TypeCDNSKEY:
+			return ofType(q.signer.extra(q.point.Zone), q.qtype), false
 		}
 	case smimea.HostName:
 		if q.qtype == dns.TypeANY {

@@ -92,6 +92,10 @@ func (s *SMIMEA) stop() {
 	if s.publisher == nil {
 		return
 	}
+	if s.notifier != nil {
+		s.publisher.audience.leave(s.notifier)
+		s.notifier.stop()
+	}
 	publishers.Lock()
 	s.publisher.release(s)
 	held := len(s.publisher.holders) > 0

@@ -22,7 +22,9 @@ const notWithin = 2 * 24 * time.Hour
 // A signer has *dnssec* sign: its keys, its plugin, through what it exports.
 type signer struct {
 	dnssec dnssec.Dnssec
+	places []*smimea.Place
 	keys   []smimea.Keys // by zone; no Signer: the zone is not signed
+	extras [][]dns.RR    // by zone: CDS and CDNSKEY records
 	// identity is a digest of all public keys: another one, other signatures.
 	identity [32]byte
 	apex     []atomic.Pointer[signedSOA] // by zone
@@ -36,9 +38,11 @@ type signedSOA struct {
 }
 
 // newSigner asks *dnssec* for which of the zones it signs, and with which keys.
-func newSigner(d dnssec.Dnssec, places []*smimea.Place, denials int) *signer {
+func newSigner(d dnssec.Dnssec, places []*smimea.Place, denials int, withCDS bool) *signer {
 	s := &signer{
 		dnssec:  d,
+		places:  places,
+		extras:  make([][]dns.RR, len(places)),
 		keys:    make([]smimea.Keys, len(places)),
 		apex:    make([]atomic.Pointer[signedSOA], len(places)),
 		denials: newBucket(denials),
@@ -57,6 +61,9 @@ func newSigner(d dnssec.Dnssec, places []*smimea.Place, denials int) *signer {
 		if reply := ask(context.Background(), d, s.keys[i].Signer, dns.TypeDNSKEY); reply != nil {
 			for _, key := range reply.Answer {
 				fmt.Fprintln(h, key)
+			}
+			if withCDS && p.Layout == smimea.SubZone && s.atApex(i) {
+				s.extras[i] = cds(p, reply.Answer)
 			}
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
@@ -194,10 +193,6 @@ func (s *SMIMEA) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	s.counters[point.Zone][typeIndex(q.qtype)][q.result].Inc()
 	return rcode, err
 }
-
-// names are buffers for the names of queries, as they are on the wire. A query
-// has one until it is answered, and one that is not ours costs no allocation.
-var names = sync.Pool{New: func() any { return new([256]byte) }}
 
 func typeIndex(qtype uint16) int {
 	switch qtype {

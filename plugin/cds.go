@@ -1,0 +1,128 @@
+package plugin
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
+)
+
+// dsLogged is up to how many zones of a block have their DS records logged.
+const dsLogged = 10
+
+// dnskey asks *dnssec* for a zone's keys, and, if that is asked for, for the
+// signatures of them, which follow them.
+func (s *signer) dnskey(origin string, signed bool) []dns.RR {
+	var h plugin.Handler = s.dnssec
+	if signed {
+		h = plugin.HandlerFunc(func(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+			r.SetEdns0(4096, true)
+			return s.dnssec.ServeDNS(ctx, w, r)
+		})
+	}
+	reply := ask(context.Background(), h, origin, dns.TypeDNSKEY)
+	if reply == nil {
+		return nil
+	}
+	return reply.Answer
+}
+
+// atApex reports whether a zone has keys of its own: *dnssec* may also sign it
+// as a part of a zone above.
+func (s *signer) atApex(zone int) bool {
+	return s != nil && s.keys[zone].Signer != "" && s.keys[zone].Signer == s.places[zone].Origin
+}
+
+// entryPoints returns the keys that a parent is to point to: those with the SEP
+// bit, and where none has it, all.
+func entryPoints(keys []dns.RR) []*dns.DNSKEY {
+	var all, sep []*dns.DNSKEY
+	for _, rr := range keys {
+		if key, ok := rr.(*dns.DNSKEY); ok {
+			if all = append(all, key); key.Flags&dns.SEP != 0 {
+				sep = append(sep, key)
+			}
+		}
+	}
+	if len(sep) > 0 {
+		return sep
+	}
+	return all
+}
+
+// cds returns the CDS and the CDNSKEY records by which a parent that looks for
+// them gets its DS record (RFC 7344).
+func cds(p *smimea.Place, keys []dns.RR) []dns.RR {
+	var digests, whole []dns.RR
+	header := dns.RR_Header{Name: p.Origin, Class: dns.ClassINET, Ttl: p.TTL}
+	for _, key := range entryPoints(keys) {
+		if ds := key.ToDS(dns.SHA256); ds != nil {
+			c := ds.ToCDS()
+			c.Hdr = header
+			c.Hdr.Rrtype = dns.TypeCDS
+			digests = append(digests, c)
+			k := key.ToCDNSKEY()
+			k.Hdr = header
+			k.Hdr.Rrtype = dns.TypeCDNSKEY
+			whole = append(whole, k)
+		}
+	}
+	return append(digests, whole...)
+}
+
+// ofType returns the records of a type.
+func ofType(rrs []dns.RR, rtype uint16) []dns.RR {
+	var some []dns.RR
+	for _, rr := range rrs {
+		if rr.Header().Rrtype == rtype {
+			some = append(some, rr)
+		}
+	}
+	return some
+}
+
+// extra returns what a zone has at its apex beside SOA, NS and DNSKEY.
+func (s *signer) extra(zone int) []dns.RR {
+	if s == nil {
+		return nil
+	}
+	return s.extras[zone]
+}
+
+// apexTypes are the types at a signed zone's apex that package smimea does not
+// know of.
+func (s *signer) apexTypes(zone int) []uint16 {
+	types := []uint16{dns.TypeDNSKEY}
+	for _, rr := range s.extra(zone) {
+		if t := rr.Header().Rrtype; !slices.Contains(types, t) {
+			types = append(types, t)
+		}
+	}
+	return types
+}
+
+// logDS tells the operator what to put into the zones above.
+func (s *signer) logDS() {
+	n := 0
+	for i, p := range s.places {
+		if !s.atApex(i) || p.Layout == smimea.Beside {
+			continue
+		}
+		if n++; n > dsLogged {
+			continue
+		}
+		for _, key := range entryPoints(s.dnskey(p.Origin, false)) {
+			if ds := key.ToDS(dns.SHA256); ds != nil {
+				ds.Hdr.Ttl = 3600
+				log.Infof("The zone above %s is to have: %s", p.Origin, strings.ReplaceAll(ds.String(), "\t", " "))
+			}
+		}
+	}
+	if n > dsLogged {
+		log.Infof("DS records of %d more zones: ask each for CDS", n-dsLogged)
+	}
+}

@@ -1,0 +1,167 @@
+package plugin
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin/pkg/transport"
+	"github.com/coredns/coredns/plugin/transfer"
+	"github.com/miekg/dns"
+)
+
+const (
+	// notifiesAtOnce is how many zones are announced at the same time. A
+	// secondary that does not answer takes six seconds for each.
+	notifiesAtOnce = 64
+	// A secondary that has not answered is told again, later and later.
+	notifyAgain  = 15 * time.Second
+	notifyRounds = 6
+	// listening is how long a new server is waited for before its zones are
+	// announced: a secondary that comes at once has to find it.
+	listening = 30 * time.Second
+)
+
+// A notifier tells the secondaries of a block that zones have changed, through
+// its *transfer*. Of each zone one announcement runs at a time; what changes
+// meanwhile is announced after it, once.
+type notifier struct {
+	send   func(zone string) error
+	ctx    context.Context
+	cancel context.CancelFunc
+	begun  chan struct{} // closed when the server listens
+	place  chan struct{} // one for each that runs
+
+	mu    sync.Mutex
+	zones map[string]*announcement // those that run
+	ended sync.WaitGroup
+}
+
+type announcement struct{ again bool }
+
+func newNotifier(t *transfer.Transfer) *notifier {
+	n := &notifier{
+		send:  t.Notify,
+		begun: make(chan struct{}),
+		place: make(chan struct{}, notifiesAtOnce),
+		zones: map[string]*announcement{},
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	return n
+}
+
+// announce has the secondaries of a zone told. It never waits.
+func (n *notifier) announce(zone string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ctx.Err() != nil {
+		return
+	}
+	if a := n.zones[zone]; a != nil {
+		a.again = true
+		return
+	}
+	a := new(announcement)
+	n.zones[zone] = a
+	n.ended.Go(func() { n.run(zone, a) })
+}
+
+func (n *notifier) run(zone string, a *announcement) {
+	if !n.sleep(n.begun, 0) {
+		return
+	}
+	var failed error
+	for round := 0; ; {
+		select {
+		case n.place <- struct{}{}:
+		case <-n.ctx.Done():
+			return
+		}
+		err := n.send(zone)
+		<-n.place
+		n.mu.Lock()
+		again := a.again
+		a.again = false
+		if err == nil && !again || round == notifyRounds {
+			delete(n.zones, zone)
+			n.mu.Unlock()
+			switch {
+			case err != nil:
+				log.Errorf("Giving up announcing %s: its secondaries notice at the next refresh. %v", zone, err)
+			case failed != nil:
+				log.Infof("Announced %s to all secondaries", zone)
+			}
+			return
+		}
+		n.mu.Unlock()
+		if again {
+			round = 0
+		}
+		if err == nil {
+			continue
+		}
+		if failed == nil {
+			log.Warningf("Announcing %s again in %v: %v", zone, notifyAgain, err)
+		}
+		failed = err
+		if !again && !n.sleep(nil, notifyAgain<<round) {
+			return
+		}
+		round++
+	}
+}
+
+// sleep waits for a channel or a time; it reports false at the end.
+func (n *notifier) sleep(ch <-chan struct{}, d time.Duration) bool {
+	var elapsed <-chan time.Time
+	if ch == nil {
+		elapsed = time.After(d)
+	}
+	select {
+	case <-ch:
+	case <-elapsed:
+	case <-n.ctx.Done():
+		return false
+	}
+	return true
+}
+
+// stop ends all announcements. One that is being sent ends by itself.
+func (n *notifier) stop() {
+	n.mu.Lock()
+	n.cancel()
+	n.mu.Unlock()
+}
+
+// listen waits until the server answers for a zone as it is now, and has what is
+// to be announced sent. It does not come to its sockets before all blocks have
+// started.
+func (n *notifier) listen(server *dnsserver.Config, zone string, serial func() uint32) {
+	defer close(n.begun)
+	host := "127.0.0.1"
+	for _, h := range server.ListenHosts {
+		if h != "" && h != "0.0.0.0" && h != "::" {
+			host = h
+		}
+	}
+	q := new(dns.Msg)
+	q.SetQuestion(zone, dns.TypeSOA)
+	c := &dns.Client{Timeout: time.Second}
+	for end := time.Now().Add(listening); time.Now().Before(end) && n.sleep(nil, 50*time.Millisecond); {
+		if server.Transport != transport.DNS {
+			continue // no way in for a plain query: a server that slow is not there
+		}
+		reply, _, err := c.ExchangeContext(n.ctx, q, net.JoinHostPort(host, server.Port))
+		if err != nil {
+			continue
+		}
+		if len(reply.Answer) == 0 {
+			return // it is there, and says nothing to us
+		}
+		if soa, ok := reply.Answer[0].(*dns.SOA); ok && int32(soa.Serial-serial()) >= 0 {
+			return
+		}
+	}
+}

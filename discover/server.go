@@ -3,6 +3,8 @@ package discover
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +27,7 @@ type Server struct {
 	url       string // of DNS over HTTPS
 	tlsName   string // of DNS over TLS
 	encrypted bool
+	roots     *x509.CertPool // for tests; the system's if nil
 }
 
 // ParseServer reads where to ask: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT for
@@ -128,7 +131,7 @@ func (s *Server) exchange(ctx context.Context, q *dns.Msg, network string, limit
 	defer cancel()
 	c := &dns.Client{Net: network, Timeout: limit}
 	if network == "tcp-tls" {
-		c.TLSConfig = tlsConfig(s.tlsName)
+		c.TLSConfig = &tls.Config{ServerName: s.tlsName, RootCAs: s.roots, MinVersion: tls.VersionTLS12}
 	}
 	m, _, err := c.ExchangeContext(ctx, q, s.address)
 	if err != nil {
@@ -154,7 +157,11 @@ func (s *Server) exchangeHTTPS(ctx context.Context, q *dns.Msg) (*dns.Msg, error
 	}
 	request.Header.Set("Content-Type", "application/dns-message")
 	request.Header.Set("Accept", "application/dns-message")
-	response, err := http.DefaultClient.Do(request)
+	// A transport of its own follows no redirects: this server was named, and
+	// no other.
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return nil, err
 	}

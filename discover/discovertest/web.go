@@ -1,8 +1,6 @@
 package discovertest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -25,21 +23,28 @@ type Web struct {
 	// Roots has its authority, and RootsPEM too.
 	Roots    *x509.CertPool
 	RootsPEM []byte
+	// KeyPair is its certificate, for servers of other protocols.
+	KeyPair tls.Certificate
 }
 
-// ServeWeb starts a web server whose certificate is for some hosts.
+// ServeWeb starts a web server whose certificate is for some hosts, by name or
+// address.
 func ServeWeb(t testing.TB, handler http.Handler, hosts ...string) *Web {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := newKey(t)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "test web server"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: hosts, IsCA: true, BasicConstraintsValid: true,
+		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -50,11 +55,12 @@ func ServeWeb(t testing.TB, handler http.Handler, hosts ...string) *Web {
 		t.Fatal(err)
 	}
 	server := httptest.NewUnstartedServer(handler)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	pair := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that do not trust it
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	w := &Web{Roots: x509.NewCertPool(), RootsPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+	w := &Web{Roots: x509.NewCertPool(), KeyPair: pair, RootsPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 	w.Roots.AddCert(cert)
 	_, w.Port, _ = net.SplitHostPort(server.Listener.Addr().String())
 	return w

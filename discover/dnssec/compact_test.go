@@ -17,7 +17,7 @@ type compact struct {
 	types  map[string][]uint16 // what the names have
 }
 
-func newCompact(t *testing.T) *compact {
+func newCompact(t testing.TB) *compact {
 	key := &dns.DNSKEY{
 		Hdr:   dns.RR_Header{Name: "compact.test.", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 300},
 		Flags: 257, Protocol: 3, Algorithm: dns.ECDSAP256SHA256,

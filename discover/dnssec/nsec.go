@@ -28,7 +28,7 @@ func (s *session) proofs(z *zone, m *dns.Msg) *proofs {
 	for _, rr := range m.Ns {
 		h := rr.Header()
 		owner := dns.CanonicalName(h.Name)
-		if h.Rrtype != dns.TypeNSEC && h.Rrtype != dns.TypeNSEC3 || !dns.IsSubDomain(z.name, owner) {
+		if h.Class != dns.ClassINET || h.Rrtype != dns.TypeNSEC && h.Rrtype != dns.TypeNSEC3 || !dns.IsSubDomain(z.name, owner) {
 			continue
 		}
 		sig, why := s.verifySet(z, find(m.Ns, owner, h.Rrtype), findSignatures(m.Ns, owner, h.Rrtype))

@@ -112,6 +112,22 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		ts.Check(zoo.Write(path, template))
 	},
 
+	// issue [-revoked] FILE ADDRESS makes a certificate whose issuer can be asked,
+	// and has its certificate in issuer.pem.
+	"issue": func(ts *testscript.TestScript, neg bool, args []string) {
+		issuer := discovertest.NewIssuer(scriptTB(ts))
+		ts.Check(os.WriteFile(ts.MkAbs("issuer.pem"), zoo.PEM(issuer.Certificate.Raw), 0o644))
+		revoked := args[0] == "-revoked"
+		if revoked {
+			args = args[1:]
+		}
+		der := issuer.Issue(args[1], "/ocsp")
+		if revoked {
+			issuer.Revoke(der)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), zoo.PEM(der), 0o644))
+	},
+
 	// zoo DIR fills a directory with one of each kind.
 	"zoo": func(ts *testscript.TestScript, neg bool, args []string) {
 		_, err := zoo.Make(ts.MkAbs(args[0]), time.Now(), "example.test", "example.org")

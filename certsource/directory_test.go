@@ -386,7 +386,9 @@ func TestTorn(t *testing.T) {
 		})
 	}
 	noAddress := func(t *zoo.Template) { t.Addresses = nil }
-	expired := func(t *zoo.Template) { t.NotBefore, t.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour) }
+	expired := func(t *zoo.Template) {
+		t.NotBefore, t.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+	}
 	within := func(t *zoo.Template) { t.NotAfter = time.Now().Add(time.Minute) }
 	for reason, do := range map[string]func(w *world){
 		string(Authority):           func(w *world) { w.write("a.pem", authority) },
@@ -497,7 +499,9 @@ func TestNewest(t *testing.T) {
 	w := newWorld(t)
 	w.write("a.pem")
 	w.write("sub/b.pem")
-	w.write("old.pem", func(t *zoo.Template) { t.NotBefore, t.NotAfter = time.Now().Add(-9*time.Hour), time.Now().Add(-7*time.Hour) })
+	w.write("old.pem", func(t *zoo.Template) {
+		t.NotBefore, t.NotAfter = time.Now().Add(-9*time.Hour), time.Now().Add(-7*time.Hour)
+	})
 	touch := func(path string, ago time.Duration) time.Time {
 		at := time.Now().Add(-ago)
 		w.must(os.Chtimes(w.at(path), at, at))

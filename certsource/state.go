@@ -24,6 +24,7 @@ type Restoration struct {
 	edit  *table.Edit
 	paths *table.Edit
 	taken bitmap
+	last  uint32 // the highest number taken
 }
 
 // Restore begins to restore a Directory that nothing is known of yet.
@@ -39,6 +40,7 @@ func (r *Restoration) Add(path, record []byte) error {
 		return errEntry
 	}
 	r.taken.set(recordID(record))
+	r.last = max(r.last, recordID(record))
 	r.edit.Set(path, record)
 	if r.d.options.Paths {
 		r.paths.Set(binary.LittleEndian.AppendUint32(nil, recordID(record)), path)
@@ -60,13 +62,12 @@ func (r *Restoration) End(device uint64) {
 	d := r.d
 	d.device = device
 	d.files = Files{r.edit.Table(), r.paths.Table()}
-	last := uint32(0)
-	for n := uint32(1); int(last) < r.taken.count+len(d.ids.free); n++ {
-		if last = n; !r.taken.has(n) {
-			d.ids.free = append(d.ids.free, n)
+	d.ids.last = r.last
+	for id := range r.last {
+		if id > 0 && !r.taken.has(id) {
+			d.ids.free = append(d.ids.free, id)
 		}
 	}
-	d.ids.last = last
 }
 
 // validRecord reports whether a record can be decoded.

@@ -45,6 +45,10 @@ var (
 		Help:    "Time that looks at a whole directory took.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 	}, []string{"dir"})
+	lastSave = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: name, Name: "last_save_timestamp_seconds",
+		Help: "When the state of a directory was saved last.",
+	}, []string{"dir"})
 	filesRead = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: name, Name: "files_read_total",
 		Help: "Files of a directory that were read, because they were new or had changed.",
@@ -189,7 +193,7 @@ func (p *publisher) forget() {
 	}
 	if !dirs[p.config.dir] {
 		labels := prometheus.Labels{"dir": p.config.dir}
-		for _, vec := range []*prometheus.GaugeVec{failing, held, lastLook, lastChange, expiring, nextExpiry} {
+		for _, vec := range []*prometheus.GaugeVec{failing, held, lastLook, lastChange, lastSave, expiring, nextExpiry} {
 			vec.DeletePartialMatch(labels)
 		}
 	}

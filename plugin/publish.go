@@ -57,6 +57,10 @@ type publisher struct {
 	held       int
 	generation uint8 // of the keys that sign; under the lock of publishers
 
+	options  certsource.Options
+	saver    *saver         // nil without a state to be kept
+	restored []*smimea.Zone // zones of the state, until there is a first snapshot
+
 	watchErr string     // why there is no watch, as logged last
 	trouble  chan error // why there is no first snapshot yet
 }
@@ -64,6 +68,7 @@ type publisher struct {
 // edit is a zone's next version, and the newest time that speaks for it.
 type edit struct {
 	*smimea.Edit
+	last   uint32 // the serial of the version before
 	newest time.Time
 }
 
@@ -86,7 +91,7 @@ func newPublisher(c *config, places []*smimea.Place) *publisher {
 	for i, place := range places {
 		p.domains[place.Domain] = append(p.domains[place.Domain], i)
 	}
-	options := certsource.Options{
+	p.options = certsource.Options{
 		Dir:         c.dir,
 		Roots:       c.roots,
 		Margin:      c.ttl,
@@ -99,7 +104,8 @@ func newPublisher(c *config, places []*smimea.Place) *publisher {
 			}
 		},
 	}
-	p.directory = certsource.New(options)
+	p.directory = certsource.New(p.options)
+	p.saver = newSaver(p)
 	p.signing = newSigning(p)
 	if c.transferSigned {
 		p.presigning = newPresigning(p)
@@ -147,6 +153,10 @@ func (p *publisher) run(ctx context.Context) {
 		again = p.look(ctx)
 		poll.Reset(p.pause())
 	}
+	if p.saver != nil {
+		p.restore(ctx)
+		defer p.saver.finish()
+	}
 	look()
 	for ctx.Err() == nil {
 		if len(again) > 0 {
@@ -191,6 +201,10 @@ func (p *publisher) run(ctx context.Context) {
 			p.commit()
 		case batch := <-work:
 			p.sign(batch)
+		case <-p.saver.due():
+			p.saver.save()
+		case r := <-p.saver.ended():
+			p.saver.end(r)
 		}
 	}
 }
@@ -338,7 +352,7 @@ func (p *publisher) edit(zone int, at time.Time) *edit {
 	e := p.edits[zone]
 	if e == nil {
 		z := p.zone(zone)
-		e = &edit{Edit: z.Edit()}
+		e = &edit{Edit: z.Edit(), last: z.Serial}
 		p.edits[zone] = e
 	}
 	if at.After(e.newest) && !at.After(time.Now().Add(certsource.Skew)) {
@@ -350,6 +364,9 @@ func (p *publisher) edit(zone int, at time.Time) *edit {
 func (p *publisher) zone(i int) *smimea.Zone {
 	if s := p.current.Load(); s != nil {
 		return s.zones[i]
+	}
+	if p.restored != nil {
+		return p.restored[i]
 	}
 	return smimea.NewZone(p.places[i], p.config.prefix(p.places[i].Domain))
 }
@@ -449,6 +466,7 @@ func (p *publisher) commit() {
 	}
 	var announced []int
 	changed := old == nil
+	unsaved := old == nil && p.restored == nil
 	for i, e := range p.edits {
 		if e == nil {
 			continue
@@ -459,6 +477,7 @@ func (p *publisher) commit() {
 		}
 		p.edits[i] = nil
 		s.zones[i] = zone
+		unsaved = unsaved || zone.Serial != e.last
 		if old == nil || zone.Serial != old.zones[i].Serial {
 			changed = true
 			remember(zone)
@@ -474,6 +493,10 @@ func (p *publisher) commit() {
 	p.current.Store(s)
 	for _, i := range announced {
 		p.announce(i)
+	}
+	p.restored = nil
+	if unsaved || old != nil && old.files != s.files {
+		p.saver.changed(unsaved)
 	}
 	if changed {
 		p.tellPublished(s)

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/coredns/caddy"
@@ -53,6 +54,21 @@ func (l *life) failed() {
 			break
 		}
 	}
+}
+
+// shared returns an error if another block of the same Corefile keeps another
+// state in the same file.
+func (l *life) shared(state, key string) error {
+	publishers.Lock()
+	defer publishers.Unlock()
+	for _, p := range publishers.byKey {
+		for holder := range p.holders {
+			if state != "" && holder.life == l && p.key != key && p.config.state == state {
+				return fmt.Errorf("the state %q is that of %s, too: give each block a file of its own", state, holder.config.where)
+			}
+		}
+	}
+	return nil
 }
 
 // acquire returns the publisher with a key, which make makes if there is none.

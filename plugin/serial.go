@@ -58,6 +58,16 @@ func remember(z *smimea.Zone) {
 	served.zones[z.Origin] = versionOf(z)
 }
 
+// rememberSaved notes what an earlier process has served, unless this one has
+// served something of the zone already.
+func rememberSaved(origin string, v version) {
+	served.Lock()
+	defer served.Unlock()
+	if _, ok := served.zones[origin]; !ok {
+		served.zones[origin] = v
+	}
+}
+
 // resume gives the first version of a zone its serial: the one that it had if
 // it is what was served before, and otherwise a later one.
 func (p *publisher) resume(z *smimea.Zone, newest time.Time) {

@@ -128,6 +128,9 @@ func (s *SMIMEA) start(l *life) error {
 
 // follow takes the running publisher over, or starts one.
 func (s *SMIMEA) follow(l *life) error {
+	if err := l.shared(s.config.state, s.config.key(s.places)); err != nil {
+		return err
+	}
 	p, first := l.acquire(s, s.config.key(s.places), func() *publisher {
 		p := newPublisher(s.config, s.places)
 		p.signer.Store(s.signer)

@@ -20,17 +20,15 @@ type certificateBytes struct {
 
 // splitBundle returns the DER of all certificates in data: PEM, DER, or PKCS#7
 // that has certificates only. What it is, the bytes say, not the media type.
-func splitBundle(data []byte) (certs [][]byte, err error) {
+func splitBundle(data []byte) ([][]byte, error) {
+	var certs [][]byte
 	if bytes.Contains(data, []byte("-----BEGIN ")) {
 		for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 			switch block.Type {
 			case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
 				certs = append(certs, firstElement(block.Bytes))
 			case "PKCS7", "CMS":
-				more, err := splitPKCS7(block.Bytes)
-				if err != nil {
-					return nil, err
-				}
+				more, _ := splitPKCS7(block.Bytes)
 				certs = append(certs, more...)
 			}
 		}
@@ -39,11 +37,14 @@ func splitBundle(data []byte) (certs [][]byte, err error) {
 	} else if der := firstElement(data); len(der) > 0 {
 		certs = [][]byte{der}
 	}
-	certs = deduplicate(certs)
-	if len(certs) == 0 {
-		return nil, errors.New("no certificate is in it")
+	if certs = deduplicate(certs); len(certs) > 0 {
+		return certs, nil
 	}
-	return certs, nil
+	// BER, and what else there is in the field, of one user.
+	if cert, err := certsource.Parse(data); err == nil {
+		return append([][]byte{cert.Raw}, cert.Others...), nil
+	}
+	return nil, errors.New("no certificate is in it")
 }
 
 func deduplicate(certs [][]byte) [][]byte {

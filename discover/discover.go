@@ -137,7 +137,9 @@ func (c *Client) Lookup(ctx context.Context, a smimea.Address) *Result {
 	}
 	l.askTXT(ctx)
 	l.askSMIMEA(ctx)
-	l.download(ctx)
+	if l.SMIMEA.Err == nil { // otherwise nothing could come of it
+		l.download(ctx)
+	}
 	l.judge(ctx)
 	l.decide()
 	if len(l.Certificates) == 0 && len(l.SMIMEA.Data) == 0 && l.Verdict != Unknown {

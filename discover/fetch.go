@@ -162,7 +162,7 @@ func (l *lookup) dial(ctx context.Context, network, hostPort string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := l.addresses(ctx, host)
+	addresses, err := Addresses(ctx, l.Resolver, host)
 	if err != nil {
 		return nil, err
 	}
@@ -181,14 +181,16 @@ func (l *lookup) dial(ctx context.Context, network, hostPort string) (net.Conn, 
 	return nil, err
 }
 
-func (l *lookup) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+// Addresses returns the addresses of a host, which can be one itself. A host
+// without any is no error; answers that are bogus are.
+func Addresses(ctx context.Context, resolver Resolver, host string) ([]netip.Addr, error) {
 	if address, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{address}, nil
 	}
 	var list []netip.Addr
 	var failed error
 	for _, qtype := range []uint16{dns.TypeAAAA, dns.TypeA} {
-		a, err := l.Resolver.Lookup(ctx, dns.Fqdn(host), qtype)
+		a, err := resolver.Lookup(ctx, dns.Fqdn(host), qtype)
 		if err != nil {
 			failed = err
 			continue

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -305,34 +304,11 @@ func isFile(path string) bool {
 }
 
 func serveZone(ts *testscript.TestScript, server func(*testscript.TestScript, int, string, string) (string, []string), args []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	port := discovertest.FreePort(scriptTB(ts))
 	zone, file := args[0], ts.MkAbs(args[1])
 	command, arguments := server(ts, port, zone, file)
-	c := exec.Command(command, arguments...)
-	c.Dir = ts.Getenv("WORK")
-	var log strings.Builder
-	c.Stdout, c.Stderr = &log, &log
-	ts.Check(c.Start())
-	ts.Defer(func() {
-		c.Process.Signal(os.Interrupt)
-		c.Wait()
-	})
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	ts.Setenv("SERVER", address)
 	ts.Setenv("SERVERPORT", strconv.Itoa(port))
-	q := new(dns.Msg)
-	q.SetQuestion(dns.Fqdn(zone), dns.TypeSOA)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if m, err := dns.Exchange(q, address); err == nil && m.Rcode == dns.RcodeSuccess {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.Process.Kill()
-			c.Wait()
-			ts.Fatalf("%s does not answer:\n%s", command, &log)
-		}
-	}
+	discovertest.StartDaemon(scriptTB(ts), ts.Getenv("WORK"), address, zone, command, arguments...)
 }

@@ -12,7 +12,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 
@@ -220,28 +219,14 @@ func (e *examination) nameServers(ctx context.Context, apex string) (servers []*
 	}
 	for _, rr := range a.Records {
 		name := dns.CanonicalName(rr.(*dns.NS).Ns)
-		found := false
-		for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-			addresses, err := e.resolver.Lookup(ctx, name, qtype)
-			if err != nil {
-				continue
-			}
-			for _, rr := range addresses.Records {
-				var ip net.IP
-				switch rr := rr.(type) {
-				case *dns.A:
-					ip = rr.A
-				case *dns.AAAA:
-					ip = rr.AAAA
-				}
-				if server, err := discover.ParseServer(ip.String()); err == nil {
-					servers, names = append(servers, server), append(names, name+" ("+ip.String()+")")
-					found = true
-				}
-			}
-		}
-		if !found {
+		addresses, err := discover.Addresses(ctx, e.resolver, name)
+		if err != nil || len(addresses) == 0 {
 			e.say(Error, "no_address", name, "the name server of "+apex+" has no address", "give it an A or AAAA record")
+		}
+		for _, address := range addresses {
+			if server, err := discover.ParseServer(address.String()); err == nil {
+				servers, names = append(servers, server), append(names, name+" ("+address.String()+")")
+			}
 		}
 	}
 	return servers, names

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/discover/discovertest"
 )
 
 // TestThroughResolvers looks up over resolvers in front of the server: one that
@@ -15,7 +17,7 @@ func TestThroughResolvers(t *testing.T) {
 	z := makeZones(t, recipes)
 	unbound := func(modules string) func() string {
 		return func() string {
-			port := freePort(t)
+			port := discovertest.FreePort(t)
 			name := fmt.Sprintf("unbound%d.conf", port)
 			z.write(name, fmt.Sprintf(`server:
   interface: 127.0.0.1
@@ -36,7 +38,7 @@ remote-control:
   control-enable: no
 `, port, modules, z.anchors, atPort(z.address)))
 			address := fmt.Sprintf("127.0.0.1:%d", port)
-			startServer(t, address, "unbound", "-d", "-c", filepath.Join(z.dir, name))
+			discovertest.StartDaemon(t, z.dir, address, "test", "unbound", "-d", "-c", filepath.Join(z.dir, name))
 			return address
 		}
 	}
@@ -73,7 +75,7 @@ remote-control:
 // bindResolver starts BIND as a resolver in front of the server.
 func (z *testZones) bindResolver() string {
 	z.t.Helper()
-	port := freePort(z.t)
+	port := discovertest.FreePort(z.t)
 	z.write("named.conf", fmt.Sprintf(`options {
 	directory %q;
 	listen-on port %d { 127.0.0.1; };
@@ -88,7 +90,7 @@ controls { };
 zone "test" { type forward; forward only; forwarders { 127.0.0.1 port %s; }; };
 `, z.dir, port, z.address[len("127.0.0.1:"):]))
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	startServer(z.t, address, "named", "-g", "-c", filepath.Join(z.dir, "named.conf"))
+	discovertest.StartDaemon(z.t, z.dir, address, "test", "named", "-g", "-c", filepath.Join(z.dir, "named.conf"))
 	return address
 }
 

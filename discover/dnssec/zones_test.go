@@ -3,15 +3,15 @@ package dnssec
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/discover/discovertest"
 )
 
 // testZones are signed by dnssec-signzone and served by NSD, all by the same
@@ -127,7 +127,7 @@ func (z *testZones) make(r recipe) {
 // serve starts NSD on a port of its own and waits until it answers.
 func (z *testZones) serve() {
 	z.t.Helper()
-	port := freePort(z.t)
+	port := discovertest.FreePort(z.t)
 	z.address = fmt.Sprintf("127.0.0.1:%d", port)
 	config := fmt.Sprintf(`server:
   ip-address: 127.0.0.1@%d
@@ -146,44 +146,7 @@ remote-control:
 		config += fmt.Sprintf("zone:\n  name: %q\n  zonefile: %q\n", zone, file)
 	}
 	z.write("nsd.conf", config)
-	startServer(z.t, z.address, "nsd", "-d", "-c", filepath.Join(z.dir, "nsd.conf"))
-}
-
-// startServer runs a server until the test ends, and waits until it answers.
-func startServer(t *testing.T, address, command string, args ...string) {
-	t.Helper()
-	c := exec.Command(command, args...)
-	var log strings.Builder
-	c.Stdout, c.Stderr = &log, &log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		c.Process.Signal(os.Interrupt)
-		c.Wait()
-	})
-	q := new(dns.Msg)
-	q.SetQuestion("test.", dns.TypeSOA)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if m, err := dns.Exchange(q, address); err == nil && m.Rcode == dns.RcodeSuccess {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.Process.Kill()
-			c.Wait()
-			t.Fatalf("%s does not answer:\n%s", command, &log)
-		}
-	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	discovertest.StartDaemon(z.t, z.dir, z.address, "test", "nsd", "-d", "-c", filepath.Join(z.dir, "nsd.conf"))
 }
 
 // validator asks the server, with lie applied to each answer.

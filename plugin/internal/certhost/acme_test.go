@@ -13,10 +13,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"coredns-smimea/internal/pebble"
 )
 
+func acmeOptions(p *pebble.CA, storage string, domains ...string) *ACME {
+	return &ACME{Domains: domains, Email: "hostmaster@example.com", CA: p.URL(), RootFile: p.RootFile, Storage: storage}
+}
+
 // certified waits until the lease's listener shows a good certificate.
-func certified(t testing.TB, p *pebble, lease *Lease, name string, log *recorder) (serial string) {
+func certified(t testing.TB, p *pebble.CA, lease *Lease, name string, log *recorder) (serial string) {
 	t.Helper()
 	last := errors.New("none")
 	defer func() {
@@ -30,7 +36,7 @@ func certified(t testing.TB, p *pebble, lease *Lease, name string, log *recorder
 	eventually(t, "certificate for "+name, 30*time.Second, func() bool {
 		state, err := handshake(lease, name)
 		if err == nil {
-			if err = p.verify(state, name); err == nil {
+			if err = p.Verify(state, name); err == nil {
 				serial = state.PeerCertificates[0].SerialNumber.String()
 			}
 		}
@@ -44,9 +50,9 @@ func certified(t testing.TB, p *pebble, lease *Lease, name string, log *recorder
 // the certificate comes when the CA does. Reloads keep it, a new start finds it
 // in the storage with the CA down again, and it is renewed.
 func TestACME(t *testing.T) {
-	p := newPebble(t, nil, time.Hour)
-	options := p.options(t.TempDir(), "mail.example")
-	p.server.Close() // its address stays, and its own certificate is httptest's constant
+	p := pebble.New(t, nil, time.Hour)
+	options := acmeOptions(p, t.TempDir(), "mail.example")
+	p.Close() // its address stays, and its own certificate is httptest's constant
 
 	files, _ := one(t, "mail.example", "alice.crt", "alice")
 	log := newRecorder()
@@ -62,12 +68,12 @@ func TestACME(t *testing.T) {
 	}
 	eventually(t, "failure counted", 5*time.Second, func() bool { return log.see(func() bool { return log.failures["no_certificate"] > 0 }) })
 
-	l, err := net.Listen("tcp", p.server.Listener.Addr().String())
+	l, err := net.Listen("tcp", p.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = newPebble(t, l, time.Hour)
-	p.validate(lease.Addr().String(), nameServer(t, new(Challenges)))
+	p = pebble.New(t, l, time.Hour)
+	p.Validate(lease.Addr().String(), pebble.Resolver(t, new(Challenges).Values))
 	first := certified(t, p, lease, "mail.example", log)
 	if response, _ := get(t, client(lease, true), "https://mail.example/.well-known/smime/alice.crt"); response.StatusCode != 200 || response.Proto != "HTTP/2.0" {
 		t.Errorf("%s %s", response.Proto, response.Status)
@@ -79,7 +85,7 @@ func TestACME(t *testing.T) {
 		t.Errorf("a handshake without a name: %v", err)
 	}
 	rootFile := filepath.Join(t.TempDir(), "root.pem")
-	write(t, rootFile, p.ca.GetRootCert(0).PEM())
+	write(t, rootFile, p.Root())
 	if said := tool(t, nil, "openssl", "s_client", "-connect", lease.Addr().String(), "-servername", "mail.example", "-CAfile", rootFile, "-verify_hostname", "mail.example", "-verify_return_error"); !strings.Contains(said, "Verify return code: 0 (ok)") {
 		t.Errorf("openssl s_client: %s", said)
 	}
@@ -103,11 +109,11 @@ func TestACME(t *testing.T) {
 		lease = next
 	}
 	lease.Release()
-	if n := p.issued.Load(); n != 1 {
+	if n := p.Orders(); n != 1 {
 		t.Errorf("%d orders", n)
 	}
 	eventually(t, "expiry forgotten", 5*time.Second, func() bool { return log.see(func() bool { return log.expiry["mail.example"].IsZero() }) })
-	p.server.Close()
+	p.Close()
 	lease = start(t, config, files)
 	if _, err := handshake(lease, "mail.example"); err != nil {
 		t.Errorf("from the storage, CA down: %v", err)
@@ -120,11 +126,11 @@ func TestACME(t *testing.T) {
 }
 
 func TestACMERenewal(t *testing.T) {
-	p := newPebble(t, nil, 12*time.Second)
+	p := pebble.New(t, nil, 12*time.Second)
 	files, _ := one(t, "mail.example", "alice.crt", "alice")
 	log := newRecorder()
-	lease := start(t, Config{Domains: []string{"mail.example"}, TLS: &TLS{ACME: p.options(t.TempDir(), "mail.example")}, Log: log, Metrics: log}, files)
-	p.validate(lease.Addr().String(), nameServer(t, new(Challenges)))
+	lease := start(t, Config{Domains: []string{"mail.example"}, TLS: &TLS{ACME: acmeOptions(p, t.TempDir(), "mail.example")}, Log: log, Metrics: log}, files)
+	p.Validate(lease.Addr().String(), pebble.Resolver(t, new(Challenges).Values))
 	first := certified(t, p, lease, "mail.example", log)
 	var expiry time.Time
 	eventually(t, "expiry", 5*time.Second, func() bool {
@@ -144,19 +150,19 @@ func TestACMERenewal(t *testing.T) {
 // A CA that refuses is asked again, at growing intervals, and the storage is
 // not locked meanwhile.
 func TestACMERefused(t *testing.T) {
-	p := newPebble(t, nil, time.Hour)
-	resolver := nameServer(t, new(Challenges))
-	p.validate("127.0.0.1:1", resolver)
+	p := pebble.New(t, nil, time.Hour)
+	resolver := pebble.Resolver(t, new(Challenges).Values)
+	p.Validate("127.0.0.1:1", resolver)
 	files, _ := one(t, "mail.example", "alice.crt", "alice")
 	log := newRecorder()
 	storage := t.TempDir()
-	lease := start(t, Config{Domains: []string{"mail.example"}, TLS: &TLS{ACME: p.options(storage, "mail.example")}, Log: log, Metrics: log}, files)
+	lease := start(t, Config{Domains: []string{"mail.example"}, TLS: &TLS{ACME: acmeOptions(p, storage, "mail.example")}, Log: log, Metrics: log}, files)
 	eventually(t, "failure", 20*time.Second, func() bool { return log.see(func() bool { return log.events["failed"] > 0 }) })
 	eventually(t, "the storage's lock is given back", 5*time.Second, func() bool {
 		locks, _ := filepath.Glob(filepath.Join(storage, "locks", "*issue*"))
 		return len(locks) == 0
 	})
-	p.validate(lease.Addr().String(), resolver)
+	p.Validate(lease.Addr().String(), resolver)
 	certified(t, p, lease, "mail.example", log)
 	if log.see(func() bool {
 		for _, line := range log.lines {
@@ -172,19 +178,16 @@ func TestACMERefused(t *testing.T) {
 }
 
 func TestACMEDNS(t *testing.T) {
-	p := newPebble(t, nil, time.Hour)
-	p.eab = true
+	p := pebble.New(t, nil, time.Hour)
 	key := []byte("a key of external account binding, 32 octets or more")
 	keyFile := filepath.Join(t.TempDir(), "hmac")
 	write(t, keyFile, []byte(base64.URLEncoding.EncodeToString(key)+"\n"))
-	if err := p.store.AddExternalAccountKeyByID("kid-1", base64.RawURLEncoding.EncodeToString(key)); err != nil {
-		t.Fatal(err)
-	}
+	p.RequireAccount("kid-1", key)
 	var challenges Challenges
-	p.validate("", nameServer(t, &challenges))
+	p.Validate("", pebble.Resolver(t, challenges.Values))
 	files, _ := one(t, "mail.example", "alice.crt", "alice")
 	log := newRecorder()
-	options := p.options(t.TempDir(), "mail.example", "*.mail.example")
+	options := acmeOptions(p, t.TempDir(), "mail.example", "*.mail.example")
 	options.Challenges, options.EABKeyID, options.EABKeyFile = &challenges, "kid-1", keyFile
 	lease := start(t, Config{Domains: []string{"mail.example"}, TLS: &TLS{ACME: options}, Log: log, Metrics: log}, files)
 	certified(t, p, lease, "mail.example", log)
@@ -200,17 +203,17 @@ func TestACMEDNS(t *testing.T) {
 func TestACMEShared(t *testing.T) {
 	for _, kind := range []string{"tls-alpn-01", "dns-01"} {
 		t.Run(kind, func(t *testing.T) {
-			p := newPebble(t, nil, time.Hour)
+			p := pebble.New(t, nil, time.Hour)
 			storage := t.TempDir()
-			other := newProcess(t, p.options(storage, "other.example"), kind)
+			other := newProcess(t, acmeOptions(p, storage, "other.example"), kind)
 			if kind == "dns-01" {
-				p.validate("", other.resolver)
+				p.Validate("", other.resolver)
 			} else {
-				p.validate(other.addr, other.resolver)
+				p.Validate(other.addr, other.resolver)
 			}
 			log := newRecorder()
 			files, _ := one(t, "mail.example", "alice.crt", "alice")
-			options := p.options(storage, "mail.example")
+			options := acmeOptions(p, storage, "mail.example")
 			if kind == "dns-01" {
 				options.Challenges = new(Challenges)
 			}
@@ -219,14 +222,14 @@ func TestACMEShared(t *testing.T) {
 			if kind != "dns-01" && !log.see(func() bool { return log.events["challenge"] == 0 }) {
 				t.Error("the CA has asked this process: nothing is shown")
 			}
-			before := p.issued.Load()
-			third := newProcess(t, p.options(storage, "mail.example"), kind)
+			before := p.Orders()
+			third := newProcess(t, acmeOptions(p, storage, "mail.example"), kind)
 			if got := certified(t, p, &Lease{host: &host{listener: third}}, "mail.example", nil); got != serial {
 				t.Error("a third process shows another certificate")
 			}
 
 			// Two that begin at the same time, with an order each otherwise.
-			contended := p.options(storage, "both.example")
+			contended := acmeOptions(p, storage, "both.example")
 			fourth := newProcess(t, contended, kind)
 			if kind == "dns-01" {
 				contended.Challenges = new(Challenges)
@@ -237,7 +240,7 @@ func TestACMEShared(t *testing.T) {
 			if a != b {
 				t.Error("two processes show two certificates")
 			}
-			if n := p.issued.Load() - before; n > 2 { // other.example may be late
+			if n := p.Orders() - before; n > 2 { // other.example may be late
 				t.Errorf("%d orders", n)
 			}
 		})
@@ -304,7 +307,7 @@ func TestProcess(t *testing.T) {
 	}
 	files, _ := one(t, options.Domains[0], "alice.crt", "alice")
 	lease := start(t, Config{Domains: options.Domains, TLS: &TLS{ACME: &options}}, files)
-	fmt.Println("ready", lease.Addr(), nameServer(t, challenges))
+	fmt.Println("ready", lease.Addr(), pebble.Resolver(t, challenges.Values))
 	bufio.NewReader(os.Stdin).ReadByte()
 }
 

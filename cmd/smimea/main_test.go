@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -211,6 +212,28 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		serveZone(ts, coreDNSServer, []string{args[0], "Corefile"})
 	},
 
+	// same SERVER SERVER FILE asks both for each record of a zone file, and wants
+	// the same answers.
+	"same": func(ts *testscript.TestScript, neg bool, args []string) {
+		asked := map[string]bool{}
+		for line := range strings.Lines(ts.ReadFile(args[2])) {
+			fields := strings.Split(line, "\t")
+			key := fields[0] + " " + fields[3]
+			if fields[3] != "SMIMEA" && fields[3] != "TXT" || asked[key] {
+				continue
+			}
+			asked[key] = true
+			a, b := answer(ts, args[0], fields[0], fields[3]), answer(ts, args[1], fields[0], fields[3])
+			if a != b || a == "" {
+				ts.Fatalf("%s:\n%s\n%s", key, a, b)
+			}
+		}
+		ts.Logf("%d names and types have the same answers", len(asked))
+		if len(asked) == 0 {
+			ts.Fatalf("there are no records")
+		}
+	},
+
 	// nsd ZONE FILE and bind ZONE FILE have a real server serve a zone, on $SERVER.
 	"nsd":  func(ts *testscript.TestScript, neg bool, args []string) { serveZone(ts, nsdServer, args) },
 	"bind": func(ts *testscript.TestScript, neg bool, args []string) { serveZone(ts, bindServer, args) },
@@ -244,6 +267,20 @@ var lies = map[string]func(*dns.Msg) *dns.Msg{
 		}
 		return m
 	},
+}
+
+// answer asks over TCP, and returns the records, sorted.
+func answer(ts *testscript.TestScript, server, name, rrtype string) string {
+	q := new(dns.Msg)
+	q.SetQuestion(name, dns.StringToType[rrtype])
+	m, _, err := (&dns.Client{Net: "tcp"}).Exchange(q, server)
+	ts.Check(err)
+	var lines []string
+	for _, rr := range m.Answer {
+		lines = append(lines, rr.String())
+	}
+	slices.Sort(lines)
+	return strings.ToLower(strings.Join(lines, "\n"))
 }
 
 // environment is the script's, for programs that the script does not run itself.

@@ -39,7 +39,11 @@ type notifier struct {
 	ended sync.WaitGroup
 }
 
-type announcement struct{ again bool }
+// An announcement is that of one zone.
+type announcement struct {
+	again bool          // the zone has changed since
+	wake  chan struct{} // and who waits for a secondary that is not there does not any more
+}
 
 func newNotifier(t *transfer.Transfer) *notifier {
 	n := &notifier{
@@ -61,15 +65,21 @@ func (n *notifier) announce(zone string) {
 	}
 	if a := n.zones[zone]; a != nil {
 		a.again = true
+		select {
+		case a.wake <- struct{}{}:
+		default:
+		}
 		return
 	}
-	a := new(announcement)
+	a := &announcement{wake: make(chan struct{}, 1)}
 	n.zones[zone] = a
 	n.ended.Go(func() { n.run(zone, a) })
 }
 
 func (n *notifier) run(zone string, a *announcement) {
-	if !n.sleep(n.begun, 0) {
+	select {
+	case <-n.begun:
+	case <-n.ctx.Done():
 		return
 	}
 	var failed error
@@ -106,26 +116,14 @@ func (n *notifier) run(zone string, a *announcement) {
 			log.Warningf("Announcing %s again in %v: %v", zone, notifyAgain, err)
 		}
 		failed = err
-		if !again && !n.sleep(nil, notifyAgain<<round) {
+		select {
+		case <-a.wake: // it may have been for what has just been announced
+		case <-time.After(notifyAgain << round):
+			round++
+		case <-n.ctx.Done():
 			return
 		}
-		round++
 	}
-}
-
-// sleep waits for a channel or a time; it reports false at the end.
-func (n *notifier) sleep(ch <-chan struct{}, d time.Duration) bool {
-	var elapsed <-chan time.Time
-	if ch == nil {
-		elapsed = time.After(d)
-	}
-	select {
-	case <-ch:
-	case <-elapsed:
-	case <-n.ctx.Done():
-		return false
-	}
-	return true
 }
 
 // stop ends all announcements. One that is being sent ends by itself.
@@ -149,7 +147,8 @@ func (n *notifier) listen(server *dnsserver.Config, zone string, serial func() u
 	q := new(dns.Msg)
 	q.SetQuestion(zone, dns.TypeSOA)
 	c := &dns.Client{Timeout: time.Second}
-	for end := time.Now().Add(listening); time.Now().Before(end) && n.sleep(nil, 50*time.Millisecond); {
+	for end := time.Now().Add(listening); time.Now().Before(end) && n.ctx.Err() == nil; {
+		time.Sleep(50 * time.Millisecond)
 		if server.Transport != transport.DNS {
 			continue // no way in for a plain query: a server that slow is not there
 		}

@@ -166,6 +166,7 @@ func (s *secondary) start(t *testing.T) {
 	t.Helper()
 	s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
 	s.cmd.Dir = s.dir
+	s.cmd.WaitDelay = 2 * time.Second // a child of its own may hold on to its output
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -217,7 +218,7 @@ func newPrimary(t *testing.T, zones []string, to []int, tsig bool, directives ..
 	if tsig {
 		all = append(all, fmt.Sprintf("tsig {\nsecret %s %s\nrequire AXFR IXFR\n}", tsigName, tsigSecret))
 	}
-	all = append(all, "transfer {\nto "+strings.Join(append(targets, "127.0.0.1"), " ")+"\n}")
+	all = append(all, "transfer {\nto "+strings.Join(targets, " ")+"\n}")
 	p := &primary{&secondary{name: "primary", addr: loopback(port), log: &logBuffer{}, dir: t.TempDir()}, loopback(metrics)}
 	conf := filepath.Join(p.dir, "Corefile")
 	text := block(strings.Join(zones, " "), all...)
@@ -339,7 +340,7 @@ func follow(t *testing.T, p *primary, zone string, tsig bool, who ...*secondary)
 
 func caughtUp(t *testing.T, s *secondary, zone string, serial uint32) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		has, ok := serialAt(s.addr, zone)
 		if ok && int32(has-serial) >= 0 {
 			return

@@ -51,7 +51,7 @@ func ask(ctx context.Context, h plugin.Handler, zone string, qtype uint16) *dns.
 // may have it.
 func transfersZone(h plugin.Handler, zone string) bool {
 	t, ok := h.(*transfer.Transfer)
-	if !ok {
+	if !ok || t == nil {
 		return false
 	}
 	passed := false

@@ -146,6 +146,11 @@ func get(ctx context.Context, transport *http.Transport, u *url.URL) ([]byte, ht
 		return nil, nil, fmt.Errorf("the server says %s", response.Status)
 	}
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	if err == nil {
+		// When time is up the transport says goodbye before it hangs up, upon
+		// which a server may end a slow body in good order.
+		err = ctx.Err()
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the body: %w", err)
 	}

@@ -15,10 +15,6 @@ import (
 	"golang.org/x/crypto/ocsp"
 )
 
-func tlsConfig(name string) *tls.Config {
-	return &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12}
-}
-
 const maxCRL = 16 << 20 // octets
 
 // checkRevocation asks a certificate's issuer, by OCSP (RFC 6960) or else for
@@ -155,6 +151,9 @@ func (l *lookup) plainHTTP(ctx context.Context, method, place string, body []byt
 		return nil, fmt.Errorf("the server says %s", response.Status)
 	}
 	data, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	if err == nil {
+		err = ctx.Err() // as in get
+	}
 	if err == nil && int64(len(data)) > limit {
 		err = fmt.Errorf("it has more than %d octets", limit)
 	}

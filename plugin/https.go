@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +30,18 @@ type hostConfig struct {
 
 // serves reports whether anything is to be given out.
 func (h *hostConfig) serves() bool { return h.https != "" || h.http != "" }
+
+// refuses reports whether a certificate's URL leads to a path of the host's that
+// it does not serve: nobody is to be sent there.
+func (h *hostConfig) refuses(url string) bool {
+	_, path, ours := strings.Cut(url, certhost.Root)
+	if !ours || !h.serves() {
+		return false
+	}
+	path, _, _ = strings.Cut(path, "?")
+	_, ok := certhost.CleanPath(path)
+	return !ok
+}
 
 // check looks at what the host's options say together, and completes them.
 func (h *hostConfig) check(root string) error {
@@ -77,9 +90,10 @@ func (s *SMIMEA) host(l *life) error {
 			domains = append(domains, p.Domain)
 		}
 	}
+	hosts := s.config.hosts(domains)
 	open := func(address string, tls *certhost.TLS) error {
 		lease, err := certhost.Acquire(certhost.Config{
-			Address: address, Domains: domains, Owner: l, TLS: tls, Log: log, Metrics: hostMetrics{},
+			Address: address, Domains: domains, Hosts: hosts, Owner: l, TLS: tls, Log: log, Metrics: hostMetrics{},
 		})
 		if err != nil {
 			return err
@@ -115,6 +129,23 @@ func (s *SMIMEA) host(l *life) error {
 		return fmt.Errorf("https: %w", err)
 	}
 	return nil
+}
+
+// hosts returns the hosts of our URLs that are not mail domains, such as
+// certs.example.net for all of them.
+func (c *config) hosts(domains []string) []string {
+	var hosts []string
+	for _, domain := range domains {
+		u, err := url.Parse(c.url.Expand(domain, "a", strings.Repeat("0", 56)))
+		if err != nil || !strings.HasPrefix(u.Path, certhost.Root) {
+			continue // somebody else's
+		}
+		host := strings.ToLower(u.Hostname())
+		if strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-.") == "" && !slices.Contains(domains, host) && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 // files gives the host what the snapshot of the moment publishes.

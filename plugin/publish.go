@@ -406,10 +406,14 @@ func (p *publisher) publish(c certsource.Change, at time.Time) {
 	for _, a := range p.config.records {
 		publication.Certs = append(publication.Certs, a.Append(nil, c.Certificate.Raw, c.Certificate.SPKI))
 	}
+	unnamed := false
 	for _, m := range list {
 		publication.URL = ""
 		if c.New.Encrypts {
 			publication.URL = p.config.url.Expand(m.address.Domain, c.Path, m.address.Label())
+			if p.config.host.refuses(publication.URL) {
+				publication.URL, unnamed = "", true
+			}
 		}
 		var left error
 		for _, zone := range m.zones {
@@ -420,6 +424,9 @@ func (p *publisher) publish(c certsource.Change, at time.Time) {
 		if left != nil {
 			log.Warningf("Not all of %q is published: %v", c.Path, left)
 		}
+	}
+	if unnamed {
+		log.Warningf("%q is published without a URL: https serves no file whose name has a backslash or control characters, or is that long: rename it", c.Path)
 	}
 }
 

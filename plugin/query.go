@@ -2,18 +2,33 @@ package plugin
 
 import (
 	"context"
+	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 
 	"coredns-smimea/smimea"
 )
 
-// A query is one question about a name of ours, on its way to a reply.
+// A query is one question about a name of ours, on its way to a reply. Queries
+// are used again: nothing may keep one, or what it has room for, after its
+// ServeDNS has returned. They are no local variables also because the stacks of
+// CoreDNS's goroutines, one a query, are small: to outgrow one costs more than
+// all else that we do.
 type query struct {
+	question
+	packing smimea.Packing
+	wire    [256]byte  // the name as it is on the wire
+	reply   [1280]byte // the same of the reply
+}
+
+var queryPool = sync.Pool{New: func() any { return new(query) }}
+
+// question is what differs from query to query.
+type question struct {
 	*SMIMEA
 	ctx   context.Context
 	w     dns.ResponseWriter
@@ -26,8 +41,6 @@ type query struct {
 	name   smimea.Name
 	signed bool // the reply is to be signed by us
 	result result
-
-	scratch *scratch
 }
 
 // serve answers from the snapshot.
@@ -113,8 +126,8 @@ func (q *query) limit() {
 }
 
 func (q *query) udp() bool {
-	state := request.Request{W: q.w, Req: q.r}
-	return state.Proto() == "udp"
+	_, tcp := q.w.RemoteAddr().(*net.TCPAddr)
+	return !tcp
 }
 
 // records returns what the name has of the type. Kept is true if that is the
@@ -154,6 +167,11 @@ func (q *query) answerOwner() (int, error) {
 	if q.writePacked() {
 		return dns.RcodeSuccess, nil
 	}
+	return q.answerMessage()
+}
+
+// answerMessage is answerOwner for plugins above us that want messages.
+func (q *query) answerMessage() (int, error) {
 	reply := smimea.NewReply(q.r)
 	reply.Answer(q.name, q.ownerName())
 	keys := q.keys()

@@ -178,22 +178,25 @@ func (s *SMIMEA) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 	if len(r.Question) == 0 {
 		return dns.RcodeFormatError, nil
 	}
-	buf := scratches.Get().(*scratch)
-	var point smimea.Point
-	owner, err := smimea.AppendWire(buf.name[:0], r.Question[0].Name)
-	ok := err == nil
-	if ok {
-		point, ok = s.index.Find(owner)
-	}
-	if !ok {
-		scratches.Put(buf)
+	if s.index.Foreign(r.Question[0].Name) {
 		return plugin.NextOrFailure(name, s.Next, ctx, w, r)
 	}
-	defer scratches.Put(buf)
-	q := query{SMIMEA: s, ctx: ctx, w: w, r: r, qtype: r.Question[0].Qtype, point: point, scratch: buf, result: failed}
+	q := queryPool.Get().(*query)
+	owner, err := smimea.AppendWire(q.wire[:0], r.Question[0].Name)
+	ok := err == nil
+	if ok {
+		q.point, ok = s.index.Find(owner)
+	}
+	if !ok {
+		queryPool.Put(q)
+		return plugin.NextOrFailure(name, s.Next, ctx, w, r)
+	}
+	q.SMIMEA, q.ctx, q.w, q.r, q.qtype, q.result = s, ctx, w, r, r.Question[0].Qtype, failed
 	rcode, err := q.serve()
 	s.publisher.queries.Add(1)
-	s.counters[point.Zone][typeIndex(q.qtype)][q.result].Inc()
+	s.counters[q.point.Zone][typeIndex(q.qtype)][q.result].Inc()
+	q.question = question{}
+	queryPool.Put(q)
 	return rcode, err
 }
 

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
@@ -12,15 +11,6 @@ import (
 
 	"coredns-smimea/smimea"
 )
-
-// A scratch is what a query needs until it is answered: room for its name as it
-// is on the wire, and for the reply.
-type scratch struct {
-	name  [256]byte
-	reply [1280]byte
-}
-
-var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 // onlyPass are the plugins that pass the writer that they got on to the next, or
 // one that takes packed messages as well as others.
@@ -51,7 +41,7 @@ func (q *query) writePacked() bool {
 	if !q.packs || q.signed && q.signBelow {
 		return false
 	}
-	o := smimea.Packing{OPT: q.opt, Signed: q.signed, Size: dns.MinMsgSize}
+	size := dns.MinMsgSize
 	switch {
 	case q.opt == nil && len(q.r.Extra) > 0, q.opt != nil && len(q.r.Extra) > 1:
 		return false // TSIG, or what else there may be
@@ -61,15 +51,16 @@ func (q *query) writePacked() bool {
 				return false // is given back
 			}
 		}
-		o.Size = max(o.Size, int(q.opt.UDPSize()))
+		size = max(size, int(q.opt.UDPSize()))
 	}
 	if !q.udp() {
-		o.Size = dns.MaxMsgSize
+		size = dns.MaxMsgSize
 	}
+	q.packing = smimea.Packing{OPT: q.opt, Signed: q.signed, Size: size}
 	if q.signed {
-		o.Keys, o.Now, o.Margin = q.keys(), time.Now(), notWithin
+		q.packing.Keys, q.packing.Now, q.packing.Margin = q.keys(), time.Now(), notWithin
 	}
-	reply, ok := q.name.AppendAnswer(q.scratch.reply[:0], q.r, q.point, o)
+	reply, ok := q.name.AppendAnswer(q.reply[:0], q.r, &q.point, &q.packing)
 	if !ok {
 		return false
 	}

@@ -65,17 +65,21 @@ func (n node) claims(rest *[]byte) iter.Seq[claim] {
 		b = b[size:]
 		more := true
 		for range count {
-			length, size := binary.Uvarint(b[5:])
-			end := 5 + size + int(length)
-			if more && !yield(claim{binary.LittleEndian.Uint32(b), b[4] != 0, b[5+size : end : end]}) {
-				more = false
-			}
-			b = b[end:]
+			var c claim
+			c, b = nextClaim(b)
+			more = more && yield(c)
 		}
 		if rest != nil {
 			*rest = b
 		}
 	}
+}
+
+// nextClaim reads a claim, and returns what follows it.
+func nextClaim(b []byte) (claim, []byte) {
+	length, size := binary.Uvarint(b[5:])
+	end := 5 + size + int(length)
+	return claim{binary.LittleEndian.Uint32(b), b[4] != 0, b[5+size : end : end]}, b[end:]
 }
 
 // data yields what is published at the name: the distinct data of the claims

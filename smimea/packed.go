@@ -1,6 +1,7 @@
 package smimea
 
 import (
+	"bytes"
 	"encoding/binary"
 	"time"
 
@@ -28,13 +29,7 @@ type Packing struct {
 //
 // It reports false where that way does not do: for lack of signatures, for names
 // with escapes, and for answers that do not fit.
-func (n Name) AppendAnswer(dst []byte, r *dns.Msg, p Point, o Packing) ([]byte, bool) {
-	var signatures []byte
-	if o.Signed {
-		if signatures = n.node.signatures(); !fresh(signatures, o.Keys, o.Now, o.Margin) {
-			return dst, false
-		}
-	}
+func (n *Name) AppendAnswer(dst []byte, r *dns.Msg, p *Point, o *Packing) ([]byte, bool) {
 	a := packer{b: dst, start: len(dst)}
 	flags := uint16(1<<15 | 1<<10) // QR, AA
 	if r.RecursionDesired {
@@ -44,7 +39,7 @@ func (n Name) AppendAnswer(dst []byte, r *dns.Msg, p Point, o Packing) ([]byte, 
 		flags |= 1 << 4
 	}
 	a.uint16(r.Id, flags, 1, 0, 0, 0) // counts of records: see below
-	question := r.Question[0]
+	question := &r.Question[0]
 	lower, ok := a.question(p.Name, question.Name)
 	if !ok {
 		return dst, false
@@ -58,15 +53,22 @@ func (n Name) AppendAnswer(dst []byte, r *dns.Msg, p Point, o Packing) ([]byte, 
 		a.owner = headerSize
 	}
 	rrtype, answers := n.Tree.rrtype(), uint16(0)
-	for data := range n.node.data() {
+	data := n.node.cursor()
+	for data.next() {
 		at := a.record(rrtype, n.zone.TTL)
 		if n.Tree == Certs {
-			a.b = append(a.b, data...)
+			a.b = append(a.b, data.data...)
 		} else {
-			a.text(n.zone.prefix, data)
+			a.text(n.zone.prefix, data.data)
 		}
 		a.end(at)
 		answers++
+	}
+	var signatures []byte
+	if o.Signed {
+		if signatures = data.rest(); !fresh(signatures, o.Keys, o.Now, o.Margin) {
+			return dst, false
+		}
 	}
 	for len(signatures) > signatureHeader {
 		at := a.record(dns.TypeRRSIG, n.zone.TTL)
@@ -97,6 +99,54 @@ func (n Name) AppendAnswer(dst []byte, r *dns.Msg, p Point, o Packing) ([]byte, 
 		a.b[a.start+11] = 1
 	}
 	return a.b, len(a.b)-a.start <= o.Size
+}
+
+// A cursor is node.data without functions, which would take their place on the
+// stack.
+type cursor struct {
+	data []byte // the record's
+
+	b     []byte // claims not yet seen, and the signatures
+	count int    // of these claims
+	begun bool
+	last  claim
+}
+
+func (n node) cursor() cursor {
+	_, b := n.below()
+	count, size := binary.Uvarint(b)
+	return cursor{b: b[size:], count: int(count)}
+}
+
+// next goes on to the next record, and reports whether there is one.
+func (c *cursor) next() bool {
+	for c.count > 0 {
+		last := c.last
+		c.claim()
+		switch {
+		case c.begun && c.last.variant != last.variant:
+			c.rest()
+			return false
+		case !c.begun || !bytes.Equal(c.last.data, last.data):
+			c.begun, c.data = true, c.last.data
+			return true
+		}
+	}
+	return false
+}
+
+// claim reads one claim.
+func (c *cursor) claim() {
+	c.last, c.b = nextClaim(c.b)
+	c.count--
+}
+
+// rest returns what follows the claims.
+func (c *cursor) rest() []byte {
+	for c.count > 0 {
+		c.claim()
+	}
+	return c.b
 }
 
 const headerSize = 12 // octets of a message before the question

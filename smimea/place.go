@@ -173,6 +173,7 @@ type Point struct {
 // An Index finds the zone that a name lies in.
 type Index struct {
 	anchors map[string]anchor
+	below   bool // all anchors are names with an underscore
 }
 
 type anchor struct {
@@ -197,7 +198,17 @@ func NewIndex(places []*Place) (*Index, error) {
 			x.anchors[string(p.origin)] = anchor{zone: i, tree: Rest, apex: true}
 		}
 	}
+	x.below = true
+	for root := range x.anchors {
+		x.below = x.below && strings.IndexByte(root, '_') >= 0
+	}
 	return x, nil
+}
+
+// Foreign reports whether a name in presentation form can be told to lie in none
+// of the zones at first sight: other names of a domain do without underscores.
+func (x *Index) Foreign(name string) bool {
+	return x.below && strings.IndexByte(name, '_') < 0 && strings.IndexByte(name, '\\') < 0
 }
 
 // Find returns where a name in lower-case wire form lies, by the longest zone.

@@ -55,9 +55,18 @@ func entryPoints(keys []dns.RR) []*dns.DNSKEY {
 }
 
 // cds returns the CDS and the CDNSKEY records by which a parent that looks for
-// them gets its DS record (RFC 7344).
-func cds(p *smimea.Place, keys []dns.RR) []dns.RR {
+// them gets its DS record (RFC 7344). They must have the signature of a key that
+// they name (section 4.1): where *dnssec* has a KSK for the DNSKEY records and a
+// ZSK for all others, there can be none.
+func (s *signer) cds(zone int, keys []dns.RR) []dns.RR {
+	p := s.places[zone]
 	var digests, whole []dns.RR
+	for _, key := range entryPoints(keys) {
+		if !slices.Contains(s.tags[zone], key.KeyTag()) {
+			log.Infof("The zone %s has no CDS records: *dnssec* would sign them with a ZSK, and parents want a KSK's signature. With a single key that signs everything there are some", p.Origin)
+			return nil
+		}
+	}
 	header := dns.RR_Header{Name: p.Origin, Class: dns.ClassINET, Ttl: p.TTL}
 	for _, key := range entryPoints(keys) {
 		if ds := key.ToDS(dns.SHA256); ds != nil {

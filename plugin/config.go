@@ -81,6 +81,9 @@ func defaults() *config {
 
 // check looks at what concerns more than one option, and completes the rest.
 func (c *config) check() error {
+	if c.transferSigned && c.ttl != maxTTL {
+		return fmt.Errorf("transfer_signed with a ttl of %v: *dnssec* signs with an original TTL of 3600 seconds, and that is what a signed zone must have: leave out one of them", c.ttl)
+	}
 	if len(c.records) == 0 {
 		c.records = []smimea.Association{{Usage: smimea.UsageDANEEE, Selector: smimea.SelectorSPKI, Matching: smimea.MatchingSHA256}}
 	}

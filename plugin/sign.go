@@ -24,6 +24,7 @@ type signer struct {
 	dnssec dnssec.Dnssec
 	places []*smimea.Place
 	keys   []smimea.Keys // by zone; no Signer: the zone is not signed
+	tags   [][]uint16    // by zone: of the keys that sign its records
 	extras [][]dns.RR    // by zone: CDS and CDNSKEY records
 	// identity is a digest of all public keys: another one, other signatures.
 	identity [32]byte
@@ -42,6 +43,7 @@ func newSigner(d dnssec.Dnssec, places []*smimea.Place, denials int, withCDS boo
 	s := &signer{
 		dnssec:  d,
 		places:  places,
+		tags:    make([][]uint16, len(places)),
 		extras:  make([][]dns.RR, len(places)),
 		keys:    make([]smimea.Keys, len(places)),
 		apex:    make([]atomic.Pointer[signedSOA], len(places)),
@@ -57,13 +59,14 @@ func newSigner(d dnssec.Dnssec, places []*smimea.Place, denials int, withCDS boo
 		s.keys[i].Signer = sigs[0].(*dns.RRSIG).SignerName
 		for _, sig := range sigs {
 			fmt.Fprintln(h, i, s.keys[i].Signer, sig.(*dns.RRSIG).KeyTag)
+			s.tags[i] = append(s.tags[i], sig.(*dns.RRSIG).KeyTag)
 		}
 		if reply := ask(context.Background(), d, s.keys[i].Signer, dns.TypeDNSKEY); reply != nil {
 			for _, key := range reply.Answer {
 				fmt.Fprintln(h, key)
 			}
 			if withCDS && p.Layout == smimea.SubZone && s.atApex(i) {
-				s.extras[i] = cds(p, reply.Answer)
+				s.extras[i] = s.cds(i, reply.Answer)
 			}
 		}
 	}

@@ -85,11 +85,16 @@ func (p *Presigner) Next(z *Zone, k Keys, dnskey []dns.RR, apex [][]dns.RR, now 
 		}
 	}
 	slices.Sort(types)
-	e.Chain = &Chain{zone: z.Place, apex: types, ttl: min(z.TTL, z.Apex.Negative)}
+	// Not the negative TTL, which RFC 9077 section 3 wants: a signed record has
+	// the TTL that is signed. Denials are believed for the SOA's minimum.
+	e.Chain = &Chain{zone: z.Place, apex: types, ttl: z.TTL}
 	sets = append(sets, []dns.RR{e.Chain.param()})
 	var err error
 	if e.Apex, err = p.apex(sets, k, now); err != nil {
 		return nil, err
+	}
+	for _, rr := range dnskey {
+		rr.Header().Ttl = z.TTL
 	}
 	e.Apex = append(e.Apex, dnskey...)
 	if err := p.chain(e, now); err != nil {

@@ -135,14 +135,16 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	},
 
 	// web DIR serves its files below /.well-known/smime/ of example.test,
-	// keys.example.test and unsigned.test, on port $PORT, as $MEDIATYPE. There are also the
+	// keys.example.test and unsigned.test, on port $PORT, with the media type
+	// in the file mediatype. There are also the
 	// pages /html, /endless, /slow, /down and /plain.
 	"web": func(ts *testscript.TestScript, neg bool, args []string) {
+		mediaType := ts.MkAbs("mediatype")
 		mux := http.NewServeMux()
 		files := http.StripPrefix("/.well-known/smime/", http.FileServer(http.Dir(ts.MkAbs(args[0]))))
 		mux.HandleFunc("/.well-known/smime/", func(w http.ResponseWriter, r *http.Request) {
-			if mediaType := ts.Getenv("MEDIATYPE"); mediaType != "" {
-				w.Header().Set("Content-Type", mediaType)
+			if text, err := os.ReadFile(mediaType); err == nil {
+				w.Header().Set("Content-Type", strings.TrimSpace(string(text)))
 			}
 			files.ServeHTTP(w, r)
 		})

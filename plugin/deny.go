@@ -43,6 +43,7 @@ func (q *query) deny() (int, error) {
 // prove adds what makes a denial believable: signatures, and an NSEC record of
 // the name with just the types that it has.
 func (q *query) prove(reply *smimea.Reply, soa *dns.SOA) error {
+	deepen(len(q.point.Name))
 	var extra []uint16
 	if q.name.Kind == smimea.ApexName {
 		extra = q.signer.apexTypes(q.point.Zone)

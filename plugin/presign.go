@@ -247,7 +247,11 @@ func (p *publisher) sign(b signed) {
 func (p *publisher) setSigner(s *signer) {
 	publishers.Lock()
 	defer publishers.Unlock()
-	if old := p.signer.Load(); old != nil && s != nil && old.identity == s.identity {
+	old := p.signer.Load()
+	if old == s {
+		return // in use already
+	}
+	if old != nil && s != nil && old.identity == s.identity {
 		for i := range s.keys {
 			s.keys[i].Generation = old.keys[i].Generation
 		}

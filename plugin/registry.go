@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"context"
 	"fmt"
 	"sync"
 
@@ -49,6 +50,7 @@ func (l *life) failed() {
 		for holder := range p.holders {
 			if p.signer.Load() != holder.signer {
 				p.signer.Store(holder.signer)
+				go p.do(context.Background(), p.adopt)
 				p.signing.everything()
 			}
 			break

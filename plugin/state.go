@@ -40,6 +40,7 @@ type savedHeader struct {
 type savedZone struct {
 	Origin       string
 	Serial       uint32
+	Sum          uint64 // of the records, see version
 	Totals       smimea.Totals
 	Apex         string // see version
 	Certificates int
@@ -204,7 +205,7 @@ func (s *saver) header(snap *snapshot) []byte {
 	h := savedHeader{Key: s.p.stateKey(), Device: s.p.directory.Device(), Foreign: s.p.foreign}
 	for i, z := range snap.zones {
 		h.Zones = append(h.Zones, savedZone{
-			Origin: z.Origin, Serial: z.Serial, Totals: z.Totals(), Apex: versionOf(z).apex,
+			Origin: z.Origin, Serial: z.Serial, Sum: z.Sum(), Totals: z.Totals(), Apex: versionOf(z).apex,
 			Certificates: s.p.counts[i].certificates, Addresses: s.p.counts[i].addresses,
 		})
 	}
@@ -307,7 +308,7 @@ func (p *publisher) restoreFrom(ctx context.Context, r *statefile.Reader) error 
 		return statefile.Damage("its header is malformed")
 	}
 	for _, z := range h.Zones {
-		rememberSaved(z.Origin, version{z.Serial, z.Totals.Sum, z.Apex})
+		rememberSaved(z.Origin, version{z.Serial, z.Sum, z.Apex})
 	}
 	if h.Key != p.stateKey() || len(h.Zones) != len(p.places) {
 		return statefile.Damage("it is one of another configuration or program")

@@ -11,7 +11,7 @@ import (
 // Totals are what a zone knows of all its records together.
 type Totals struct {
 	Owners [2]int // names with records, by tree
-	Sum    uint64 // see Zone.Sum
+	Sum    uint64 // of all nodes
 }
 
 // Totals returns them, to be kept with the zone's entries.

@@ -2,6 +2,7 @@ package smimea
 
 import (
 	"encoding/hex"
+	"hash/fnv"
 	"iter"
 
 	"github.com/miekg/dns"
@@ -35,7 +36,13 @@ func (z *Zone) Owners(t Tree) int { return z.owners[t] }
 
 // Sum returns a digest of all SMIMEA and TXT records: zones with the same
 // records have the same sum, on every machine.
-func (z *Zone) Sum() uint64 { return z.sum }
+func (z *Zone) Sum() uint64 {
+	h := fnv.New64a() // the same on every machine
+	if z.owners[Texts] > 0 {
+		h.Write([]byte(z.prefix)) // which the nodes leave out
+	}
+	return z.sum ^ h.Sum64()
+}
 
 // Size returns the octets that the zone takes.
 func (z *Zone) Size() int { return z.tables[Certs].Size() + z.tables[Texts].Size() }

@@ -24,6 +24,8 @@ type server struct {
 	addr string // "127.0.0.1:port", for UDP and TCP alike
 	log  *logBuffer
 	cmd  *exec.Cmd // nil in process
+
+	instance *caddy.Instance // nil if it is a process
 }
 
 // block is one server block of a Corefile on loopback. The zones are without
@@ -64,32 +66,47 @@ func startServer(t *testing.T, corefile string) *server {
 // tryServer is startServer that returns the error of a start that fails.
 func tryServer(t *testing.T, corefile string) (*server, error) {
 	t.Helper()
-	var instance *caddy.Instance
-	var addr string
+	s := new(server)
 	err := onFreePort(t, func(port int) (err error) {
 		startMu.Lock()
 		defer startMu.Unlock()
-		instance, err = caddy.Start(caddy.CaddyfileInput{
-			Filepath:       "Corefile",
-			Contents:       []byte(strings.ReplaceAll(corefile, "PORT", strconv.Itoa(port))),
-			ServerTypeName: "dns",
-		})
-		addr = loopback(port)
+		s.addr = loopback(port)
+		s.instance, err = caddy.Start(s.input(corefile))
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	t.Cleanup(func() {
-		for _, err := range instance.ShutdownCallbacks() {
+		for _, err := range s.instance.ShutdownCallbacks() {
 			t.Errorf("shutting down: %v", err)
 		}
-		if err := instance.Stop(); err != nil {
+		if err := s.instance.Stop(); err != nil {
 			t.Errorf("stopping the server: %v", err)
 		}
-		instance.Wait()
+		s.instance.Wait()
 	})
-	return &server{addr: addr}, nil
+	return s, nil
+}
+
+// reload puts another Corefile into force in a server that startServer has started.
+func (s *server) reload(t *testing.T, corefile string) {
+	t.Helper()
+	startMu.Lock()
+	defer startMu.Unlock()
+	var err error
+	if s.instance, err = s.instance.Restart(s.input(corefile)); err != nil {
+		t.Fatalf("reloading: %v\n%s", err, corefile)
+	}
+}
+
+// input is a Corefile for a server at its port.
+func (s *server) input(corefile string) caddy.CaddyfileInput {
+	return caddy.CaddyfileInput{
+		Filepath:       "Corefile",
+		Contents:       []byte(strings.ReplaceAll(corefile, "PORT", portOf(s.addr))),
+		ServerTypeName: "dns",
+	}
 }
 
 // startProcess runs a Corefile with the real binary until the test ends, in dir as

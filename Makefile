@@ -62,10 +62,16 @@ fuzz:
 	done
 
 bench:
-	$(GO) run ./bench
+	@for tool in dnsperf taskset dnssec-keygen; do command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+		$$sudo apt-get update -q && \
+		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends dnsperf util-linux bind9-utils; \
+	fi
+	$(GO) run ./bench $(BENCHFLAGS)
 
 bench-directory:
-	$(GO) run ./bench/directory
+	$(GO) run ./bench/directory $(BENCHFLAGS)
 
 clean:
 	rm -rf $(BUILD) demo

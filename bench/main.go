@@ -1,0 +1,254 @@
+// Command bench measures how fast the plugin answers, against other servers of
+// the same records in the same run, and prints a table. It ends with status 1 if
+// anything is slower than it must be.
+//
+// The server under load has processor 0 and dnsperf has processor 1; the servers
+// take turns, several rounds long. README.md says how to read the table.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/internal/zoo"
+)
+
+type options struct {
+	users   int
+	more    int
+	rounds  int
+	time    time.Duration
+	check   bool
+	server  string
+	queries int
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.users, "users", 100_000, "`N` users")
+	flag.IntVar(&o.more, "more", 1_000_000, "`N` users of the second directory, 0 for none")
+	flag.IntVar(&o.rounds, "rounds", 3, "`N` rounds")
+	flag.DurationVar(&o.time, "time", 10*time.Second, "`DURATION` of one measurement")
+	flag.BoolVar(&o.check, "check", true, "end with status 1 if anything is slower than it must be")
+	flag.StringVar(&o.server, "server", "", "`FILE` of a server that is built already")
+	flag.Parse()
+	o.queries = 500_000
+	if o.users < 100_000 {
+		o.queries = 50_000
+	}
+	missed, err := run(o)
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	case missed > 0 && o.check:
+		os.Exit(1)
+	}
+}
+
+func run(o options) (missed int, err error) {
+	if err := rig.Tools("dnsperf", "taskset", "dnssec-keygen"); err != nil {
+		return 0, err
+	}
+	b := &bench{options: o, Progress: rig.NewProgress(os.Stderr)}
+	defer b.close()
+	if err := b.prepare(); err != nil {
+		return 0, err
+	}
+	began := rig.Machine()
+	var tables []*rig.Table
+	for _, part := range []func() (*rig.Table, error){b.answers, b.denials, b.beside, b.million, b.amplification} {
+		t, err := part()
+		if err != nil {
+			return 0, err
+		}
+		if t != nil {
+			t.Fprint(os.Stdout)
+			tables = append(tables, t)
+		}
+	}
+	fmt.Printf("\n%s at the start, %s at the end; %d rounds of %v\n", began, rig.Machine(), o.rounds, o.time)
+	for _, t := range tables {
+		for _, row := range t.Missed {
+			fmt.Println("missed:", row)
+			missed++
+		}
+	}
+	return missed, nil
+}
+
+// bench is one run.
+type bench struct {
+	options
+	*rig.Progress
+	dir    string // for all that is not kept
+	binary string
+	key    string // the zone's, without its suffixes
+	users  *rig.Users
+	asks   map[string]string // files of questions
+
+	running []*rig.Server
+}
+
+const (
+	serverPin = rig.Pin("0")
+	clientPin = rig.Pin("1")
+)
+
+func (b *bench) prepare() error {
+	root, err := rig.Root()
+	if err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp("", "bench-"); err != nil {
+		return err
+	}
+	if b.binary = b.server; b.binary == "" {
+		b.Say("building the server")
+		if b.binary, err = rig.Build(root); err != nil {
+			return err
+		}
+	}
+	if b.users, err = rig.MakeUsers(b.options.users, zoo.P256, b.Say); err != nil {
+		return err
+	}
+	out, err := exec.Command("dnssec-keygen", "-K", b.dir, "-a", "ECDSAP256SHA256", "-f", "KSK", rig.Domain).Output()
+	if err != nil {
+		return fmt.Errorf("making a key: %w", err)
+	}
+	b.key = filepath.Join(b.dir, strings.TrimSpace(string(out)))
+	if err := rig.WriteHosts(filepath.Join(b.dir, "db.hosts"), hosts); err != nil {
+		return err
+	}
+	return b.questions(b.users.N)
+}
+
+// questions writes files of questions about n users.
+func (b *bench) questions(n int) error {
+	q := rig.Queries{Dir: b.dir}
+	b.asks = map[string]string{}
+	for name, write := range map[string]func() (string, error){
+		"smimea": func() (string, error) { return q.SMIMEA(n, b.queries) },
+		"txt":    func() (string, error) { return q.TXT(n, b.queries) },
+		"once":   func() (string, error) { return q.Once(n) },
+		"absent": func() (string, error) { return q.Absent(b.queries) },
+		"a":      func() (string, error) { return q.A(n, b.queries) },
+		"hosts":  func() (string, error) { return q.Hosts(hosts, b.queries) },
+	} {
+		path, err := write()
+		if err != nil {
+			return fmt.Errorf("writing questions: %w", err)
+		}
+		b.asks[name] = path
+	}
+	return nil
+}
+
+// start starts a server with a block of the zone.
+func (b *bench) start(name, block string, ready dns.Question) (*rig.Server, error) {
+	b.Say("starting %s", name)
+	s, err := rig.Spec{Name: name, Binary: b.binary, Block: block, Ready: ready, Pin: serverPin, Dir: b.dir}.Start()
+	if s != nil {
+		b.running = append(b.running, s)
+	}
+	return s, err
+}
+
+// stop ends servers before the run does.
+func (b *bench) stop(servers ...*rig.Server) {
+	for _, s := range servers {
+		if s != nil {
+			s.Stop()
+		}
+	}
+}
+
+func (b *bench) close() {
+	b.stop(b.running...)
+	os.RemoveAll(b.dir)
+}
+
+// Blocks of the servers that are compared.
+
+// dnssec signs; large gives it room for all signatures, which *file* needs and we do not.
+func (b *bench) dnssec(large bool) string {
+	capacity := ""
+	if large {
+		capacity = "\t\tcache_capacity 2000000\n"
+	}
+	return fmt.Sprintf("\tdnssec {\n\t\tkey file %s\n%s\t}\n", b.key, capacity)
+}
+
+func ours(u *rig.Users, options ...string) string {
+	return fmt.Sprintf("\tsmimea %s {\n\t\t%s\n\t}\n", u.Dir, strings.Join(append(options, "mbox hostmaster."+rig.Domain), "\n\t\t"))
+}
+
+func file(zone string) string { return fmt.Sprintf("\tfile %s {\n\t\treload 0\n\t}\n", zone) }
+
+const erratic = "\terratic {\n\t\tdrop 0\n\t}\n"
+
+// certificate is a question that every server of the users' records can answer.
+var certificate = dns.Question{Name: rig.Address(0).Owner(), Qtype: dns.TypeSMIMEA, Qclass: dns.ClassINET}
+
+// anA is one for those that have no users.
+var anA = dns.Question{Name: "host0." + rig.Domain + ".", Qtype: dns.TypeA, Qclass: dns.ClassINET}
+
+// A contest has several measurements take turns.
+type contest struct {
+	*bench
+	entries []*entry
+}
+
+// entry is one measurement: a server, asked in one way.
+type entry struct {
+	name   string
+	server *rig.Server
+	load   rig.Load
+	qps    rig.Samples
+	cpu    rig.Samples // microseconds of processor time for an answer
+	lost   rig.Samples // share
+}
+
+func (c *contest) add(name string, s *rig.Server, queries string, do bool) *entry {
+	e := &entry{name: name, server: s, load: rig.Load{Queries: c.asks[queries], DO: do, Time: c.time, Pin: clientPin}}
+	c.entries = append(c.entries, e)
+	return e
+}
+
+// run measures all, one after the other, in each round.
+func (c *contest) run(rounds int) error {
+	for round := range rounds {
+		for _, e := range c.entries {
+			if err := c.measure(e); err != nil {
+				return fmt.Errorf("round %d: %w", round+1, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (b *bench) measure(e *entry) error {
+	r, err := e.load.Run(e.server)
+	if err != nil {
+		return err
+	}
+	b.Say("%-40s %8.0f qps  %5.1f us", e.name, r.QPS, float64(r.CPU)/1e3)
+	e.qps = append(e.qps, r.QPS)
+	e.cpu = append(e.cpu, float64(r.CPU)/1e3)
+	e.lost = append(e.lost, r.Lost)
+	return nil
+}
+
+// String returns queries a second, and processor time for each.
+func (e *entry) String() string { return fmt.Sprintf("%v qps, %.1f us", e.qps, e.cpu.Median()) }
+
+// over returns how many times as many queries e has answered than f.
+func (e *entry) over(f *entry) float64 { return e.qps.Median() / f.qps.Median() }

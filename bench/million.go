@@ -1,0 +1,173 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/internal/zoo"
+)
+
+// million measures a directory ten times as large: the rates, the memory, and
+// what it takes to sign all of it.
+func (b *bench) million() (*rig.Table, error) {
+	if b.more == 0 {
+		return nil, nil
+	}
+	large, err := rig.MakeUsers(b.more, zoo.P256, b.Say)
+	if err != nil {
+		return nil, err
+	}
+	small, err := b.start("smimea", b.dnssec(false)+ours(b.users), certificate)
+	if err != nil {
+		return nil, err
+	}
+	defer b.stop(small)
+	unsigned, err := b.start("smimea with more users, unsigned", ours(large), certificate)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := unsigned.Resident()
+	if err != nil {
+		return nil, err
+	}
+	b.stop(unsigned)
+	s, err := b.start("smimea with more users", b.dnssec(false)+ours(large), certificate)
+	if err != nil {
+		return nil, err
+	}
+	defer b.stop(s)
+
+	// The few who ask at first slow the signing down to half of the processor.
+	// What their answers cost is measured again when all is signed.
+	quarter := rig.Load{Queries: b.asks["smimea"], Time: 2 * b.time, QPS: 5000, Pin: clientPin}
+	busy, made, err := share(s, quarter)
+	if err != nil {
+		return nil, err
+	}
+	left, err := s.Metric(signedMetric)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if err := s.Signed(2*large.N, time.Hour); err != nil {
+		return nil, err
+	}
+	perSignature := time.Since(began).Seconds() * 1e6 / max(1, 2*float64(large.N)-left)
+	ecdsaCost, err := signatureCost()
+	if err != nil {
+		return nil, err
+	}
+	b.Say("all is signed: %.0f us each, ECDSA alone %.0f us", perSignature, ecdsaCost)
+	rest, _, err := share(s, quarter)
+	if err != nil {
+		return nil, err
+	}
+	full, err := s.Resident()
+	if err != nil {
+		return nil, err
+	}
+	if err := small.Signed(2*b.users.N, time.Hour); err != nil {
+		return nil, err
+	}
+
+	few, err := b.asked(b.users.N)
+	if err != nil {
+		return nil, err
+	}
+	many, err := b.asked(large.N)
+	if err != nil {
+		return nil, err
+	}
+	c := &contest{bench: b}
+	type pair struct{ few, many *entry }
+	pairs := map[string]pair{}
+	kinds := []string{"SMIMEA", "TXT", "SMIMEA with DO", "TXT with DO"}
+	for _, kind := range kinds {
+		do := kind == "SMIMEA with DO" || kind == "TXT with DO"
+		query := "smimea"
+		if kind == "TXT" || kind == "TXT with DO" {
+			query = "txt"
+		}
+		b.asks = few
+		p := pair{few: c.add(fmt.Sprintf("%d users, %s", b.users.N, kind), small, query, do)}
+		b.asks = many
+		p.many = c.add(fmt.Sprintf("%d users, %s", large.N, kind), s, query, do)
+		pairs[kind] = p
+	}
+	if err := c.run(b.rounds); err != nil {
+		return nil, err
+	}
+
+	t := rig.NewTable(fmt.Sprintf("%d users", large.N))
+	for _, kind := range kinds {
+		p := pairs[kind]
+		t.Least(kind, p.many.String(), fmt.Sprintf("%d users: %v", b.users.N, p.few), p.many.over(p.few), 0.85)
+	}
+	t.Most("signing ahead while idle, us a signature", number(perSignature), "ECDSA alone, "+number(ecdsaCost), perSignature/ecdsaCost, 2)
+	t.Most("processor for signing while 5,000 qps are answered", fmt.Sprintf("%.2f, %.0f signatures/s", busy-rest, made), fmt.Sprintf("%.2f with, %.2f without", busy, rest), busy-rest, 0.55)
+	t.Row("memory, nothing signed, MB", megabytes(plain), "")
+	t.Row("memory, all signed, MB", megabytes(full), "")
+	t.Most("signatures, octets of memory a user", fmt.Sprintf("%.0f", float64(full-plain)/float64(large.N)), "", float64(full-plain)/float64(large.N), 300)
+	return t, nil
+}
+
+const signedMetric = "coredns_smimea_signatures_total"
+
+// asked writes questions about n users, and returns their files.
+func (b *bench) asked(n int) (map[string]string, error) {
+	old := b.asks
+	defer func() { b.asks = old }()
+	dir := b.dir
+	b.dir = fmt.Sprintf("%s/%d", dir, n)
+	defer func() { b.dir = dir }()
+	if err := makeDir(b.dir); err != nil {
+		return nil, err
+	}
+	err := b.questions(n)
+	return b.asks, err
+}
+
+// share returns the share of a processor that a server takes under a load, and
+// the signatures that it makes ahead meanwhile, a second.
+func share(s *rig.Server, l rig.Load) (processor, signatures float64, err error) {
+	var cpu [2]time.Duration
+	var made [2]float64
+	began := time.Now()
+	var took float64
+	for i := range cpu {
+		if cpu[i], err = s.CPU(); err != nil {
+			return 0, 0, err
+		}
+		if made[i], err = s.Metric(signedMetric); err != nil {
+			return 0, 0, err
+		}
+		if i == 0 {
+			if _, err := l.Run(s); err != nil {
+				return 0, 0, err
+			}
+			took = time.Since(began).Seconds()
+		}
+	}
+	return (cpu[1] - cpu[0]).Seconds() / took, (made[1] - made[0]) / took, nil
+}
+
+// signatureCost returns what an ECDSA signature costs here, in microseconds.
+func signatureCost() (float64, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return 0, err
+	}
+	sum := sha256.Sum256([]byte("an RRset"))
+	n, began := 0, time.Now()
+	for ; time.Since(began) < time.Second; n++ {
+		if _, err := ecdsa.SignASN1(rand.Reader, key, sum[:]); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(began).Seconds() * 1e6 / float64(n), nil
+}

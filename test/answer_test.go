@@ -155,15 +155,16 @@ func (l *layout) zone(t testing.TB, name string) *zone {
 	return nil
 }
 
-// types are those to ask each name for: what there is, what could be there, what
-// resolvers probe with, meta types that have an answer, and an unknown one.
+// types are those to ask each name for: what there is, and what differs from it in
+// some way; then what resolvers probe with, what could be there, and an unknown one.
 var types = []uint16{
-	dns.TypeSMIMEA, dns.TypeTXT, dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeSOA, dns.TypeDS, dns.TypeCNAME, dns.TypeDNAME,
-	dns.TypeMX, dns.TypeCERT, dns.TypeTLSA, dns.TypeHTTPS, dns.TypeNULL, dns.TypeANY, 65400,
+	dns.TypeSMIMEA, dns.TypeTXT, dns.TypeSOA, dns.TypeDS, dns.TypeANY,
+	dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypeMX, dns.TypeCERT, dns.TypeTLSA, dns.TypeHTTPS,
+	dns.TypeNULL, 65400,
 }
 
 // transports are the ways to ask.
-func transports(s signing) []question {
+func transports() []question {
 	qs := []question{{}, {tcp: true}}
 	for _, size := range []uint16{512, 1232, 4096} {
 		qs = append(qs, question{size: size}, question{size: size, do: true}, question{size: size, do: true, co: true})
@@ -177,11 +178,15 @@ func transports(s signing) []question {
 	)
 }
 
-func (l *layout) checkAll(t *testing.T, s signing) {
+func (l *layout) checkAll(t *testing.T) {
 	for _, name := range l.asked(t) {
 		z := l.zone(t, name)
-		for _, rtype := range types {
-			for _, q := range transports(s) {
+		for i, rtype := range types {
+			ways := transports()
+			if i >= 5 { // with and without signatures is enough for these
+				ways = []question{{}, {size: 1232, do: true}}
+			}
+			for _, q := range ways {
 				q.name, q.qtype = name, rtype
 				z.check(t, l.addr, l.keys, q)
 			}
@@ -206,7 +211,7 @@ func TestAnswers(t *testing.T) {
 			t.Run(name+"/"+s.String(), func(t *testing.T) {
 				t.Parallel()
 				l := serve(t, startServer, s, "", "3 1 1")
-				l.checkAll(t, s)
+				l.checkAll(t)
 				l.checkDNSKEY(t)
 			})
 		}
@@ -218,7 +223,7 @@ func TestAnswers(t *testing.T) {
 func TestAnswersOfBinary(t *testing.T) {
 	run := func(t *testing.T, corefile string) *server { return startProcess(t, "", corefile) }
 	l := subZones(t, run, signing{dns.ECDSAP256SHA256, true}, "record 3 0 0\nrecord 3 1 2", "3 0 0", "3 1 2")
-	l.checkAll(t, signing{dns.ECDSAP256SHA256, true})
+	l.checkAll(t)
 	m, _ := ask(t, l.addr, question{name: hashOwner("dave", "example.com."), qtype: dns.TypeSMIMEA, size: 1232})
 	if !m.Truncated {
 		t.Errorf("four records with two certificates fit into 1232 octets:\n%s", m)

@@ -36,7 +36,7 @@ func TestBesideUntouched(t *testing.T) {
 			without := startServer(t, block("example.com", k.directive, "file "+db)).addr
 			for _, name := range outside {
 				for _, rtype := range append(slices.Clone(types), dns.TypeDNSKEY, dns.TypeNSEC, dns.TypeRRSIG) {
-					for _, q := range transports(s) {
+					for _, q := range transports() {
 						if q.randoms {
 							continue // two askings, two spellings
 						}
@@ -109,7 +109,7 @@ func TestBesideSOA(t *testing.T) {
 				}
 				z := newZone(t, "example.com.", false, append(slices.Clone(rrs), soa))
 				for _, name := range []string{hashOwner("nobody", "example.com."), hashOwner("alice", "example.com."), "_smime.example.com.", "nobody._smime.example.com."} {
-					for _, q := range transports(s) {
+					for _, q := range transports() {
 						q.name, q.qtype = name, dns.TypeA
 						z.check(t, addr, k, q)
 					}

@@ -29,7 +29,7 @@ func TestNeighbours(t *testing.T) {
 			z := newZone(t, "example.com.", true, rrs)
 			for _, name := range []string{hashOwner("alice", "example.com."), hashOwner("nobody", "example.com."), "_smime.example.com.", "dave._smime.example.com."} {
 				for _, rtype := range []uint16{dns.TypeSMIMEA, dns.TypeTXT, dns.TypeA, dns.TypeDS} {
-					for _, q := range transports(signing{}) {
+					for _, q := range transports() {
 						q.name, q.qtype = name, rtype
 						z.check(t, s.addr, k, q)
 					}

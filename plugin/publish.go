@@ -60,6 +60,8 @@ type publisher struct {
 	options  certsource.Options
 	saver    *saver         // nil without a state to be kept
 	restored []*smimea.Zone // zones of the state, until there is a first snapshot
+	// restoredJournals are theirs, nil where another apex makes the zone another.
+	restoredJournals []*smimea.Journal
 
 	watchErr string     // why there is no watch, as logged last
 	trouble  chan error // why there is no first snapshot yet
@@ -496,12 +498,18 @@ func (p *publisher) commit() {
 				}
 			}
 		}
+		if old == nil && p.restored != nil && p.restoredJournals[i] != nil && p.presigning == nil {
+			s.journals[i] = p.restoredJournals[i]
+			if zone.Serial != p.restored[i].Serial {
+				s.record(p, i, &snapshot{zones: p.restored, extras: s.extras, journals: s.journals})
+			}
+		}
 	}
 	p.current.Store(s)
 	for _, i := range announced {
 		p.announce(i)
 	}
-	p.restored = nil
+	p.restored, p.restoredJournals = nil, nil
 	if unsaved || old != nil && old.files != s.files {
 		p.saver.changed(unsaved)
 	}

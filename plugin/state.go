@@ -27,6 +27,9 @@ const sectionFiles = 1
 
 func sectionOf(zone int, t smimea.Tree) uint16 { return uint16(2 + 2*zone + int(t)) }
 
+// sectionOfJournal is the section of what has changed in a zone.
+func sectionOfJournal(zone int) uint16 { return uint16(0x8000 + zone) }
+
 // savedHeader is what a state has besides its tables.
 type savedHeader struct {
 	// Key is of what the tables depend on. With another one they are of no
@@ -237,6 +240,12 @@ func write(path string, header []byte, snap *snapshot) error {
 				}
 			}
 		}
+		w.Section(sectionOfJournal(i))
+		for key, value := range snap.journals[i].Entries() {
+			if !w.Add(key, value) {
+				break
+			}
+		}
 	}
 	return w.Commit()
 }
@@ -317,11 +326,13 @@ func (p *publisher) restoreFrom(ctx context.Context, r *statefile.Reader) error 
 	files := directory.Restore()
 	sections := map[uint16]func(key, value []byte) error{sectionFiles: files.Add}
 	zones := make([]*smimea.Restoration, len(p.places))
+	journals := make([]smimea.JournalRestoration, len(p.places))
 	for i, place := range p.places {
 		zones[i] = smimea.Restore(place, p.config.prefix(place.Domain))
 		for _, tree := range []smimea.Tree{smimea.Certs, smimea.Texts} {
 			sections[sectionOf(i, tree)] = func(key, value []byte) error { return zones[i].Add(tree, key, value) }
 		}
+		sections[sectionOfJournal(i)] = journals[i].Add
 	}
 	if err := r.Load(sections); err != nil {
 		return statefile.Damage(err.Error())
@@ -330,8 +341,12 @@ func (p *publisher) restoreFrom(ctx context.Context, r *statefile.Reader) error 
 	p.directory = directory
 	p.foreign = h.Foreign
 	p.restored = make([]*smimea.Zone, len(p.places))
+	p.restoredJournals = make([]*smimea.Journal, len(p.places))
 	for i, z := range h.Zones {
 		p.restored[i] = zones[i].Zone(z.Serial, z.Totals)
+		if z.Apex == versionOf(p.restored[i]).apex {
+			p.restoredJournals[i] = journals[i].Journal()
+		}
 		p.counts[i] = count{z.Certificates, z.Addresses}
 	}
 	if !r.Clean {

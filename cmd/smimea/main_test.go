@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"flag"
 	"fmt"
-	"log"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,30 +14,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coredns/coredns/core/dnsserver"
-	"github.com/coredns/coredns/coremain"
-	_ "github.com/coredns/coredns/plugin/bind"
-	_ "github.com/coredns/coredns/plugin/dnssec"
-	_ "github.com/coredns/coredns/plugin/errors"
-	_ "github.com/coredns/coredns/plugin/file"
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"coredns-smimea/discover/discovertest"
 	"coredns-smimea/internal/zoo"
-	_ "coredns-smimea/plugin"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"smimea": main, "coredns": coredns})
-}
-
-// coredns is a server with what the scripts need of it.
-func coredns() {
-	if err := dnsserver.SetDirectives([]string{"bind", "errors", "smimea", "dnssec", "file"}); err != nil {
-		log.Fatal(err)
-	}
-	coremain.Run()
+	// With the race detector each run of the command would end in a second's
+	// sleep.
+	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	testscript.Main(m, map[string]func(){"smimea": main})
 }
 
 // TestScripts runs testdata/*.txt. Beside the usual commands of testscript they
@@ -49,6 +36,10 @@ func TestScripts(t *testing.T) {
 		Cmds:                scriptCommands,
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", os.Getenv("GORACE"))
+			return nil
+		},
 	})
 }
 
@@ -328,18 +319,12 @@ func coreDNSServer(ts *testscript.TestScript, port int, zone, file string) (stri
 	text := strings.ReplaceAll(ts.ReadFile(file), "PORT", strconv.Itoa(port))
 	path := ts.MkAbs("Corefile.run")
 	ts.Check(os.WriteFile(path, []byte(text), 0o644))
-	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
-		if command := filepath.Join(dir, "coredns"); isFile(command) {
-			return command, []string{"-conf", path}
-		}
+	command := filepath.Join(ts.Getenv("WORK"), "coredns")
+	build := exec.Command("go", "build", "-o", command, "./testdata/server")
+	if out, err := build.CombinedOutput(); err != nil {
+		ts.Fatalf("building the server: %v\n%s", err, out)
 	}
-	ts.Fatalf("there is no coredns")
-	return "", nil
-}
-
-func isFile(path string) bool {
-	stat, err := os.Stat(path)
-	return err == nil && stat.Mode().IsRegular()
+	return command, []string{"-conf", path}
 }
 
 func serveZone(ts *testscript.TestScript, server func(*testscript.TestScript, int, string, string) (string, []string), args []string) {

@@ -83,10 +83,10 @@ func (b *bench) flood(s *rig.Server, qps int) (quiet, flooded *entry, err error)
 		}
 		done := make(chan error, 1)
 		go func() {
-			_, err := rig.Load{Queries: b.asks["absent"], DO: true, Time: b.time + 2*time.Second, Pin: clientPin}.Run(s)
+			_, err := rig.Load{Queries: b.asks["absent"], DO: true, Time: b.time + b.time/4, Pin: clientPin}.Run(s)
 			done <- err
 		}()
-		time.Sleep(time.Second) // the flood is there first
+		time.Sleep(b.time / 8) // the flood is there first
 		if err := b.measure(flooded); err != nil {
 			return nil, nil, err
 		}

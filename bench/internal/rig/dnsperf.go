@@ -49,7 +49,7 @@ func (l Load) Run(s *Server) (Result, error) {
 	if l.Once {
 		args = append(args, "-n", "1")
 	} else {
-		args = append(args, "-l", strconv.FormatFloat(max(1, l.Time.Seconds()), 'f', 0, 64))
+		args = append(args, "-l", strconv.FormatFloat(max(0.2, l.Time.Seconds()), 'f', 2, 64))
 	}
 	before, err := s.CPU()
 	if err != nil {

@@ -27,10 +27,18 @@ type Restoration struct {
 	last  uint32 // the highest number taken
 }
 
-// Restore begins to restore a Directory that nothing is known of yet.
-func (d *Directory) Restore() *Restoration {
-	return &Restoration{d: d, edit: (*table.Table)(nil).Edit(), paths: (*table.Table)(nil).Edit()}
+// Restore begins to restore a Directory that nothing is known of yet, and will be
+// of about as many files, of as many octets (see [Files.Weight]).
+func (d *Directory) Restore(files, octets int) *Restoration {
+	r := &Restoration{d: d, edit: table.Fill(files, octets), paths: (*table.Table)(nil).Edit()}
+	if d.options.Paths {
+		r.paths = table.Fill(files, octets/2)
+	}
+	return r
 }
+
+// Weight returns the octets of what Entries yields.
+func (f Files) Weight() int { return f.table.Size() }
 
 var errEntry = errors.New("an entry is not one of a file")
 
@@ -41,9 +49,9 @@ func (r *Restoration) Add(path, record []byte) error {
 	}
 	r.taken.set(recordID(record))
 	r.last = max(r.last, recordID(record))
-	r.edit.Set(path, record)
+	r.edit.Append(path, record)
 	if r.d.options.Paths {
-		r.paths.Set(binary.LittleEndian.AppendUint32(nil, recordID(record)), path)
+		r.paths.Append(binary.LittleEndian.AppendUint32(nil, recordID(record)), path)
 	}
 	f := File{
 		ID:      recordID(record),

@@ -13,7 +13,7 @@ func restored(t *testing.T, w *world) *world {
 	t.Helper()
 	next := newWorldAt(t, w.dir)
 	next.skew = w.skew
-	r := next.d.Restore()
+	r := next.d.Restore(w.d.Files().Len(), w.d.Files().Weight())
 	for path, record := range w.d.Files().Entries() {
 		next.must(r.Add(bytes.Clone(path), bytes.Clone(record)))
 	}
@@ -101,16 +101,16 @@ func TestRestoreMalformed(t *testing.T) {
 		"a reason that is none": with(atReason, 99), "another": with(atFailing, 99), "not a bool": with(atEncrypts, 2),
 		"a certificate too many": with(atReason, 1), "no certificate": good[:atNotAfter],
 	} {
-		if err := New(Options{}).Restore().Add([]byte("a.pem"), record); err == nil {
+		if err := New(Options{}).Restore(0, 0).Add([]byte("a.pem"), record); err == nil {
 			t.Errorf("%s: taken", what)
 		}
 	}
 	for _, path := range []string{"", "/a.pem", "../a.pem", "a//b.pem", "\xff.pem"} {
-		if err := New(Options{}).Restore().Add([]byte(path), good); err == nil {
+		if err := New(Options{}).Restore(0, 0).Add([]byte(path), good); err == nil {
 			t.Errorf("path %q: taken", path)
 		}
 	}
-	r := New(Options{}).Restore()
+	r := New(Options{}).Restore(0, 0)
 	if r.Add([]byte("a.pem"), good) != nil || r.Add([]byte("b.pem"), good) == nil {
 		t.Error("a number is taken twice")
 	}

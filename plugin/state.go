@@ -37,6 +37,8 @@ type savedHeader struct {
 	Key     string
 	Device  uint64
 	Foreign int
+	Files   int
+	Octets  int // of the files' entries
 	Zones   []savedZone
 }
 
@@ -205,7 +207,7 @@ func (s *saver) tell(err error) {
 }
 
 func (s *saver) header(snap *snapshot) []byte {
-	h := savedHeader{Key: s.p.stateKey(), Device: s.p.directory.Device(), Foreign: s.p.foreign}
+	h := savedHeader{Key: s.p.stateKey(), Device: s.p.directory.Device(), Foreign: s.p.foreign, Files: snap.files.Len(), Octets: snap.files.Weight()}
 	for i, z := range snap.zones {
 		h.Zones = append(h.Zones, savedZone{
 			Origin: z.Origin, Serial: z.Serial, Sum: z.Sum(), Totals: z.Totals(), Apex: versionOf(z).apex,
@@ -323,12 +325,12 @@ func (p *publisher) restoreFrom(ctx context.Context, r *statefile.Reader) error 
 		return statefile.Damage("it is one of another configuration or program")
 	}
 	directory := certsource.New(p.options)
-	files := directory.Restore()
+	files := directory.Restore(max(0, h.Files), max(0, h.Octets))
 	sections := map[uint16]func(key, value []byte) error{sectionFiles: files.Add}
 	zones := make([]*smimea.Restoration, len(p.places))
 	journals := make([]smimea.JournalRestoration, len(p.places))
 	for i, place := range p.places {
-		zones[i] = smimea.Restore(place, p.config.prefix(place.Domain))
+		zones[i] = smimea.Restore(place, p.config.prefix(place.Domain), h.Zones[i].Totals)
 		for _, tree := range []smimea.Tree{smimea.Certs, smimea.Texts} {
 			sections[sectionOf(i, tree)] = func(key, value []byte) error { return zones[i].Add(tree, key, value) }
 		}
@@ -343,7 +345,7 @@ func (p *publisher) restoreFrom(ctx context.Context, r *statefile.Reader) error 
 	p.restored = make([]*smimea.Zone, len(p.places))
 	p.restoredJournals = make([]*smimea.Journal, len(p.places))
 	for i, z := range h.Zones {
-		p.restored[i] = zones[i].Zone(z.Serial, z.Totals)
+		p.restored[i] = zones[i].Zone(z.Serial)
 		if z.Apex == versionOf(p.restored[i]).apex {
 			p.restoredJournals[i] = journals[i].Journal()
 		}

@@ -12,10 +12,19 @@ import (
 type Totals struct {
 	Owners [2]int // names with records, by tree
 	Sum    uint64 // of all nodes
+
+	Entries [2]int // that Zone.Entries yields, by tree
+	Octets  [2]int // of these
 }
 
 // Totals returns them, to be kept with the zone's entries.
-func (z *Zone) Totals() Totals { return Totals{z.owners, z.sum} }
+func (z *Zone) Totals() Totals {
+	t := Totals{Owners: z.owners, Sum: z.sum}
+	for tree, table := range z.tables {
+		t.Entries[tree], t.Octets[tree] = table.Len(), table.Size()
+	}
+	return t
+}
 
 // Entries yields what a sub-tree has in a form that a [Restoration] takes, in this
 // version of the program and maybe in no other. Signatures are left out: other
@@ -34,15 +43,17 @@ func (z *Zone) Entries(t Tree) iter.Seq2[[]byte, []byte] {
 // A Restoration makes a zone of the entries of an earlier one with the same
 // place, but for TTLs and apex. The sub-trees may be added to at the same time.
 type Restoration struct {
-	zone  *Zone
-	edits [2]*table.Edit
+	zone   *Zone
+	totals Totals
+	edits  [2]*table.Edit
 }
 
-// Restore begins to restore a zone. Prefix is that of NewZone.
-func Restore(p *Place, prefix string) *Restoration {
-	r := &Restoration{zone: NewZone(p, prefix)}
+// Restore begins to restore a zone that had these totals. Prefix is that of
+// NewZone.
+func Restore(p *Place, prefix string, t Totals) *Restoration {
+	r := &Restoration{zone: NewZone(p, prefix), totals: t}
 	for tree := range r.edits {
-		r.edits[tree] = r.zone.tables[tree].Edit()
+		r.edits[tree] = table.Fill(t.Entries[tree], t.Octets[tree])
 	}
 	return r
 }
@@ -54,13 +65,13 @@ func (r *Restoration) Add(t Tree, key, value []byte) error {
 	if !validKey(t, key) || !node(value).valid(t) {
 		return errEntry
 	}
-	r.edits[t].Set(key, value)
+	r.edits[t].Append(key, value)
 	return nil
 }
 
 // Zone returns what was added as a zone. The Restoration is at its end.
-func (r *Restoration) Zone(serial uint32, t Totals) *Zone {
-	r.zone.Serial, r.zone.owners, r.zone.sum = serial, t.Owners, t.Sum
+func (r *Restoration) Zone(serial uint32) *Zone {
+	r.zone.Serial, r.zone.owners, r.zone.sum = serial, r.totals.Owners, r.totals.Sum
 	for tree, edit := range r.edits {
 		r.zone.tables[tree] = edit.Table()
 	}

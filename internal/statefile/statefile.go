@@ -19,9 +19,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -178,10 +178,9 @@ type Reader struct {
 	Header []byte
 	Clean  bool // see Mark
 
-	file   *os.File
-	in     *bufio.Reader
-	left   int64
-	blocks uint64
+	file *os.File
+	size int64
+	next int64 // where the block after the header begins
 }
 
 // Open opens the file at path. The error is a [Damage] if the file is not one
@@ -194,7 +193,7 @@ func Open(path string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{file: file, in: bufio.NewReaderSize(file, 1<<20)}
+	r := &Reader{file: file}
 	if err := r.open(); err != nil {
 		file.Close()
 		return nil, err
@@ -211,11 +210,11 @@ func (r *Reader) open() error {
 		return Damage("it is no regular file")
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() && st.Uid != 0 || info.Mode()&0o022 != 0 {
-		return Damage(fmt.Sprintf("others could have written it (owner and mode %v)", info.Mode()))
+		return Damage(fmt.Sprintf("others could have written it (its mode is %v, its owner not you alone)", info.Mode()))
 	}
-	r.left = info.Size()
+	r.size = info.Size()
 	line := make([]byte, len(magic)+len(clean))
-	if err := r.read(line); err != nil {
+	if err := r.readAt(line, 0); err != nil {
 		return err
 	}
 	mark := string(line[len(magic):])
@@ -223,74 +222,96 @@ func (r *Reader) open() error {
 		return Damage("it is no state of this version")
 	}
 	r.Clean = mark == clean
-	kind, header, err := r.block()
+	header, next, err := r.block(int64(len(line)))
 	if err != nil {
 		return err
 	}
-	if kind != 0 {
+	r.next = next
+	if r.Header, err = r.payload(header, new([]byte)); err != nil {
+		return err
+	}
+	if header.kind != 0 {
 		return Damage("it has no header")
 	}
-	r.Header = header
 	return nil
 }
 
 // Close closes the file.
 func (r *Reader) Close() error { return r.file.Close() }
 
-func (r *Reader) read(b []byte) error {
-	if int64(len(b)) > r.left {
-		return Damage("it is cut off")
+func (r *Reader) readAt(b []byte, at int64) error {
+	if int64(len(b)) > r.size-at {
+		return Damage("it is cut off, or damaged")
 	}
-	r.left -= int64(len(b))
-	_, err := io.ReadFull(r.in, b)
+	_, err := r.file.ReadAt(b, at)
 	return err
 }
 
-// block returns the next block.
-func (r *Reader) block() (kind uint16, payload []byte, err error) {
+// span is where a block lies, its own header included.
+type span struct {
+	kind   uint16
+	at     int64
+	length int
+}
+
+// block returns the block that begins at an offset, and where the next one does.
+func (r *Reader) block(at int64) (b span, next int64, err error) {
 	var head [blockHeader]byte
-	if err := r.read(head[:]); err != nil {
-		return 0, nil, err
+	if err := r.readAt(head[:], at); err != nil {
+		return span{}, 0, err
 	}
-	length := binary.BigEndian.Uint32(head[2:])
-	if int64(length) > r.left {
-		return 0, nil, Damage("it is cut off, or damaged")
+	length := int64(binary.BigEndian.Uint32(head[2:])) + blockHeader
+	if length > r.size-at {
+		return span{}, 0, Damage("it is cut off, or damaged")
 	}
-	block := make([]byte, blockHeader+int(length))
-	copy(block, head[:])
-	if err := r.read(block[blockHeader:]); err != nil {
-		return 0, nil, err
+	return span{binary.BigEndian.Uint16(head[:]), at, int(length)}, at + length, nil
+}
+
+// payload returns what a block has, read into buf, which grows as need be.
+func (r *Reader) payload(b span, buf *[]byte) ([]byte, error) {
+	*buf = slices.Grow((*buf)[:0], b.length)[:b.length]
+	if err := r.readAt(*buf, b.at); err != nil {
+		return nil, err
 	}
-	if checksum(block) != binary.BigEndian.Uint32(head[6:]) {
-		return 0, nil, Damage("its checksum does not hold")
+	if checksum(*buf) != binary.BigEndian.Uint32((*buf)[6:]) {
+		return nil, Damage("its checksum does not hold")
 	}
-	r.blocks++
-	return binary.BigEndian.Uint16(head[:]), block[blockHeader:], nil
+	return (*buf)[blockHeader:], nil
 }
 
 // Load calls the function of each section for its entries, those of one section
-// in order, several sections at once. Without an error the file was whole; with
-// one, what was given may be a part of it.
+// in order, all sections at once. Without an error the file was whole; with one,
+// what was given may be a part of it. The slices are good for the call only.
 func (r *Reader) Load(sections map[uint16]func(key, value []byte) error) error {
-	queues := map[uint16]chan []byte{}
+	blocks := map[uint16][]span{}
+	var last span
+	count := uint64(1)
+	for at := r.next; at < r.size; count++ {
+		b, next, err := r.block(at)
+		if err != nil {
+			return err
+		}
+		if at = next; b.kind != kindEnd || at < r.size {
+			blocks[b.kind] = append(blocks[b.kind], b)
+			if sections[b.kind] == nil {
+				return Damage("it has a section too many, or is damaged")
+			}
+		}
+		last = b
+	}
+	if last.kind != kindEnd {
+		return Damage("it is cut off")
+	}
+	if end, err := r.payload(last, new([]byte)); err != nil {
+		return err
+	} else if len(end) != 8 || binary.BigEndian.Uint64(end) != count-1 {
+		return Damage("its end is not its own")
+	}
 	errs := make(chan error, len(sections))
 	for kind, take := range sections {
-		queue := make(chan []byte, 4)
-		queues[kind] = queue
-		go func() {
-			var err error
-			for block := range queue {
-				if err == nil {
-					err = entries(block, take)
-				}
-			}
-			errs <- err
-		}()
+		go func() { errs <- r.section(blocks[kind], take) }()
 	}
-	err := r.load(queues)
-	for _, queue := range queues {
-		close(queue)
-	}
+	var err error
 	for range sections {
 		if failed := <-errs; err == nil {
 			err = failed
@@ -299,25 +320,18 @@ func (r *Reader) Load(sections map[uint16]func(key, value []byte) error) error {
 	return err
 }
 
-func (r *Reader) load(queues map[uint16]chan []byte) error {
-	for {
-		before := r.blocks
-		kind, block, err := r.block()
+func (r *Reader) section(blocks []span, take func(key, value []byte) error) error {
+	var buf []byte
+	for _, b := range blocks {
+		payload, err := r.payload(b, &buf)
 		if err != nil {
 			return err
 		}
-		if kind == kindEnd {
-			if len(block) != 8 || binary.BigEndian.Uint64(block) != before || r.left != 0 {
-				return Damage("its end is not its own")
-			}
-			return nil
+		if err := entries(payload, take); err != nil {
+			return err
 		}
-		queue, ok := queues[kind]
-		if !ok {
-			return Damage("it has a section too many")
-		}
-		queue <- block
 	}
+	return nil
 }
 
 func entries(block []byte, take func(key, value []byte) error) error {

@@ -10,6 +10,7 @@ import (
 type Edit struct {
 	t     Table
 	epoch uint64
+	room  int // of a new page, see Fill
 }
 
 // Edit begins a new version of t.

@@ -255,6 +255,7 @@ func (z *zone) sign(set []dns.RR) []dns.RR {
 		now = now.Add(-validity - time.Hour)
 	}
 	sig := &dns.RRSIG{
+		Hdr:       dns.RR_Header{Ttl: set[0].Header().Ttl},
 		Algorithm: z.key.Algorithm, KeyTag: z.key.KeyTag(), SignerName: z.name,
 		Inception: uint32(now.Add(-time.Hour).Unix()), Expiration: uint32(now.Add(validity).Unix()),
 	}

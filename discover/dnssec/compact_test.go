@@ -35,7 +35,7 @@ func newCompact(t testing.TB) *compact {
 
 func (c *compact) sign(rrs ...dns.RR) []dns.RR {
 	now := uint32(time.Now().Unix())
-	sig := &dns.RRSIG{Algorithm: c.key.Algorithm, KeyTag: c.key.KeyTag(), SignerName: "compact.test.", Inception: now - 3600, Expiration: now + 3600}
+	sig := &dns.RRSIG{Hdr: dns.RR_Header{Ttl: rrs[0].Header().Ttl}, Algorithm: c.key.Algorithm, KeyTag: c.key.KeyTag(), SignerName: "compact.test.", Inception: now - 3600, Expiration: now + 3600}
 	if err := sig.Sign(c.signer, rrs); err != nil {
 		panic(err)
 	}

@@ -10,8 +10,9 @@
 // 2 demands: a zone that has nothing better is Insecure. NSEC3 with more than 150
 // iterations is Insecure too (RFC 9276 section 3.2).
 //
-// It keeps no cache between look-ups: the resolver that it asks has one. There
-// was no kept Go library that validates denials when this was written.
+// A Validator remembers the keys of zones for as long as their TTLs say, and no
+// other answers: the resolver that it asks has a cache for those. There was no
+// kept Go library that validates denials when this was written.
 package dnssec
 
 import (
@@ -72,6 +73,8 @@ type Validator struct {
 	Anchors Anchors
 	// Now is the time at which signatures must hold, time.Now if nil.
 	Now func() time.Time
+
+	cache cache
 }
 
 // A ServerError is an answer that is none: SERVFAIL, REFUSED and the like. It

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -16,6 +17,8 @@ type zone struct {
 	keys     []*dns.DNSKEY
 	// end is set on what has nothing below it: the walk need not go on.
 	end bool
+	// until is how long this may be remembered.
+	until time.Time
 }
 
 // walk returns the zone that name is in, as seen from the closest trust anchor:
@@ -26,30 +29,39 @@ func (s *session) walk(ctx context.Context, name string) (*zone, error) {
 	if !ok {
 		return &zone{name: name, security: Indeterminate, why: "there is no trust anchor for " + name}, nil
 	}
-	at := s.zones[top]
-	if at == nil {
-		var err error
-		if at, err = s.fetchKeys(ctx, top, s.Anchors[top]); err != nil {
-			return nil, err
-		}
-		s.zones[top] = at
+	at, err := s.zone(top, func() (*zone, error) {
+		return s.fetchKeys(ctx, top, s.Anchors[top], s.now.Add(maxAge))
+	})
+	if err != nil {
+		return nil, err
 	}
 	for n := dns.CountLabel(top) + 1; n <= dns.CountLabel(name); n++ {
 		if at.security != Secure || at.end {
 			break
 		}
-		child := ancestor(name, n)
-		next := s.zones[child]
-		if next == nil {
-			var err error
-			if next, err = s.step(ctx, at, child); err != nil {
-				return nil, err
-			}
-			s.zones[child] = next
+		child, parent := ancestor(name, n), at
+		if at, err = s.zone(child, func() (*zone, error) { return s.step(ctx, parent, child) }); err != nil {
+			return nil, err
 		}
-		at = next
 	}
 	return at, nil
+}
+
+// zone returns what is known of the zone at a name, and else finds it out.
+func (s *session) zone(name string, find func() (*zone, error)) (*zone, error) {
+	if z := s.zones[name]; z != nil {
+		return z, nil
+	}
+	z := s.cache.get(name, s.now)
+	if z == nil {
+		var err error
+		if z, err = find(); err != nil {
+			return nil, err
+		}
+		s.cache.put(name, z, s.now)
+	}
+	s.zones[name] = z
+	return z, nil
 }
 
 // step finds out which zone child is in, given its parent's, which is Secure.
@@ -61,12 +73,14 @@ func (s *session) step(ctx context.Context, parent *zone, child string) (*zone, 
 	bogus := func(why string) (*zone, error) {
 		return &zone{name: child, security: Bogus, why: why}, nil
 	}
+	until := earlier(parent.until, freshUntil(m, s.now))
 	same := *parent
+	same.until = until
 	if ds := find(m.Answer, child, dns.TypeDS); len(ds) > 0 {
 		if _, why := s.verifySet(parent, ds, findSignatures(m.Answer, child, dns.TypeDS)); why != "" {
 			return bogus(why)
 		}
-		return s.fetchKeys(ctx, child, ds)
+		return s.fetchKeys(ctx, child, ds, until)
 	}
 	// An alias is no delegation, and has nothing below it.
 	alias := findAncestor(m.Answer, child, dns.TypeDNAME)
@@ -92,22 +106,23 @@ func (s *session) step(ctx context.Context, parent *zone, child string) (*zone, 
 	switch d.kind {
 	case noData:
 		if d.delegation {
-			return &zone{name: child, security: Insecure, why: fmt.Sprintf("%s is delegated without a DS record: it is not signed", child)}, nil
+			return &zone{name: child, security: Insecure, until: until, why: fmt.Sprintf("%s is delegated without a DS record: it is not signed", child)}, nil
 		}
 		return &same, nil
 	case nameError:
 		same.end = true
 		return &same, nil
 	case optOut:
-		return &zone{name: child, security: Insecure, why: d.why}, nil
+		return &zone{name: child, security: Insecure, until: until, why: d.why}, nil
 	}
 	return bogus(d.why)
 }
 
 // fetchKeys gets a zone's keys and holds them against what vouches for them: DS
-// records of the parent, which are validated, or trust anchors.
-func (s *session) fetchKeys(ctx context.Context, name string, vouchers []dns.RR) (*zone, error) {
-	z := &zone{name: name}
+// records of the parent, which are validated, or trust anchors. The vouchers
+// hold until then.
+func (s *session) fetchKeys(ctx context.Context, name string, vouchers []dns.RR, until time.Time) (*zone, error) {
+	z := &zone{name: name, until: until}
 	vouchers, unsupported := supportedVouchers(vouchers)
 	if len(vouchers) == 0 {
 		z.security = Insecure
@@ -118,6 +133,7 @@ func (s *session) fetchKeys(ctx context.Context, name string, vouchers []dns.RR)
 	if err != nil {
 		return nil, err
 	}
+	z.until = earlier(until, freshUntil(m, s.now))
 	set := find(m.Answer, name, dns.TypeDNSKEY)
 	sigs := findSignatures(m.Answer, name, dns.TypeDNSKEY)
 	z.security = Bogus

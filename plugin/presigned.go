@@ -142,6 +142,7 @@ func (p *publisher) raise(i int) {
 	if p.presigning != nil {
 		p.presigning.poke()
 	} else {
+		p.saver.changed(true)
 		p.announce(i)
 	}
 }

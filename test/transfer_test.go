@@ -37,7 +37,7 @@ func (c *crowd) join(t *testing.T) {
 	locals := []string{"user%d@", "User.%d@", "first.last%d@", "a.b.c%d@"}
 	address := fmt.Sprintf(locals[c.last%len(locals)]+"example.com", c.last)
 	addresses := []string{address}
-	if c.last%5 == 0 {
+	if c.last%5 == 0 && c.last <= 100 { // BIND takes no more than a hundred records of a type
 		addresses = append(addresses, "shared@example.com")
 	}
 	path := filepath.Join(c.dir, fmt.Sprintf("%d.pem", c.last))
@@ -108,6 +108,38 @@ func (f *fleet) follow(t *testing.T) {
 	}
 }
 
+// change makes a change and waits until the primary transfers it, in all zones
+// that it concerns.
+func (f *fleet) change(t *testing.T, c *crowd) {
+	t.Helper()
+	before := f.transferred(t)
+	published := strings.Count(f.log.String(), "Published")
+	c.change(t)
+	waitFor(t, "the change", func() bool {
+		return strings.Count(f.log.String(), "Published") > published && f.transferred(t)[0] != before[0]
+	})
+	// In a signed zone the signatures come after the record.
+	waitFor(t, "the change in transfers", func() bool { return slices.Equal(f.transferred(t), serials(t, f.addr, f.zones)) })
+}
+
+// transferred returns the serials of the zones as they are transferred now.
+func (f *fleet) transferred(t *testing.T) []uint32 {
+	t.Helper()
+	var list []uint32
+	for _, zone := range f.zones {
+		// What is newer than everything is answered with the SOA alone.
+		q := new(dns.Msg)
+		q.SetIxfr(zone, 0, ".", ".")
+		m, _, err := (&dns.Client{Timeout: 5 * time.Second}).Exchange(q, f.addr)
+		if err != nil || len(m.Answer) != 1 {
+			list = append(list, 0)
+			continue
+		}
+		list = append(list, m.Answer[0].(*dns.SOA).Serial)
+	}
+	return list
+}
+
 // TestTransfer changes users at random under NSD, Knot and BIND: after each
 // change they have every record, have it by NOTIFY (nothing else is due for an
 // hour), and by IXFR.
@@ -126,10 +158,7 @@ func TestTransfer(t *testing.T) {
 				f.follow(t)
 				first := f.transfers(t)
 				for range 25 {
-					before := serials(t, f.addr, f.zones)
-					c.change(t)
-					waitFor(t, "the change", func() bool { return !slices.Equal(serials(t, f.addr, f.zones), before) })
-					time.Sleep(time.Second / 2)
+					f.change(t, c)
 					f.follow(t)
 				}
 				// follow itself asks the primary for the whole zone.

@@ -96,10 +96,13 @@ func (u *ui) failed(verb string, err error) exit {
 }
 
 // printable keeps what others wrote, in the DNS or in a certificate, from
-// steering the terminal.
+// steering the terminal, and from looking like a line of ours.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\n' && !strconv.IsPrint(r) {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case !strconv.IsPrint(r):
 			return '\ufffd'
 		}
 		return r

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain, jörg": "plain, jörg",
+		"a\nsmimea: verified: b\x1b[2J\u202e\x00": "a smimea: verified: b\ufffd[2J\ufffd\ufffd",
+		"a\tb\xff": "a b\ufffd",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q) = %q; want %q", in, got, want)
+		}
+	}
+}
+
+func TestProgress(t *testing.T) {
+	var stderr bytes.Buffer
+	u := newUI(&bytes.Buffer{}, &stderr)
+	p := u.progress("reading")
+	p.at(1, 10)
+	if stderr.Len() > 0 {
+		t.Errorf("in the first second: %q", &stderr)
+	}
+	p.last = time.Now().Add(-2 * time.Second)
+	p.at(5, 10)
+	p.at(6, 10)
+	p.last = time.Now().Add(-2 * time.Second)
+	p.at(7, 0)
+	p.end()
+	if got, want := stderr.String(), "smimea: reading: 5 of 10\nsmimea: reading: 7\n"; got != want {
+		t.Errorf("progress is %q; want %q", got, want)
+	}
+	stderr.Reset()
+	u.terminal = true
+	p.last = time.Time{}
+	p.at(8, 10)
+	p.end()
+	if got, want := stderr.String(), "\rsmimea: reading: 8 of 10 \r\x1b[K"; got != want {
+		t.Errorf("progress on a terminal is %q; want %q", got, want)
+	}
+}
+
+// TestColours holds that only terminals get any.
+func TestColours(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	u := newUI(&stdout, &stderr)
+	u.print("%s", u.paint(red, "x"))
+	u.warn("y")
+	u.flush()
+	if strings.Contains(stdout.String()+stderr.String(), "\x1b") {
+		t.Errorf("colours in %q and %q", &stdout, &stderr)
+	}
+	u.colours = true
+	if got, want := u.paint(red, "x"), "\x1b[31mx\x1b[0m"; got != want {
+		t.Errorf("paint = %q; want %q", got, want)
+	}
+}

@@ -121,6 +121,16 @@ func TestLies(t *testing.T) {
 			alias, _ := dns.NewRR("_smimecert.secure.test. IN DNAME _smimecert.nsec3.test.")
 			m.Answer = []dns.RR{alias}
 		})},
+		{"too many signatures", "user._smimecert.secure.test", of(dns.TypeSMIMEA, func(m *dns.Msg) {
+			right := m.Answer[1].(*dns.RRSIG)
+			wrong := *right
+			wrong.Signature = wrong.Signature[4:] + "AAAA"
+			many := []dns.RR{m.Answer[0]}
+			for range maxSignatures + 1 {
+				many = append(many, &wrong)
+			}
+			m.Answer = append(many, right) // after which it would be right
+		})},
 		{"aliases in a circle", "loop.secure.test", nil},
 	} {
 		t.Run(test.what, func(t *testing.T) {

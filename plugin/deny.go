@@ -20,6 +20,7 @@ func (q *query) deny() (int, error) {
 	soa := q.soa()
 	reply.Msg.Ns = []dns.RR{soa}
 	if !q.signed {
+		q.brief(reply)
 		return q.write(reply, result)
 	}
 	if q.udp() && !q.signer.denials.take(time.Now()) {
@@ -37,7 +38,19 @@ func (q *query) deny() (int, error) {
 		// CO flag (section 5).
 		reply.Msg.Rcode = dns.RcodeSuccess
 	}
+	q.brief(reply)
 	return q.write(reply, result)
+}
+
+// brief has nobody keep a denial at a name that may have a challenge the next moment.
+func (q *query) brief(reply *smimea.Reply) {
+	if !q.awaited {
+		return
+	}
+	for i, rr := range reply.Msg.Ns { // signatures are shared
+		reply.Msg.Ns[i] = dns.Copy(rr)
+		reply.Msg.Ns[i].Header().Ttl = 0
+	}
 }
 
 // prove adds what makes a denial believable: signatures, and an NSEC record of
@@ -47,6 +60,9 @@ func (q *query) prove(reply *smimea.Reply, soa *dns.SOA) error {
 	var extra []uint16
 	if q.name.Kind == smimea.ApexName {
 		extra = q.signer.apexTypes(q.point.Zone)
+	}
+	if q.awaited && q.qtype != dns.TypeTXT {
+		extra = []uint16{dns.TypeTXT}
 	}
 	nsec := q.zone.NSEC(q.name, q.point.Name, soa.Hdr.Ttl, extra...)
 	proof, err := q.signer.sign([]dns.RR{nsec})

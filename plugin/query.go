@@ -40,6 +40,8 @@ type question struct {
 	zone   *smimea.Zone
 	name   smimea.Name
 	signed bool // the reply is to be signed by us
+	// awaited says that an ACME challenge may come to be at the name.
+	awaited bool
 	result result
 }
 
@@ -77,9 +79,14 @@ func (q *query) serve() (int, error) {
 	case q.name.Kind == smimea.ApexName && q.qtype == dns.TypeDNSKEY && q.signer.signs(q.point.Zone):
 		q.result = answered
 		return plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r)
-	case q.point.Tree == smimea.Rest && q.name.Kind == smimea.Absent && q.qtype == dns.TypeTXT:
-		if rcode, ok := q.challenge(); ok {
-			return rcode, nil
+	case q.acme && q.point.Tree == smimea.Rest && q.name.Kind == smimea.Absent && strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge"):
+		// The name has to be there before the challenge is: a resolver that was
+		// told that it is not would not ask for the TXT record.
+		q.awaited, q.name.Kind = true, smimea.EmptyNonTerminal
+		if q.qtype == dns.TypeTXT {
+			if rcode, ok := q.challenge(); ok {
+				return rcode, nil
+			}
 		}
 	}
 	q.limit()
@@ -105,9 +112,6 @@ func (q *query) challenge() (rcode int, ok bool) {
 		}
 		rcode, _ = q.write(p, answered)
 		return rcode, true
-	}
-	if !q.acme || !strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge") {
-		return 0, false
 	}
 	rcode, err := plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r)
 	if err != nil || !plugin.ClientWrite(rcode) {

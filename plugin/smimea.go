@@ -44,7 +44,7 @@ type SMIMEA struct {
 	apexes      map[string]int // zones that can be transferred, by origin
 	slots       slots          // for transfers
 	notifier    *notifier      // nil without transferrer
-	acme        bool           // the block has *tls*, which may answer for _acme-challenge
+	acme        bool           // there may be ACME challenges at _acme-challenge: ours, or those of *tls*
 	packs       bool           // answers may go out packed
 	counters    []*counters
 	leases      []*certhost.Lease // of the HTTPS host
@@ -101,7 +101,7 @@ func (s *SMIMEA) start(l *life) error {
 		return err
 	}
 	s.transferrer, _ = server.Handler("transfer").(*transfer.Transfer)
-	s.acme = server.Handler("tls") != nil
+	s.acme = server.Handler("tls") != nil || server.Handler(challengeHandler{}.Name()) != nil
 	s.packs = packs(server)
 	if d, ok := server.Handler("dnssec").(dnssec.Dnssec); ok {
 		s.signer = newSigner(d, s.places, s.config.denials, s.config.cds)

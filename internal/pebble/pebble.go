@@ -36,6 +36,7 @@ type CA struct {
 	ca      *ca.CAImpl
 	handler atomic.Pointer[http.Handler]
 	orders  atomic.Int64
+	paused  atomic.Bool
 	eab     bool
 }
 
@@ -54,7 +55,7 @@ func New(t testing.TB, l net.Listener, validity time.Duration) *CA {
 	})
 	c.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := c.handler.Load()
-		if h == nil {
+		if h == nil || c.paused.Load() {
 			http.Error(w, "down", http.StatusServiceUnavailable)
 			return
 		}
@@ -107,6 +108,9 @@ func (c *CA) RequireAccount(id string, key []byte) {
 		c.t.Fatal(err)
 	}
 }
+
+// Pause has it answer 503 to everything, or no longer.
+func (c *CA) Pause(down bool) { c.paused.Store(down) }
 
 // Close takes the CA down.
 func (c *CA) Close() { c.server.Close() }

@@ -1,0 +1,284 @@
+package test
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/pebble"
+)
+
+// acmeOptions are those of the directive for a certificate of these names from ca.
+func acmeOptions(w *web, ca *pebble.CA, storage, names string) string {
+	return fmt.Sprintf("https %s\nacme %s\nacme_email hostmaster@example.com\nacme_ca %s\nacme_root %s\nacme_storage %s", w.addr, names, ca.URL(), ca.RootFile, storage)
+}
+
+// certified waits until the host shows a certificate of the CA's for a name, and
+// returns its serial.
+func (w *web) certified(t *testing.T, ca *pebble.CA, name string) (serial string) {
+	t.Helper()
+	var last error
+	defer func() {
+		if t.Failed() {
+			t.Logf("certificate for %s: %v", name, last)
+		}
+	}()
+	waitFor(t, "a certificate for "+name, func() bool {
+		state, err := w.handshake(name)
+		if err == nil {
+			if err = ca.Verify(state, name); err == nil {
+				serial = state.PeerCertificates[0].SerialNumber.String()
+			}
+		}
+		last = err
+		return err == nil
+	})
+	return serial
+}
+
+// trustCA lets curl trust what a CA issues.
+func (w *web) trustCA(t *testing.T, ca *pebble.CA) {
+	t.Helper()
+	w.trust = filepath.Join(t.TempDir(), "root.pem")
+	writeFile(t, w.trust, string(ca.Root()))
+}
+
+func nobody(string) []string { return nil }
+
+// TestACME starts while the CA is down: the DNS answers, the host has no certificate
+// until the CA is up. Reloads keep it. One that is due at a reload is renewed.
+func TestACME(t *testing.T) {
+	dir, storage := t.TempDir(), t.TempDir()
+	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
+	ca := pebble.New(t, nil, 9*time.Second)
+	w := &web{addr: loopback(freePort(t))}
+	options := acmeOptions(w, ca, storage, "example.com")
+	began := time.Now()
+	s := startServer(t, block("example.com", smimea(dir, options)))
+	m, _ := ask(t, s.addr, question{name: hashOwner("alice", "example.com."), qtype: dns.TypeSMIMEA})
+	if took := time.Since(began); len(m.Answer) != 1 || took > 5*time.Second {
+		t.Errorf("with the CA down, after %s:\n%s", took, m)
+	}
+	if _, err := w.handshake("example.com"); err == nil {
+		t.Error("a handshake succeeds before there is a certificate")
+	}
+	ca.Validate(w.addr, pebble.Resolver(t, nobody))
+	first := w.certified(t, ca, "example.com")
+	w.trustCA(t, ca)
+	if code := w.status(t, fileURL("example.com", "alice.pem")); code != "200" {
+		t.Errorf("over the CA's certificate: %s", code)
+	}
+	for range 3 {
+		s.reload(t, block("example.com", smimea(dir, options)))
+		if got := w.shown("example.com"); got != first {
+			t.Errorf("after a reload: %s, want %s", got, first)
+		}
+	}
+	if n := ca.Orders(); n != 1 {
+		t.Errorf("%d orders, want 1", n)
+	}
+	state, err := w.handshake("example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := state.PeerCertificates[0]
+	due := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * 2 / 3)
+	waitFor(t, "the certificate to be due", func() bool { return time.Now().After(due.Add(time.Second)) })
+	s.reload(t, block("example.com", smimea(dir, strings.Replace(options, "hostmaster", "other", 1))))
+	waitFor(t, "renewal", func() bool {
+		state, err := w.handshake("example.com")
+		return err == nil && state.PeerCertificates[0].SerialNumber.String() != first && ca.Verify(state, "example.com") == nil
+	})
+}
+
+// TestACMEDNS has the CA ask for DNS-01 challenges through a validating resolver, so
+// that it sees only what is signed by the zone they are in.
+func TestACMEDNS(t *testing.T) {
+	k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, true})
+	db := filepath.Join(t.TempDir(), "db.example.com")
+	writeFile(t, db, exampleZone(1, 900))
+	for name, corefile := range map[string]func(smimea string) string{
+		"whole zone":  func(s string) string { return block("example.com", k.directive, s) },
+		"beside file": func(s string) string { return block("example.com", k.directive, s, "file "+db) },
+		"file, before": func(s string) string {
+			return block("example.com", k.directive, "file "+db) + block("_smimecert.example.com _smime.example.com", k.directive, s)
+		},
+		"file, after": func(s string) string {
+			return block("_smimecert.example.com _smime.example.com", k.directive, s) + block("example.com", k.directive, "file "+db)
+		},
+		"another's smimea": func(s string) string {
+			return block("example.com", k.directive, "smimea "+t.TempDir()) + block("example.org", s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			cert{addresses: []string{"alice@example.com", "alice@example.org"}}.write(t, filepath.Join(dir, "alice.pem"))
+			ca := pebble.New(t, nil, time.Hour)
+			key := []byte("a key of external account binding, 32 octets or more")
+			hmac := filepath.Join(dir, "hmac")
+			writeFile(t, hmac, base64.RawURLEncoding.EncodeToString(key)+"\n")
+			ca.RequireAccount("kid-1", key)
+			w := &web{addr: loopback(freePort(t))}
+			options := acmeOptions(w, ca, t.TempDir(), "example.com *.example.com deep.certs.example.com") + "\nacme_challenge dns\nacme_eab kid-1 " + hmac
+			s := startServer(t, corefile(smimea(dir, options)))
+			resolver := startUnbound(t, []zoneAt{{"example.com.", s.addr, k.anchors("example.com.")}},
+				"qname-minimisation-strict: yes", "use-caps-for-id: yes", "harden-below-nxdomain: yes", "aggressive-nsec: yes")
+			owner := "_acme-challenge.example.com."
+			ask(t, resolver, question{name: owner, qtype: dns.TypeA, size: 1232, do: true, rd: true})
+			ca.Validate("", resolver)
+			// Every answer while the challenge is there validates, and is there at all.
+			signed := 0
+			waitFor(t, "a certificate", func() bool {
+				q := question{name: owner, qtype: dns.TypeTXT, size: 1232, do: true}
+				if m, _ := ask(t, s.addr, q); len(m.Answer) > 0 && !strings.Contains(m.Answer[0].String(), "spf1") {
+					k.verify(t, q.String(), "example.com.", m.Answer)
+					signed++
+				}
+				_, err := w.handshake("example.com")
+				return err == nil
+			})
+			if signed == 0 {
+				t.Error("the challenge was never seen")
+			}
+			w.certified(t, ca, "example.com")
+			w.certified(t, ca, "www.example.com")
+			w.certified(t, ca, "deep.certs.example.com")
+			w.trustCA(t, ca)
+			if code := w.status(t, hashURL("example.com", "alice", ".crt")+"?domain=example.org"); name == "another's smimea" && code != "200" {
+				t.Errorf("over the CA's certificate: %s", code)
+			}
+			waitFor(t, "the challenge to go", func() bool {
+				m, _ := ask(t, s.addr, question{name: owner, qtype: dns.TypeTXT, size: 1232, do: true})
+				return len(m.Answer) == 0 || strings.Contains(m.Answer[0].String(), "spf1") // the zone's wildcard
+			})
+		})
+	}
+}
+
+// TestACMEOfTLS has CoreDNS's tls directive get the certificate, whose challenge lies
+// in our zone, and the host use it.
+func TestACMEOfTLS(t *testing.T) {
+	dir := t.TempDir()
+	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
+	k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})
+	ca := pebble.New(t, nil, time.Hour)
+	w := &web{addr: loopback(freePort(t))}
+	directive := fmt.Sprintf("tls {\nacme example.com\nemail hostmaster@example.com\nca %s\nca_root %s\nstorage %s\nresolver 127.0.0.1:PORT\n}", ca.URL(), ca.RootFile, t.TempDir())
+	// It begins as soon as the server is up.
+	var s *server
+	resolver := pebble.Resolver(t, func(name string) (values []string) {
+		waitFor(t, "the server", func() bool { return s != nil })
+		m, _ := ask(t, s.addr, question{name: dns.Fqdn(name), qtype: dns.TypeTXT, size: 1232, do: true})
+		if len(m.Answer) > 0 {
+			k.verify(t, "challenge", "example.com.", m.Answer)
+		}
+		for _, rr := range m.Answer {
+			if txt, ok := rr.(*dns.TXT); ok {
+				values = append(values, txt.Txt...)
+			}
+		}
+		return values
+	})
+	ca.Validate("", resolver)
+	s = startServer(t, block("example.com", k.directive, directive, smimea(dir, "https "+w.addr)))
+	w.certified(t, ca, "example.com")
+	w.trustCA(t, ca)
+	if code := w.status(t, fileURL("example.com", "alice.pem")); code != "200" {
+		t.Errorf("over the certificate of tls: %s", code)
+	}
+}
+
+// TestACMESignals sends the real binary SIGUSR1, after which tls's ACME is dead: ours
+// serves on, and gets certificates for names that are new in the Corefile.
+func TestACMESignals(t *testing.T) {
+	dir, storage := t.TempDir(), t.TempDir()
+	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
+	ca := pebble.New(t, nil, time.Hour)
+	w := &web{addr: loopback(freePort(t))}
+	ca.Validate(w.addr, pebble.Resolver(t, nobody))
+	corefile := func(names string) string {
+		return block("example.com", smimea(dir, acmeOptions(w, ca, storage, names)))
+	}
+	s := startProcess(t, "", corefile("example.com"))
+	first := w.certified(t, ca, "example.com")
+	began := time.Now()
+	for i, names := range []string{"example.com", "example.com www.example.com", "example.com www.example.com", "mail.example.com example.com"} {
+		s.signal(t, corefile(names), "Reloading complete", i+1)
+		t.Log(time.Since(began))
+		for _, name := range strings.Fields(names) {
+			if got := w.certified(t, ca, name); name == "example.com" && got != first {
+				t.Errorf("reload %d: another certificate", i+1)
+			}
+		}
+	}
+	if n := ca.Orders(); n != 3 {
+		t.Errorf("%d orders, want one for each name", n)
+	}
+	if n := lines(s.log, "ERROR"); n > 0 {
+		t.Errorf("errors:\n%s", s.log)
+	}
+}
+
+// signal puts another Corefile into force in a process by SIGUSR1, and waits until
+// the log says so for the nth time.
+func (s *server) signal(t *testing.T, corefile, says string, n int) {
+	t.Helper()
+	writeFile(t, s.cmd.Args[2], strings.ReplaceAll(corefile, "PORT", portOf(s.addr)))
+	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, says, func() bool { return strings.Count(s.log.String(), says) >= n })
+}
+
+// TestACMERestart has a certificate in the storage that is due, and a CA that is down:
+// it is served, and renewed when the CA is back.
+func TestACMERestart(t *testing.T) {
+	dir, storage := t.TempDir(), t.TempDir()
+	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
+	ca := pebble.New(t, nil, 6*time.Second)
+	w := &web{addr: loopback(freePort(t))}
+	resolver := pebble.Resolver(t, nobody)
+	ca.Validate(w.addr, resolver)
+	options := acmeOptions(w, ca, storage, "example.com")
+	var first string
+	t.Run("first", func(t *testing.T) { // whose end is the process's
+		startProcess(t, "", block("example.com", smimea(dir, options)))
+		first = w.certified(t, ca, "example.com")
+	})
+	files, err := filepath.Glob(filepath.Join(storage, "certificates", "*", "example.com", "example.com.crt"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("in the storage: %v, %v", files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(strings.TrimSuffix(files[0], ".crt") + ".key"); err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("the key in the storage: %v, %v", info, err)
+	}
+	if len(text) == 0 {
+		t.Error("the certificate in the storage is empty")
+	}
+	leaf, err := x509.ParseCertificate(derOf(t, files[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "its end", func() bool { return time.Now().After(leaf.NotAfter) })
+	ca.Pause(true)
+	startProcess(t, "", block("example.com", smimea(dir, options)))
+	if got := w.shown("example.com"); got != first {
+		t.Errorf("with the CA down: %s, want what is in the storage", got)
+	}
+	ca.Pause(false)
+	waitFor(t, "renewal", func() bool { return len(w.shown("example.com")) > 0 && w.shown("example.com") != first })
+	w.certified(t, ca, "example.com")
+}

@@ -1,16 +1,21 @@
 package test
 
 import (
+	"crypto/x509"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // fence is one fenced block of a Markdown file.
@@ -77,6 +82,9 @@ func TestCorefiles(t *testing.T) {
 				writeFile(t, filepath.Join(dir, "db."+domain), strings.ReplaceAll(exampleZone(1, 900), "example.com", domain))
 			}
 			cert{ca: true}.write(t, filepath.Join(dir, "roots.pem"))
+			der, key := cert{subject: "host", eku: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}.make(t)
+			writePEM(t, filepath.Join(dir, "tls.crt"), "CERTIFICATE", der)
+			writePEM(t, filepath.Join(dir, "tls.key"), "PRIVATE KEY", key)
 			origin := "example.com."
 			for _, name := range regexp.MustCompile(`key file (\S+)`).FindAllStringSubmatch(corefile, -1) {
 				zone := regexp.MustCompile(`^K(example\.\w+)\.?`).FindStringSubmatch(name[1])[1] + "."
@@ -106,6 +114,88 @@ func TestCorefiles(t *testing.T) {
 	}
 }
 
+// TestPluginPage holds that plugin/README.md has the form of CoreDNS's plugin pages, and
+// names every option and every metric that there is.
+func TestPluginPage(t *testing.T) {
+	b, err := os.ReadFile("../plugin/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(b)
+	var sections []string
+	for _, m := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(page, -1) {
+		sections = append(sections, m[1])
+	}
+	if want := "Name Description Syntax Metrics Ready Examples Bugs See Also"; strings.Join(sections, " ") != want {
+		t.Errorf("sections are %q, want %q", sections, want)
+	}
+
+	_, err = tryServer(t, block("example.com", "smimea "+t.TempDir()+" {\nhelp\n}"))
+	if err == nil {
+		t.Fatal("an option help is known")
+	}
+	_, known, ok := strings.Cut(err.Error(), "known are ")
+	if !ok {
+		t.Fatalf("no list of options in %q", err)
+	}
+	_, rest, _ := strings.Cut(page, "smimea DIR [ZONES...] {\n")
+	syntax, rest, _ := strings.Cut(rest, "\n}\n")
+	options := strings.Split(known, ", ")
+	for _, option := range options {
+		if !regexp.MustCompile(`(?m)^    ` + option + `\b`).MatchString(syntax) {
+			t.Errorf("option %s is not in the syntax", option)
+		}
+		if !strings.Contains(rest, "`"+option+"`") {
+			t.Errorf("option %s is not described", option)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^    (\w+)`).FindAllStringSubmatch(syntax, -1) {
+		if !slices.Contains(options, m[1]) {
+			t.Errorf("the syntax has %s, which is no option", m[1])
+		}
+	}
+
+	source, err := os.ReadFile("../plugin/metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`Name: +"(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	for _, m := range names {
+		if !strings.Contains(page, "`coredns_smimea_"+m[1]+"{") {
+			t.Errorf("metric %s is not in the page", m[1])
+		}
+	}
+	if n := strings.Count(page, "`coredns_smimea_"); n != len(names) {
+		t.Errorf("the page has %d metrics, the plugin %d", n, len(names))
+	}
+}
+
+// TestMetricNames has Prometheus's linter look at the metrics of a server that has
+// been asked.
+func TestMetricNames(t *testing.T) {
+	dir := t.TempDir()
+	users(t, dir, "example.com")
+	s := startServer(t, block("example.com", newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false}).directive, "smimea "+dir))
+	for _, name := range []string{hashOwner("alice", "example.com."), hashOwner("nobody", "example.com.")} {
+		ask(t, s.addr, question{name: name, qtype: dns.TypeSMIMEA, size: 1232, do: true})
+	}
+	families, err := prometheus.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	families = slices.DeleteFunc(families, func(f *dto.MetricFamily) bool { return !strings.HasPrefix(f.GetName(), "coredns_smimea_") })
+	if len(families) < 10 {
+		t.Errorf("%d metrics", len(families))
+	}
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
 // onLoopback gives every server block of a Corefile the address of the tests.
 func onLoopback(t *testing.T, corefile string) string {
 	t.Helper()
@@ -120,6 +210,9 @@ func onLoopback(t *testing.T, corefile string) string {
 				b.WriteString("    bind 127.0.0.1\n")
 			}
 			continue
+		}
+		if strings.TrimSpace(line) == "https" {
+			line = "        https 127.0.0.1:0\n"
 		}
 		b.WriteString(line)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/discover/dnssec"
 	"coredns-smimea/smimea"
 )
 
@@ -71,17 +72,8 @@ func (c *Certificate) problem(format string, args ...any) {
 // judge makes Certificates of what was found, holds them against the address,
 // the dates and the records, and sorts them, the best first.
 func (l *lookup) judge(ctx context.Context) {
-	if l.SMIMEA.Err == nil && l.SMIMEA.Security.String() == "secure" {
-		for _, a := range l.associations {
-			if a.Matching != smimea.MatchingFull || a.Selector != smimea.SelectorCert {
-				continue
-			}
-			if a.Usage == smimea.UsageDANEEE || a.Usage == smimea.UsagePKIXEE {
-				l.add(&certificateBytes{a.data, "SMIMEA"})
-			} else {
-				l.authorities = append(l.authorities, &certificateBytes{a.data, "SMIMEA"})
-			}
-		}
+	if l.SMIMEA.Security == dnssec.Secure {
+		l.addFromRecords()
 	}
 	for _, c := range l.Certificates {
 		l.match(c)
@@ -96,6 +88,21 @@ func (l *lookup) judge(ctx context.Context) {
 	})
 	for _, c := range l.Certificates {
 		l.tell("%s", c.line())
+	}
+}
+
+// addFromRecords takes in the certificates that SMIMEA records hold.
+func (l *lookup) addFromRecords() {
+	for _, a := range l.associations {
+		if a.Matching != smimea.MatchingFull || a.Selector != smimea.SelectorCert {
+			continue
+		}
+		found := &certificateBytes{a.data, "SMIMEA"}
+		if a.Usage == smimea.UsageDANEEE || a.Usage == smimea.UsagePKIXEE {
+			l.add(found)
+		} else {
+			l.authorities = append(l.authorities, found)
+		}
 	}
 }
 

@@ -24,6 +24,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"coredns-smimea/discover/dnssec"
 	"coredns-smimea/smimea"
 )
@@ -219,10 +221,9 @@ func (l *lookup) nothing(secure bool) (Verdict, string) {
 		return Unknown, l.TXT.Err.Error()
 	}
 	if len(l.TXT.Data) > 0 {
-		if err := l.downloadError(); err != nil {
-			if bad := (*ContentError)(nil); asContent(err, &bad) {
-				return Wrong, err.Error()
-			}
+		if err := l.downloadError(); isContent(err) {
+			return Wrong, err.Error()
+		} else if err != nil {
 			return Unknown, err.Error()
 		}
 	}
@@ -245,7 +246,7 @@ func (l *lookup) downloadError() error {
 		if d.Err == nil {
 			continue
 		}
-		if bad := (*ContentError)(nil); found == nil || !asContent(d.Err, &bad) {
+		if found == nil || !isContent(d.Err) {
 			found = d.Err
 		}
 	}
@@ -260,7 +261,7 @@ func (l *lookup) suggest(ctx context.Context) {
 	if lower == l.Address {
 		return
 	}
-	if r := l.askRecords(ctx, lower.Owner(), typeSMIMEA); r.Err == nil && len(r.records) > 0 {
+	if r := l.askRecords(ctx, lower.Owner(), dns.TypeSMIMEA); r.Err == nil && len(r.records) > 0 {
 		l.Suggestion = lower.String()
 		l.tell("%s has SMIMEA records; it may be the same user", l.Suggestion)
 	}

@@ -44,6 +44,11 @@ type ContentError struct {
 
 func (e *ContentError) Error() string { return e.URL + ": " + e.Reason }
 
+func isContent(err error) bool {
+	var bad *ContentError
+	return errors.As(err, &bad)
+}
+
 // download asks all URLs.
 func (l *lookup) download(ctx context.Context) {
 	if len(l.urls) > maxDownloads {

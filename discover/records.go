@@ -3,7 +3,6 @@ package discover
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -14,8 +13,6 @@ import (
 	"coredns-smimea/discover/dnssec"
 	"coredns-smimea/smimea"
 )
-
-const typeSMIMEA = dns.TypeSMIMEA
 
 // An association is one SMIMEA record.
 type association struct {
@@ -170,8 +167,6 @@ func strongest(all []association) []association {
 		return slices.ContainsFunc(all, func(b association) bool { return better(a, b) })
 	})
 }
-
-func asContent(err error, target **ContentError) bool { return errors.As(err, target) }
 
 // testOnlyDirectPort is ":" and a port, for tests, which have no port 443.
 var testOnlyDirectPort string

@@ -397,7 +397,7 @@ func differences(t *testing.T, got, want []string) string {
 	return b.String()
 }
 
-// slowClient asks for a transfer and takes nothing of it until it is closed.
+// slowClient asks for a transfer and takes next to nothing of it until it is closed.
 func slowClient(ctx context.Context, t *testing.T, addr, zone string) net.Conn {
 	t.Helper()
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
@@ -410,6 +410,9 @@ func slowClient(ctx context.Context, t *testing.T, addr, zone string) net.Conn {
 	q := new(dns.Msg)
 	q.SetAxfr(zone)
 	if err := (&dns.Conn{Conn: conn}).WriteMsg(q); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 2)); err != nil { // it has begun
 		t.Fatal(err)
 	}
 	return conn

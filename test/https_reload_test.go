@@ -1,0 +1,257 @@
+package test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// load fetches a URL over old and new connections until stop, and counts.
+type load struct {
+	done, failed atomic.Int64
+	stop         chan struct{}
+	wait         sync.WaitGroup
+}
+
+// startLoad begins with some clients, half of them with one connection a request.
+func startLoad(t *testing.T, w *web, clients int, url, want string) *load {
+	t.Helper()
+	l := &load{stop: make(chan struct{})}
+	for i := range clients {
+		c := w.client(t)
+		l.wait.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-l.stop:
+					return
+				default:
+				}
+				response, err := c.Get(url)
+				if err == nil {
+					var body []byte
+					body, err = io.ReadAll(response.Body)
+					response.Body.Close()
+					if err == nil && (response.StatusCode != 200 || string(body) != want) {
+						err = fmt.Errorf("status %d", response.StatusCode)
+					}
+				}
+				if err != nil && l.failed.Add(1) < 5 {
+					t.Error(err)
+				}
+				l.done.Add(1)
+				if i%2 == 0 && n%20 == 0 {
+					c.CloseIdleConnections()
+				}
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) end() {
+	close(l.stop)
+	l.wait.Wait()
+}
+
+// TestHTTPSReload reloads the real binary while it is asked: by the reload plugin and
+// by SIGUSR1, with the Corefile changed and as it was, and with Corefiles that cannot
+// be put into force, early or late. No request of 10,000 fails, and no file
+// descriptor is left.
+func TestHTTPSReload(t *testing.T) {
+	dir := t.TempDir()
+	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
+	w, options := newWeb(t, "example.com")
+	other := t.TempDir()
+	cert{addresses: []string{"bob@example.org"}}.write(t, filepath.Join(other, "bob.pem"))
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	first := block("example.com", smimea(dir, options), "reload 2s 1s")
+	changed := block("example.com", smimea(dir, options+"\nttl 30m"), "reload 2s 1s")
+	more := changed + block("example.org", smimea(other, options))
+	broken := map[string]string{
+		"unknown option": block("example.com", smimea(dir, options+"\nnonsense")),
+		"taken port":     changed + block("example.org", smimea(other, "http "+taken.Addr().String())),
+		"bad key":        block("example.com", smimea(dir, "https "+w.addr+"\ntls "+w.trust+" "+w.trust)),
+		"same domain":    first + block("_smimecert.example.com", smimea(dir, options)),
+		"no directory":   block("example.com", smimea(dir+"/none", options)),
+		"plain and TLS":  changed + block("example.org", smimea(other, "http "+w.addr)),
+	}
+	s := startProcess(t, "", first)
+	certificate := string(derOf(t, filepath.Join(dir, "alice.pem")))
+	l := startLoad(t, w, 8, fileURL("example.com", "alice.pem"), certificate)
+	served := func(domain, local string) bool {
+		m, _ := ask(t, s.addr, question{name: hashOwner(local, domain+"."), qtype: dns.TypeSMIMEA})
+		return len(m.Answer) == 1
+	}
+
+	// reload sees the change by itself. After SIGUSR1 it is dead, which is CoreDNS's.
+	writeFile(t, s.cmd.Args[2], strings.ReplaceAll(changed, "PORT", portOf(s.addr)))
+	complete := 1
+	waitFor(t, "reload to reload", func() bool { return lines(s.log, "Reloading complete") >= complete })
+	handles := -1
+	for round := 0; l.done.Load() < 10_000 || round < 4; round++ {
+		for _, corefile := range []string{changed, more, more, first} {
+			complete++
+			s.signal(t, corefile, "Reloading complete", complete)
+			if got := served("example.org", "bob"); got != (corefile == more) {
+				t.Errorf("round %d: bob is served: %v", round, got)
+			}
+		}
+		failures := strings.Count(s.log.String(), "[ERROR] SIGUSR1")
+		for name, corefile := range broken {
+			failures++
+			s.signal(t, corefile, "[ERROR] SIGUSR1", failures)
+			if !served("example.com", "alice") {
+				t.Errorf("%s: alice is not served any more", name)
+			}
+		}
+		// What a reload opens it gives back, if it fails as well.
+		if n := descriptors(t, s.cmd.Process.Pid); handles < 0 {
+			handles = n
+		} else if round == 3 && n > handles+16 { // connections come and go
+			t.Errorf("%d file descriptors, %d after the first round", n, handles)
+		}
+	}
+	l.end()
+	t.Logf("%d requests, %d failed, %d reloads, %d refused", l.done.Load(), l.failed.Load(), complete, strings.Count(s.log.String(), "[ERROR] SIGUSR1"))
+	// The address is still free for who was refused it only because of us.
+	if c, err := net.Dial("tcp", w.addr); err != nil {
+		t.Error(err)
+	} else {
+		c.Close()
+	}
+	s.signal(t, block("example.com", "smimea "+dir), "Reloading complete", complete+1)
+	waitFor(t, "the listener to close", func() bool {
+		l, err := net.Listen("tcp", w.addr)
+		if err == nil {
+			l.Close()
+		}
+		return err == nil
+	})
+}
+
+// descriptors returns how many files a process has open.
+func descriptors(t *testing.T, pid int) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// TestHTTPSPorts holds what a start says when it cannot have the port.
+func TestHTTPSPorts(t *testing.T) {
+	dir := t.TempDir()
+	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
+	w, options := newWeb(t, "example.com")
+	trust, key := w.trust, strings.TrimSuffix(w.trust, ".pem")+".key"
+	port := portOf(w.addr)
+	doh := func(address string) string {
+		return address + " {\n\tbind 127.0.0.1\n\ttls " + trust + " " + key + "\n\twhoami\n}\n"
+	}
+	// Another process has it, with SO_REUSEPORT as CoreDNS would set it.
+	taken := listenReuse(t)
+	defer taken.Close()
+	for name, c := range map[string]struct {
+		corefile string
+		words    []string
+	}{
+		"another process": {block("example.com", smimea(dir, strings.ReplaceAll(options, w.addr, taken.Addr().String()))), []string{taken.Addr().String(), "taken"}},
+		"DoH":             {block("example.com", smimea(dir, options)) + doh("https://example.org:"+port), []string{"https://example.org:" + port, "DNS over HTTPS", "another port"}},
+		"DoH before":      {doh("https://.:"+port) + block("example.com", smimea(dir, options)), []string{"DNS over HTTPS", "another port"}},
+		"DoH, default":    {block("example.com", smimea(dir, "https 127.0.0.1\ntls "+trust+" "+key)) + doh("https://example.org"), []string{"443", "DNS over HTTPS"}},
+		"DoT":             {block("example.com", smimea(dir, options)) + doh("tls://example.org:"+port), []string{port}},
+		"DNS itself":      {block("example.com", smimea(dir, "https 127.0.0.1:PORT\ntls "+trust+" "+key)), []string{"PORT"}},
+		"no port":         {block("example.com", smimea(dir, "http 127.0.0.1:x\n")), []string{"option http", "port"}},
+	} {
+		said := failProcess(t, "", c.corefile)
+		for _, word := range c.words {
+			if word != "PORT" && !strings.Contains(said, word) {
+				t.Errorf("%s: no %q in\n%s", name, word, said)
+			}
+		}
+		t.Logf("%s: %s", name, said)
+	}
+}
+
+// listenReuse listens on a port that others with SO_REUSEPORT could share.
+func listenReuse(t *testing.T) net.Listener {
+	t.Helper()
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		const reusePort = 15 // SO_REUSEPORT on Linux
+		if control := c.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, reusePort, 1) }); control != nil {
+			return control
+		}
+		return err
+	}}
+	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestSlowConnections opens 1,000 connections that dawdle, and measures the DNS beside.
+func TestSlowConnections(t *testing.T) {
+	dir := t.TempDir()
+	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
+	w, options := newWeb(t, "example.com")
+	s := startProcess(t, "", block("example.com", smimea(dir, options)))
+	query := question{name: hashOwner("alice", "example.com."), qtype: dns.TypeSMIMEA}.pack(t)
+	measure := func() (median, slowest time.Duration) {
+		t.Helper()
+		const n = 1000
+		times := make([]time.Duration, 0, n)
+		for range n {
+			began := time.Now()
+			if _, err := exchange(s.addr, "udp", query, 2*time.Second); err != nil {
+				t.Errorf("a query is lost: %v", err)
+				continue
+			}
+			times = append(times, time.Since(began))
+		}
+		return spread(times)
+	}
+	before, beforeSlow := measure()
+	for i := range 1000 {
+		c, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if i%2 == 0 {
+			c.Write([]byte{22, 3, 1, 1, 0, 1}) // half a handshake
+		}
+	}
+	waitFor(t, "the server to have them", func() bool { return descriptors(t, s.cmd.Process.Pid) > 1000 })
+	beside, besideSlow := measure()
+	t.Logf("a query takes %s, 99%% within %s; beside 1,000 slow connections %s, 99%% within %s", before, beforeSlow, beside, besideSlow)
+	if beside > 3*before+time.Millisecond {
+		t.Errorf("the median grew from %s to %s", before, beside)
+	}
+	if code := w.status(t, fileURL("example.com", "alice.pem")); code != "200" {
+		t.Errorf("a quick one among them: %s", code)
+	}
+}
+
+// spread returns the median and the 99th percentile.
+func spread(times []time.Duration) (median, slowest time.Duration) {
+	slices.Sort(times)
+	return times[len(times)/2], times[len(times)*99/100]
+}

@@ -1,0 +1,498 @@
+package test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A restarted is a server, the real binary, that is stopped and started again.
+type restarted struct {
+	*liveDir
+	options string   // more of them in the block
+	command []string // what to run the binary with, if anything
+	state   string   // "": none
+
+	http   string // the address of the metrics
+	log    *logBuffer
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+func newRestarted(t *testing.T, withState bool) *restarted {
+	t.Helper()
+	root := t.TempDir()
+	r := &restarted{liveDir: &liveDir{T: t, dir: filepath.Join(root, "certs")}}
+	if err := os.Mkdir(r.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if withState {
+		r.state = filepath.Join(root, "state")
+	}
+	t.Cleanup(func() {
+		if r.cmd != nil {
+			r.stop(syscall.SIGTERM)
+		}
+	})
+	return r
+}
+
+// start starts it and waits until it answers.
+func (r *restarted) start() {
+	r.Helper()
+	binary := builtServer(r.T)
+	err := onFreePort(r.T, func(port int) error {
+		r.addr, r.http, r.log = loopback(port), loopback(freePort(r.T)), &logBuffer{}
+		options := r.options
+		if r.state != "" {
+			options += "\nstate " + r.state
+		}
+		corefile := block("_smimecert.example.com _smime.example.com", "prometheus "+r.http, "smimea "+r.dir+" {\nreload 1h\n"+options+"\n}")
+		conf := filepath.Join(r.TempDir(), "Corefile")
+		writeFile(r.T, conf, strings.ReplaceAll(corefile, "PORT", strconv.Itoa(port)))
+		args := append(slices.Clone(r.command), binary, "-conf", conf)
+		r.cmd = exec.Command(args[0], args[1:]...)
+		r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
+		r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := r.cmd.Start(); err != nil {
+			return err
+		}
+		r.exited = make(chan struct{})
+		go func() {
+			r.cmd.Wait()
+			close(r.exited)
+		}()
+		if !answers(r.T, r.addr, r.exited, 30*time.Second) {
+			r.cmd.Process.Kill()
+			<-r.exited
+			return fmt.Errorf("it did not come up:\n%s", r.log)
+		}
+		return nil
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+// stop ends it by a signal.
+func (r *restarted) stop(signal os.Signal) {
+	r.Helper()
+	r.cmd.Process.Signal(signal)
+	select {
+	case <-r.exited:
+	case <-time.After(20 * time.Second):
+		r.cmd.Process.Kill()
+		r.Errorf("the server did not end\n%s", r.log)
+	}
+	r.cmd = nil
+	if strings.Contains(r.log.String(), "panic") {
+		r.Errorf("the server panicked:\n%s", r.log)
+	}
+}
+
+// metric returns the line of a metric, as the server gives it.
+func (r *restarted) metric(name string) string {
+	r.Helper()
+	for line := range strings.Lines(r.metrics()) {
+		if strings.HasPrefix(line, "coredns_smimea_"+name) {
+			return strings.TrimSpace(line[strings.LastIndex(line, " "):])
+		}
+	}
+	return ""
+}
+
+func (r *restarted) metrics() string {
+	r.Helper()
+	reply, err := http.Get("http://" + r.http + "/metrics")
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return string(text)
+}
+
+func (r *restarted) serials() [2]uint32 {
+	r.Helper()
+	return [2]uint32{r.serial("_smimecert.example.com."), r.serial("_smime.example.com.")}
+}
+
+// settled waits until no file is read any more, so that all are known for good.
+func (r *restarted) settled() {
+	r.Helper()
+	last := ""
+	waitFor(r.T, "the files to settle", func() bool {
+		time.Sleep(600 * time.Millisecond)
+		now := r.metric("files_read_total")
+		defer func() { last = now }()
+		return now == last
+	})
+}
+
+// rose holds that serials have risen (RFC 1982), or not fallen.
+func rose(t *testing.T, what string, before, after [2]uint32, strictly bool) {
+	t.Helper()
+	for i := range before {
+		if d := int32(after[i] - before[i]); d < 0 || strictly && d == 0 {
+			t.Errorf("%s: serial %d after %d", what, after[i], before[i])
+		}
+	}
+}
+
+// TestState holds what a restart with a saved state does, by what has happened
+// in between.
+func TestState(t *testing.T) {
+	t.Parallel()
+	r := newRestarted(t, true)
+	alice := r.write("alice.pem", "alice")
+	bob := r.write("sub/bob.pem", "bob")
+	cert{addresses: []string{"authority@example.com"}, ca: true}.write(t, r.at("authority.pem"))
+	r.start()
+	r.settled()
+	for i := range 3 { // faster than the clock of serials
+		bob = r.write("sub/bob.pem", "bob")
+		r.wait(fmt.Sprint("bob ", i), map[string]string{"bob": bob})
+	}
+	r.settled()
+	before := r.serials()
+	r.stop(syscall.SIGTERM)
+	if info, err := os.Stat(r.state); err != nil || info.Mode() != 0o600 {
+		t.Fatalf("the state: %v, %v", info, err)
+	}
+
+	r.start()
+	if got := r.serials(); got != before {
+		t.Errorf("unchanged: serials %d after %d", got, before)
+	}
+	r.wait("unchanged", map[string]string{"alice": alice, "bob": bob, "authority": gone})
+	if !strings.Contains(r.log.String(), "Serving 2 certificates") {
+		t.Errorf("it does not say what it serves\n%s", r.log)
+	}
+	waitFor(t, "the look", func() bool { return r.metric("look_duration_seconds_count") == "1" })
+	if read := r.metric("files_read_total"); read != "0" {
+		t.Errorf("%s files were read again", read)
+	}
+	if n := strings.Count(r.log.String(), "authority.pem"); n > 0 {
+		t.Errorf("it says again what it has said\n%s", r.log)
+	}
+	if n := r.metric(`failing_files{`); n != "1" {
+		t.Errorf("%q files fail", n)
+	}
+	r.stop(syscall.SIGTERM)
+
+	// While it is down one changes, one goes, one comes.
+	alice = r.write("alice.pem", "alice")
+	carol := r.write("carol.pem", "carol")
+	r.remove("sub/bob.pem")
+	r.start()
+	r.wait("changed while down", map[string]string{"alice": alice, "bob": gone, "carol": carol})
+	after := r.serials()
+	rose(t, "changed while down", before, after, true)
+	r.settled()
+	if read := r.metric("files_read_total"); read != "2" && read != "4" { // again, if they were too new
+		t.Errorf("%s files were read, not 2", read)
+	}
+
+	// A change of which nothing in the directory tells: a time in the past.
+	before = after
+	dave := r.write(".dave.pem", "dave")
+	past := time.Now().Add(-time.Hour)
+	r.must(os.Chtimes(r.at(".dave.pem"), past, past))
+	r.rename(".dave.pem", "dave.pem")
+	r.must(os.Chtimes(r.dir, past, past))
+	r.wait("in the past", map[string]string{"dave": dave})
+	after = r.serials()
+	rose(t, "in the past", before, after, true)
+	r.stop(syscall.SIGTERM)
+	r.start()
+	if got := r.serials(); got != after {
+		t.Errorf("after it: serials %d after %d", got, after)
+	}
+
+	// Killed after a change, what it comes back with is what it had.
+	before = after
+	erin := r.write("erin.pem", "erin")
+	r.wait("a change", map[string]string{"erin": erin})
+	before = r.serials()
+	r.stop(syscall.SIGKILL)
+	r.start()
+	if got := r.served("erin"); got != erin {
+		t.Errorf("after a kill: erin is %s", got)
+	}
+	rose(t, "after a kill", before, r.serials(), false)
+	r.stop(syscall.SIGTERM)
+
+	// Another configuration: other records, and serials that go on.
+	before = [2]uint32{}
+	r.start()
+	before = r.serials()
+	r.stop(syscall.SIGTERM)
+	r.options = "record 3 0 1"
+	r.start()
+	r.wait("digests of certificates", map[string]string{"alice": opensslData(t, r.at("alice.pem"), 0, 1)})
+	after = r.serials()
+	if int32(after[0]-before[0]) <= 0 || int32(after[1]-before[1]) < 0 {
+		t.Errorf("another configuration: serials %d after %d", after, before)
+	}
+	if !strings.Contains(r.log.String(), "aside") || !exists(r.state+".aside") {
+		t.Errorf("the state of another configuration is not set aside\n%s", r.log)
+	}
+	r.stop(syscall.SIGTERM)
+	// A TTL is not in the tables: they are used, and the serial rises.
+	before = after
+	r.options = "record 3 0 1\nttl 30m"
+	r.start()
+	rose(t, "another TTL", before, r.serials(), true)
+	if read := r.metric("files_read_total"); read != "0" {
+		t.Errorf("another TTL: %s files were read", read)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// TestStateDamaged holds that a state that is of no use is set aside, and all is
+// as without one.
+func TestStateDamaged(t *testing.T) {
+	t.Parallel()
+	r := newRestarted(t, true)
+	alice := r.write("alice.pem", "alice")
+	r.start()
+	r.settled()
+	r.stop(syscall.SIGTERM)
+	whole, err := os.ReadFile(r.state)
+	r.must(err)
+	flip := func(at int) []byte {
+		b := slices.Clone(whole)
+		b[at] ^= 1
+		return b
+	}
+	for what, do := range map[string]func(){
+		"empty":       func() { r.must(os.WriteFile(r.state, nil, 0o600)) },
+		"cut off":     func() { r.must(os.WriteFile(r.state, whole[:len(whole)*2/3], 0o600)) },
+		"changed":     func() { r.must(os.WriteFile(r.state, flip(len(whole)-40), 0o600)) },
+		"header":      func() { r.must(os.WriteFile(r.state, flip(60), 0o600)) },
+		"rubbish":     func() { r.must(os.WriteFile(r.state, []byte("rubbish"), 0o600)) },
+		"writable":    func() { r.must(os.WriteFile(r.state, whole, 0o600)); r.must(os.Chmod(r.state, 0o666)) },
+		"a directory": func() { r.must(os.RemoveAll(r.state)); r.must(os.Mkdir(r.state, 0o700)) },
+	} {
+		r.must(os.RemoveAll(r.state + ".aside"))
+		do()
+		r.start()
+		r.wait(what, map[string]string{"alice": alice})
+		if !strings.Contains(r.log.String(), "Setting the state") || !exists(r.state+".aside") {
+			t.Errorf("%s: not set aside\n%s", what, r.log)
+		}
+		r.stop(syscall.SIGTERM)
+		if info, err := os.Stat(r.state); err != nil || !info.Mode().IsRegular() || info.Mode() != 0o600 {
+			t.Errorf("%s: no state is saved: %v, %v", what, info, err)
+		}
+	}
+}
+
+// TestStateUnwritable holds that the service goes on where no state can be kept.
+func TestStateUnwritable(t *testing.T) {
+	t.Parallel()
+	check := func(r *restarted, message string) {
+		t.Helper()
+		alice := r.write("alice.pem", "alice")
+		r.start()
+		r.wait("at first", map[string]string{"alice": alice})
+		waitFor(t, "the message", func() bool { return strings.Contains(r.log.String(), message) })
+		alice = r.write("alice.pem", "alice")
+		r.wait("after it", map[string]string{"alice": alice})
+		r.stop(syscall.SIGTERM)
+		if n := strings.Count(r.log.String(), message); n > 1 {
+			t.Errorf("it says %d times %q\n%s", n, message, r.log)
+		}
+	}
+	r := newRestarted(t, true)
+	r.state = filepath.Join(t.TempDir(), "no", "such", "place")
+	check(r, "no such file or directory")
+
+	// What is larger than it may be is what a full disk is, for the server.
+	r = newRestarted(t, true)
+	r.command = []string{"sh", "-c", `trap "" XFSZ; ulimit -f 1; exec "$@"`, "sh"}
+	for i := range 30 {
+		cert{addresses: []string{fmt.Sprintf("user%d@example.com", i)}}.write(t, r.at(fmt.Sprintf("%d.pem", i)))
+	}
+	check(r, "file too large")
+	if exists(r.state) || exists(r.state+".new") {
+		t.Error("a part of a state is left")
+	}
+}
+
+// TestSerial holds what serials are without a state.
+func TestSerial(t *testing.T) {
+	t.Parallel()
+	r := newRestarted(t, false)
+	r.write("alice.pem", "alice")
+	r.write("sub/bob.pem", "bob")
+	r.start()
+	before := r.serials()
+	restart := func(what string) {
+		t.Helper()
+		r.stop(syscall.SIGTERM)
+		r.start()
+		now := r.serials()
+		rose(t, "restarted after: "+what, before, now, false)
+		before = now
+	}
+	step := func(what string, want func() map[string]string) {
+		t.Helper()
+		r.wait(what, want())
+		now := r.serials()
+		rose(t, what, before, now, false)
+		if now[0] == before[0] { // the other one has no change where the URL is the same
+			t.Errorf("%s: serial %d as before", what, now[0])
+		}
+		before = now
+		restart(what)
+	}
+	restart("nothing")
+	type want = map[string]string
+	step("created", func() want { return want{"carol": r.write("carol.pem", "carol")} })
+	step("rewritten", func() want { return want{"carol": r.write("carol.pem", "carol")} })
+	step("renamed over", func() want {
+		data := r.write(".carol", "carol")
+		r.rename(".carol", "carol.pem")
+		return want{"carol": data}
+	})
+	step("an old file moved in", func() want {
+		data := r.write(".dave", "dave")
+		past := time.Now().AddDate(-20, 0, 0)
+		r.must(os.Chtimes(r.at(".dave"), past, past))
+		r.rename(".dave", "dave.pem")
+		return want{"dave": data}
+	})
+	step("deleted", func() want { r.remove("carol.pem"); return want{"carol": gone} })
+	step("the last of a directory deleted", func() want { r.remove("sub/bob.pem"); return want{"bob": gone} })
+	step("a directory deleted", func() want { r.remove("sub"); return want{"alice": r.write("alice.pem", "alice")} })
+	step("refused", func() want {
+		cert{addresses: []string{"alice@example.com"}, ca: true}.write(t, r.at("alice.pem"))
+		return want{"alice": gone}
+	})
+	r.options = "ttl 1s"
+	restart("another TTL")
+	step("expired", func() want {
+		r.write("alice.pem", "alice")
+		end := time.Now().Add(4 * time.Second)
+		cert{addresses: []string{"gina@example.com"}, notAfter: end}.write(t, r.at("gina.pem"))
+		r.wait("gina", want{"gina": opensslData(t, r.at("gina.pem"), 1, 1)})
+		before = r.serials()
+		return want{"gina": gone}
+	})
+	// A file of a time to come tells nothing of the past.
+	future := time.Now().AddDate(1, 0, 0)
+	r.must(os.Chtimes(r.at("alice.pem"), future, future))
+	restart("a time to come")
+	if now := r.serials(); int32(now[0]-uint32(time.Now().Unix()*4)) > 40 {
+		t.Errorf("serial %d is one of a time to come", now[0])
+	}
+
+	// Other things do not raise it.
+	r.must(os.WriteFile(r.at("notes.txt"), []byte("notes"), 0o644))
+	data, err := os.ReadFile(r.at("dave.pem"))
+	r.must(err)
+	r.must(os.WriteFile(r.at("dave.pem"), data, 0o644))
+	r.must(os.WriteFile(r.at("torn.pem"), []byte("-----BEGIN CERT"), 0o644))
+	r.must(os.Chmod(r.at("dave.pem"), 0o600))
+	waitFor(t, "them to be seen", func() bool { return strings.Contains(r.log.String(), "torn.pem") })
+	if now := r.serials(); now != before {
+		t.Errorf("without a change: serials %d after %d", now, before)
+	}
+}
+
+// TestReplicas holds that servers of equal directories have equal serials.
+func TestReplicas(t *testing.T) {
+	t.Parallel()
+	a, b := &liveDir{T: t, dir: filepath.Join(t.TempDir(), "a")}, &liveDir{T: t, dir: filepath.Join(t.TempDir(), "b")}
+	a.write("alice.pem", "alice")
+	a.write("sub/bob.pem", "bob")
+	a.write("sub/gone.pem", "gone")
+	a.remove("sub/gone.pem")
+	time.Sleep(1100 * time.Millisecond) // another copy of another time
+	command(t, "cp", "-a", a.dir, b.dir)
+	for _, l := range []*liveDir{a, b} {
+		l.addr = startServer(t, block("_smimecert.example.com _smime.example.com", "smimea "+l.dir+" {\nreload 1h\n}")).addr
+	}
+	equal := func(what string) {
+		t.Helper()
+		for _, zone := range []string{"_smimecert.example.com.", "_smime.example.com."} {
+			if x, y := a.serial(zone), b.serial(zone); x != y {
+				t.Errorf("%s: %s has the serials %d and %d", what, zone, x, y)
+			}
+		}
+	}
+	equal("equal copies")
+	for _, what := range []string{"created", "rewritten", "rewritten again"} {
+		data := a.write("carol.pem", "carol")
+		a.wait(what, map[string]string{"carol": data})
+		// As rsync -t does it: beside its place, with its time, then renamed.
+		command(t, "cp", "-p", a.at("carol.pem"), b.at(".carol.pem.Xyz"))
+		b.rename(".carol.pem.Xyz", "carol.pem")
+		b.wait(what, map[string]string{"carol": data})
+		equal(what)
+		time.Sleep(300 * time.Millisecond)
+	}
+}
+
+// TestSerialOfConfiguration changes the Corefile of a running server: whatever
+// it publishes after it, the serial has risen if it is something else.
+func TestSerialOfConfiguration(t *testing.T) {
+	l := &liveDir{T: t, dir: t.TempDir()}
+	other := &liveDir{T: t, dir: t.TempDir()}
+	l.write("alice.pem", "alice")
+	other.write("old.pem", "old")
+	old := time.Now().AddDate(-1, 0, 0)
+	other.must(os.Chtimes(other.at("old.pem"), old, old))
+	other.must(os.Chtimes(other.dir, old, old))
+	corefile := func(dir, options string) string { return block("example.com", "smimea "+dir+" {\n"+options+"\n}") }
+	i := startInstance(t, corefile(l.dir, ""))
+	l.addr = i.addr
+	serial := func() uint32 {
+		m, _ := ask(t, l.addr, question{name: "example.com.", qtype: dns.TypeSOA})
+		return m.Answer[0].(*dns.SOA).Serial
+	}
+	before := serial()
+	for _, step := range []struct {
+		what, corefile string
+		same           bool
+	}{
+		{"nothing", corefile(l.dir, ""), true},
+		{"how often to look", corefile(l.dir, "reload 1h"), true},
+		{"records", corefile(l.dir, "record 3 0 1"), false},
+		{"records back", corefile(l.dir, ""), false},
+		{"URLs", corefile(l.dir, "url https://x.example/{file}"), false},
+		{"no URLs", corefile(l.dir, "url off"), false},
+		{"TTL", corefile(l.dir, "url off\nttl 60"), false},
+		{"mbox", corefile(l.dir, "url off\nttl 60\nmbox a.example.com"), false},
+		{"an older directory", corefile(other.dir, ""), false},
+		{"back", corefile(l.dir, ""), false},
+	} {
+		if err := i.reload(step.corefile); err != nil {
+			t.Fatal(err)
+		}
+		now := serial()
+		if d := int32(now - before); d < 0 || step.same != (d == 0) {
+			t.Errorf("%s: serial %d after %d", step.what, now, before)
+		}
+		before = now
+	}
+}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/coredns/caddy"
@@ -59,23 +61,24 @@ func (h *hostConfig) check(root string) error {
 	return nil
 }
 
-// listenAddress completes an address: a port alone is one of all addresses, or
-// of loopback.
-func listenAddress(s, host string) (string, error) {
-	if !strings.Contains(s, ":") {
-		s = ":" + s
-	}
-	h, port, err := net.SplitHostPort(s)
+// listenAddress completes an address: a port alone is one of host, or of all
+// addresses if that is empty, a host alone gets the port.
+func listenAddress(s, host, port string) (string, error) {
+	h, p, err := net.SplitHostPort(s)
 	if err != nil {
-		return "", fmt.Errorf("%q is no address: write HOST:PORT or :PORT", s)
+		if _, number := strconv.Atoi(s); number == nil {
+			p = s
+		} else {
+			h, p = strings.Trim(s, "[]"), port
+		}
 	}
 	if h == "" {
 		h = host
 	}
-	if n, err := net.LookupPort("tcp", port); err != nil || n < 0 {
-		return "", fmt.Errorf("%q has no port", s)
+	if n, err := net.LookupPort("tcp", p); p == "" || err != nil || n < 0 {
+		return "", fmt.Errorf("%q has no port: write HOST:PORT, or :PORT", s)
 	}
-	return net.JoinHostPort(h, port), nil
+	return net.JoinHostPort(h, p), nil
 }
 
 // challenges are the answers to DNS-01 challenges that are waited for.
@@ -233,10 +236,10 @@ func (f files) certificate(path string, file certsource.File) certhost.Certifica
 	}
 }
 
-// checkDoH refuses an https address that a DoH block of the same Corefile
-// listens on. CoreDNS would say only that the address is in use.
-func checkDoH(c *caddy.Controller, https string) error {
-	_, port, err := net.SplitHostPort(https)
+// checkDoH refuses an address that a DoH block of the same Corefile listens on.
+// CoreDNS would say only that the address is in use.
+func checkDoH(c *caddy.Controller, address string) error {
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil
 	}
@@ -251,9 +254,8 @@ func checkDoH(c *caddy.Controller, https string) error {
 	}
 	for _, block := range blocks {
 		for _, key := range block.Keys {
-			scheme, rest := transport.HTTPS, ""
-			var ok bool
-			if rest, ok = strings.CutPrefix(key, scheme+"://"); !ok {
+			rest, ok := strings.CutPrefix(key, transport.HTTPS+"://")
+			if !ok || elsewhere(host, block.Tokens["bind"]) {
 				continue
 			}
 			doh := transport.HTTPSPort
@@ -266,4 +268,16 @@ func checkDoH(c *caddy.Controller, https string) error {
 		}
 	}
 	return nil
+}
+
+// elsewhere reports whether a *bind* directive names only addresses that host is not.
+func elsewhere(host string, bind []caddyfile.Token) bool {
+	ours, err := netip.ParseAddr(host)
+	if err != nil || ours.IsUnspecified() || len(bind) < 2 {
+		return false
+	}
+	return !slices.ContainsFunc(bind[1:], func(token caddyfile.Token) bool {
+		other, err := netip.ParseAddr(token.Text)
+		return err != nil || other == ours || other.IsUnspecified()
+	})
 }

@@ -42,7 +42,7 @@ type question struct {
 	signed bool // the reply is to be signed by us
 	// awaited says that an ACME challenge may come to be at the name.
 	awaited bool
-	result result
+	result  result
 }
 
 // serve answers from the snapshot.

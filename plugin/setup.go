@@ -99,8 +99,10 @@ func parse(c *caddy.Controller) (*config, error) {
 		if err == nil {
 			err = conf.host.check(root)
 		}
-		if err == nil && conf.host.https != "" {
-			err = checkDoH(c, conf.host.https)
+		for _, address := range []string{conf.host.https, conf.host.http} {
+			if err == nil {
+				err = checkDoH(c, address)
+			}
 		}
 		if err != nil {
 			return nil, c.Err(err.Error())
@@ -259,7 +261,7 @@ var options = map[string]func(conf *config, args []string, path func(string) str
 			return errors.New("is there twice: two blocks can have an address each")
 		}
 		var err error
-		conf.host.https, err = listenAddress(append(args, ":443")[0], "")
+		conf.host.https, err = listenAddress(append(args, ":443")[0], "", "443")
 		return err
 	},
 	"http": func(conf *config, args []string, _ func(string) string) error {
@@ -267,7 +269,7 @@ var options = map[string]func(conf *config, args []string, path func(string) str
 			return errors.New("want one ADDRESS")
 		}
 		var err error
-		conf.host.http, err = listenAddress(args[0], "127.0.0.1")
+		conf.host.http, err = listenAddress(args[0], "127.0.0.1", "")
 		return err
 	},
 	"tls": func(conf *config, args []string, path func(string) string) error {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"coredns-smimea/discover"
@@ -142,7 +143,7 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 		return 0, err
 	}
 	if !u.json {
-		c.Story = func(step string) { u.say("%s", step) }
+		c.Story = u.tell
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -167,6 +168,21 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 		u.print("%s", pemOf(found.Raw))
 	}
 	return status, nil
+}
+
+// verdictColours are of the word that begins the last step of a story.
+var verdictColours = map[discover.Verdict]colour{
+	discover.Verified: green, discover.None: yellow, discover.Unverified: yellow, discover.Wrong: red, discover.Unknown: red,
+}
+
+// tell writes a step of a look-up.
+func (u *ui) tell(step string) {
+	word, rest, _ := strings.Cut(step, ": ")
+	if c, ok := verdictColours[discover.Verdict(word)]; ok && u.errColours {
+		fmt.Fprintf(u.stderr, "smimea: %s: %s\n", paint(true, c, word), printable(rest))
+		return
+	}
+	u.say("%s", step)
 }
 
 func lookupExit(v discover.Verdict) exit {

@@ -152,6 +152,9 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 
 	r := c.Lookup(ctx, address)
 	status := lookupExit(r.Verdict)
+	if status == exitTryAgain && !u.json && o.server == "" && !o.trustAD && strings.Contains(r.Why, "bogus") {
+		u.say("many resolvers do not pass on signatures; -server names another one")
+	}
 	var found *discover.Certificate
 	if len(r.Certificates) > 0 && (status == exitOK || status == exitUnverified) {
 		found = r.Certificates[0]

@@ -332,10 +332,10 @@ func (p *publisher) apply(c certsource.Change) {
 		at = c.New.NotAfter.Add(-p.config.ttl)
 	}
 	if was {
-		p.withdraw(c.Path, c.Old, at)
+		was = p.withdraw(c.Old, at)
 	}
 	if is {
-		p.publish(c, at)
+		is = p.publish(c, at)
 	}
 	switch {
 	case was && is:
@@ -394,7 +394,8 @@ func (p *publisher) mailboxes(addresses []string) (list []mailbox, bad error) {
 	return list, bad
 }
 
-func (p *publisher) publish(c certsource.Change, at time.Time) {
+// publish reports whether the certificate is in a zone of ours.
+func (p *publisher) publish(c certsource.Change, at time.Time) bool {
 	list, bad := p.mailboxes(c.New.Addresses)
 	if bad != nil {
 		log.Warningf("Skipping an address in %q: %v", c.Path, bad)
@@ -430,9 +431,11 @@ func (p *publisher) publish(c certsource.Change, at time.Time) {
 	if unnamed {
 		log.Warningf("%q is published without a URL: https serves no file whose name has a backslash or control characters, or is that long: rename it", c.Path)
 	}
+	return len(list) > 0
 }
 
-func (p *publisher) withdraw(path string, f certsource.File, at time.Time) {
+// withdraw reports whether the certificate was in a zone of ours.
+func (p *publisher) withdraw(f certsource.File, at time.Time) bool {
 	list, _ := p.mailboxes(f.Addresses)
 	if len(list) == 0 {
 		p.foreign--
@@ -443,6 +446,7 @@ func (p *publisher) withdraw(path string, f certsource.File, at time.Time) {
 			p.edit(zone, at).Withdraw(m.address, f.ID)
 		}
 	}
+	return len(list) > 0
 }
 
 // counted counts a file's certificate once in each zone, and its addresses.
@@ -535,7 +539,7 @@ func (p *publisher) tellPublished(s *snapshot) {
 	if len(s.zones) == 1 {
 		zone = fmt.Sprintf("%q with serial %d", s.zones[0].Origin, s.zones[0].Serial)
 	}
-	log.Infof("Published %d certificates of %q in %s%s", p.directory.Published(), p.config.dir, zone, text)
+	log.Infof("Published %d certificates of %q in %s%s", p.directory.Published()-p.foreign, p.config.dir, zone, text)
 	p.tune(s)
 }
 

@@ -307,7 +307,7 @@ func (p *publisher) restore(ctx context.Context) {
 	default:
 		p.saver.last = time.Now()
 		close(p.ready)
-		log.Infof("Serving %d certificates of %q as they were saved, after %v, while the directory is looked at", p.directory.Published(), p.config.dir, time.Since(began).Round(time.Millisecond))
+		log.Infof("Serving %d certificates of %q as they were saved, after %v, while the directory is looked at", p.directory.Published()-p.foreign, p.config.dir, time.Since(began).Round(time.Millisecond))
 	}
 }
 

@@ -58,3 +58,38 @@ func TestAppendWire(t *testing.T) {
 		t.Errorf("%v allocations, want none", n)
 	}
 }
+
+// TestForeign holds what is told at first sight to what is found.
+func TestForeign(t *testing.T) {
+	sub := []*Place{testPlace(t, "_smimecert.example.com", SubZone), testPlace(t, "_smime.example.com", SubZone)}
+	for name, places := range map[string][]*Place{
+		"sub-zones": sub,
+		"beside":    {testPlace(t, "example.com", Beside)},
+		"whole":     {testPlace(t, "example.com", Whole)},
+		"both":      append(sub, testPlace(t, "example.net", Whole)),
+	} {
+		x, err := NewIndex(places)
+		if err != nil {
+			t.Fatal(err)
+		}
+		foreign := 0
+		for _, owner := range []string{
+			".", "com.", "example.com.", "www.example.com.", "example.net.", "a.example.net.", "_smime.example.com.", "_SMIME.EXAMPLE.com.",
+			"a._smime.example.com.", `a.\095smime.example.com.`, "a._smimecert.example.com.", "_dmarc.example.com.", "a_b.example.com.",
+		} {
+			wire, err := Wire(owner)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ours := x.Find(wire); ours && x.Foreign(owner) {
+				t.Errorf("%s: Foreign(%q) is true, but it is ours", name, owner)
+			}
+			if x.Foreign(owner) {
+				foreign++
+			}
+		}
+		if want := map[string]int{"sub-zones": 6, "beside": 6}[name]; foreign != want {
+			t.Errorf("%s: %d names are foreign at first sight, want %d", name, foreign, want)
+		}
+	}
+}

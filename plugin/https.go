@@ -165,11 +165,21 @@ func (f files) File(domain, path string) (certhost.Certificate, error) {
 		return certhost.Certificate{}, certhost.ErrNotFound
 	}
 	for _, text := range file.Addresses {
+		if anothers(text, domain) {
+			continue
+		}
 		if a, err := smimea.ParseAddress(text); err == nil && a.Domain == domain {
 			return f.certificate(path, file), nil
 		}
 	}
 	return certhost.Certificate{}, certhost.ErrNotFound
+}
+
+// anothers reports whether an address is at first sight one of another domain: to
+// parse many would take longer than to find no file at all, which could be seen.
+func anothers(address, domain string) bool {
+	its := strings.ToLower(address[strings.LastIndexByte(address, '@')+1:])
+	return its != domain && strings.Trim(its, "abcdefghijklmnopqrstuvwxyz0123456789-.") == "" && !strings.HasSuffix(its, ".")
 }
 
 func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, error) {

@@ -102,8 +102,8 @@ func TestHTTPSReload(t *testing.T) {
 	writeFile(t, s.cmd.Args[2], strings.ReplaceAll(changed, "PORT", portOf(s.addr)))
 	complete := 1
 	waitFor(t, "reload to reload", func() bool { return lines(s.log, "Reloading complete") >= complete })
-	handles := -1
-	for round := 0; l.done.Load() < 10_000 || round < 3; round++ {
+	handles, before := -1, l.done.Load()
+	for round := 0; l.done.Load() < before+10_000 || round < 3; round++ {
 		for _, corefile := range []string{changed, more, more, first} {
 			complete++
 			s.signal(t, corefile, "Reloading complete", complete)

@@ -69,7 +69,6 @@ func defaults() *config {
 		lower:       true,
 		refresh:     time.Hour,
 		retry:       15 * time.Minute,
-		expire:      14 * 24 * time.Hour,
 		reload:      30 * time.Second,
 		maxWithdraw: 50,
 		transfers:   defaultTransfers,
@@ -81,6 +80,12 @@ func defaults() *config {
 
 // check looks at what concerns more than one option, and completes the rest.
 func (c *config) check() error {
+	if c.expire == 0 {
+		c.expire = 14 * 24 * time.Hour
+		if c.transferSigned {
+			c.expire = 2 * 24 * time.Hour // signatures last longer: see renewBefore
+		}
+	}
 	if c.transferSigned && c.ttl != maxTTL {
 		return fmt.Errorf("transfer_signed with a ttl of %v: *dnssec* signs with an original TTL of 3600 seconds, and that is what a signed zone must have: leave out one of them", c.ttl)
 	}

@@ -33,11 +33,11 @@ type hostConfig struct {
 // serves reports whether anything is to be given out.
 func (h *hostConfig) serves() bool { return h.https != "" || h.http != "" }
 
-// refuses reports whether a certificate's URL leads to a path of the host's that
-// it does not serve: nobody is to be sent there.
-func (h *hostConfig) refuses(url string) bool {
+// refused reports whether a certificate's URL leads to a path that no host of ours
+// serves, on this server or on another: nobody is to be sent there.
+func refused(url string) bool {
 	_, path, ours := strings.Cut(url, certhost.Root)
-	if !ours || !h.serves() {
+	if !ours {
 		return false
 	}
 	path, _, _ = strings.Cut(path, "?")

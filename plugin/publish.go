@@ -414,7 +414,7 @@ func (p *publisher) publish(c certsource.Change, at time.Time) bool {
 		publication.URL = ""
 		if c.New.Encrypts {
 			publication.URL = p.config.url.Expand(m.address.Domain, c.Path, m.address.Label())
-			if p.config.host.refuses(publication.URL) {
+			if refused(publication.URL) {
 				publication.URL, unnamed = "", true
 			}
 		}

@@ -239,11 +239,11 @@ func (p *publisher) closeWatch() {
 }
 
 // pause returns how long to wait for the next look at everything. Where changes
-// are heard of it only makes sure, and takes a hundredth of a processor at most.
+// are heard of it only makes sure, and takes a 250th of all processors at most.
 func (p *publisher) pause() time.Duration {
 	pause := p.config.reload
 	if p.watch != nil && p.watch.Deaf() == nil && p.held == 0 && p.lastErr == "" {
-		pause = max(pause, 100*p.duration)
+		pause = max(pause, 250*p.duration)
 	}
 	return pause
 }

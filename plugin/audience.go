@@ -3,6 +3,8 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/coredns/coredns/core/dnsserver"
@@ -59,6 +61,12 @@ func (s *SMIMEA) provide() error {
 			log.Infof("The zone %s is transferred without signatures: a secondary has to sign it itself, as CoreDNS does with the same keys; for others there is transfer_signed", p.Origin)
 		}
 	}
+	if s.config.catalog != "" {
+		if s.transferrer == nil {
+			return errors.New("catalog, but there is no *transfer* in the block: say there who may have it")
+		}
+		s.catalog = newCatalog(s.config.catalog, s.config, slices.Collect(maps.Keys(s.apexes)))
+	}
 	if s.config.transferSigned && s.transferrer == nil {
 		return errors.New("transfer_signed, but there is no *transfer* in the block: say there who may transfer")
 	}
@@ -78,6 +86,9 @@ func (s *SMIMEA) spread(server *dnsserver.Config) {
 		if e, _ := s.publisher.edition(i); e != nil {
 			s.publisher.announce(i)
 		}
+	}
+	if s.catalog != nil {
+		s.notifier.announce(s.catalog.origin)
 	}
 	go s.notifier.listen(server, s.places[first].Origin, func() uint32 {
 		if snap := s.publisher.current.Load(); snap != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coredns/coredns/plugin/dnssec"
 	"github.com/miekg/dns"
 
 	"coredns-smimea/smimea"
@@ -23,6 +24,9 @@ const maxTTL = time.Hour
 type config struct {
 	dir     string
 	origins []string
+	zones   *zonesFile       // that origins come from, nil if from the Corefile
+	catalog string           // origin of a zone that lists them, or none
+	keys    []*dnssec.DNSKEY // instead of *dnssec*'s
 
 	records  []smimea.Association
 	url      smimea.URLTemplate

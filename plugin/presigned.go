@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -177,6 +178,33 @@ func (s *snapshot) record(p *publisher, i int, old *snapshot) {
 	s.extras, s.journals = slices.Clone(old.extras), slices.Clone(old.journals)
 	s.extras[i] = p.signer.Load().extra(i)
 	s.journals[i] = old.journals[i].Append(smimea.NewEdition(old.zones[i], old.extras[i]), smimea.NewEdition(s.zones[i], s.extras[i]))
+	histories.Lock()
+	defer histories.Unlock()
+	histories.zones[s.zones[i].Origin] = history{versionOf(s.zones[i]), s.extras[i], s.journals[i]}
+}
+
+// histories are the journals of the zones that this process has served last, by
+// origin: a zone's must not be lost when the configuration of others changes.
+var histories = struct {
+	sync.Mutex
+	zones map[string]history
+}{zones: map[string]history{}}
+
+type history struct {
+	version version
+	extra   []dns.RR
+	journal *smimea.Journal
+}
+
+// recall returns the journal of a zone that was served just so before, or nil.
+func recall(z *smimea.Zone, extra []dns.RR) *smimea.Journal {
+	histories.Lock()
+	defer histories.Unlock()
+	h, ok := histories.zones[z.Origin]
+	if !ok || h.version != versionOf(z) || !slices.EqualFunc(h.extra, extra, dns.IsDuplicate) {
+		return nil
+	}
+	return h.journal
 }
 
 // adopt has secondaries told of other CDS records, after other keys have come.

@@ -502,6 +502,9 @@ func (p *publisher) commit() {
 				}
 			}
 		}
+		if old == nil {
+			s.journals[i] = recall(zone, s.extras[i])
+		}
 		if old == nil && p.restored != nil && p.restoredJournals[i] != nil && p.presigning == nil {
 			s.journals[i] = p.restoredJournals[i]
 			if zone.Serial != p.restored[i].Serial {

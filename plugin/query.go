@@ -78,6 +78,9 @@ func (q *query) serve() (int, error) {
 	switch {
 	case q.name.Kind == smimea.ApexName && q.qtype == dns.TypeDNSKEY && q.signer.signs(q.point.Zone):
 		q.result = answered
+		if q.ownSigner {
+			return q.signer.dnssec.ServeDNS(q.ctx, q.w, q.r)
+		}
 		return plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r)
 	case q.acme && q.point.Tree == smimea.Rest && q.name.Kind == smimea.Absent && strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge"):
 		// The name has to be there before the challenge is: a resolver that was

@@ -110,6 +110,9 @@ func (s *SMIMEA) stop() {
 	if s.publisher == nil {
 		return
 	}
+	if s.unwatchZones != nil {
+		s.unwatchZones()
+	}
 	if s.notifier != nil {
 		s.publisher.audience.leave(s.notifier)
 		s.notifier.stop()

@@ -13,6 +13,7 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/dnssec"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/miekg/dns"
 
@@ -95,7 +96,10 @@ func parse(c *caddy.Controller) (*config, error) {
 				return nil, c.Errf("option %s: %v", option, err)
 			}
 		}
-		err := conf.check()
+		err := conf.list(args[1:], c.ServerBlockKeys)
+		if err == nil {
+			err = conf.check()
+		}
 		if err == nil {
 			err = conf.host.check(root)
 		}
@@ -224,6 +228,37 @@ var options = map[string]func(conf *config, args []string, path func(string) str
 			return errors.New("want one FILE")
 		}
 		conf.state = path(args[0])
+		return nil
+	},
+	"zones": func(conf *config, args []string, path func(string) string) error {
+		if len(args) != 1 {
+			return errors.New("want one FILE")
+		}
+		conf.zones = &zonesFile{path: path(args[0])}
+		return nil
+	},
+	"catalog": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 1 {
+			return errors.New("want one NAME")
+		}
+		if _, ok := dns.IsDomainName(args[0]); !ok {
+			return fmt.Errorf("%q is not a domain name", args[0])
+		}
+		conf.catalog = strings.ToLower(dns.Fqdn(args[0]))
+		return nil
+	},
+	"key": func(conf *config, args []string, path func(string) string) error {
+		if len(args) < 2 || args[0] != "file" {
+			return errors.New("want file KEY..., as in *dnssec*")
+		}
+		for _, arg := range args[1:] {
+			base := path(strings.TrimSuffix(strings.TrimSuffix(arg, ".key"), ".private"))
+			key, err := dnssec.ParseKeyFile(base+".key", base+".private")
+			if err != nil {
+				return fmt.Errorf("reading a key: %w", err)
+			}
+			conf.keys = append(conf.keys, key)
+		}
 		return nil
 	},
 	"transfers": func(conf *config, args []string, _ func(string) string) error {

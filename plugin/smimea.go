@@ -44,10 +44,14 @@ type SMIMEA struct {
 	apexes      map[string]int // zones that can be transferred, by origin
 	slots       slots          // for transfers
 	notifier    *notifier      // nil without transferrer
-	acme        bool           // there may be ACME challenges at _acme-challenge: ours, or those of *tls*
-	packs       bool           // answers may go out packed
-	counters    []*counters
-	leases      []*certhost.Lease // of the HTTPS host
+	catalog     *catalog       // nil if there is none
+	ownSigner   bool           // signer is not the block's *dnssec*
+	// unwatchZones ends the watch over the file of zones.
+	unwatchZones context.CancelFunc
+	acme         bool // there may be ACME challenges at _acme-challenge: ours, or those of *tls*
+	packs        bool // answers may go out packed
+	counters     []*counters
+	leases       []*certhost.Lease // of the HTTPS host
 }
 
 // Name implements plugin.Handler.
@@ -63,6 +67,9 @@ func (s *SMIMEA) CacheBypassZones() []string {
 		if p, err := s.config.place(origin, layout); err == nil {
 			zones = append(zones, p.Ours()...)
 		}
+	}
+	if s.config.catalog != "" {
+		zones = append(zones, s.config.catalog)
 	}
 	return zones
 }
@@ -103,7 +110,12 @@ func (s *SMIMEA) start(l *life) error {
 	s.transferrer, _ = server.Handler("transfer").(*transfer.Transfer)
 	s.acme = server.Handler("tls") != nil || server.Handler(challengeHandler{}.Name()) != nil
 	s.packs = packs(server)
-	if d, ok := server.Handler("dnssec").(dnssec.Dnssec); ok {
+	if d, ok := server.Handler("dnssec").(dnssec.Dnssec); ok && len(s.config.keys) > 0 {
+		return errors.New("key, and *dnssec* in the same block: leave out one of them; key is for zones of a zones FILE, which *dnssec* cannot know")
+	} else if len(s.config.keys) > 0 {
+		s.signer = newSigner(ownDNSSEC(s.config.keys, s.config.origins), s.places, s.config.denials, s.config.cds)
+		s.ownSigner = true
+	} else if ok {
 		s.signer = newSigner(d, s.places, s.config.denials, s.config.cds)
 		s.signBelow = slices.Index(dnsserver.Directives, "dnssec") < slices.Index(dnsserver.Directives, name)
 	}
@@ -122,8 +134,14 @@ func (s *SMIMEA) start(l *life) error {
 	if err := s.follow(l); err != nil {
 		return err
 	}
+	if err := s.host(l); err != nil {
+		return err
+	}
 	s.spread(server)
-	return s.host(l)
+	if s.config.zones != nil {
+		s.watchZones(l)
+	}
+	return nil
 }
 
 // follow takes the running publisher over, or starts one.
@@ -177,6 +195,11 @@ func servesZones(handler string) bool {
 func (s *SMIMEA) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	if len(r.Question) == 0 {
 		return dns.RcodeFormatError, nil
+	}
+	if s.catalog.holds(r.Question[0].Name) {
+		q := &query{}
+		q.SMIMEA, q.ctx, q.w, q.r, q.qtype, q.result = s, ctx, w, r, r.Question[0].Qtype, failed
+		return q.serveCatalog()
 	}
 	if s.index.Foreign(r.Question[0].Name) {
 		return plugin.NextOrFailure(name, s.Next, ctx, w, r)

@@ -86,8 +86,10 @@ func (q *query) transfer() (int, error) {
 // unfit answers IXFR over UDP with the SOA alone, as if what has changed did not
 // fit: whoever is behind then asks over TCP (RFC 1995 section 2).
 func (q *query) unfit() (int, error) {
-	soa := q.transferSOA(q.point.Zone)
-	if soa == nil {
+	var soa *dns.SOA
+	if q.catalog.holds(q.r.Question[0].Name) {
+		soa = &q.catalog.soa
+	} else if soa = q.transferSOA(q.point.Zone); soa == nil {
 		return dns.RcodeServerFailure, nil
 	}
 	reply := smimea.NewReply(q.r)
@@ -126,38 +128,21 @@ type outgoing struct {
 // Transfer implements transfer.Transferer, after *transfer* has looked who asks.
 func (o *outgoing) Transfer(zone string, serial uint32) (<-chan []dns.RR, error) {
 	i, ok := o.apexes[zone]
-	if !ok || o.publisher == nil {
+	listed := o.catalog != nil && zone == o.catalog.origin
+	if !ok && !listed || o.publisher == nil {
 		return nil, transfer.ErrNotAuthoritative
 	}
 	o.zone = zone
 	if !o.slots.take() {
 		return nil, errManyTransfers
 	}
-	edition, journal := o.publisher.edition(i)
-	if edition == nil {
-		o.slots.give()
-		return nil, errNotReady
-	}
 	var records iter.Seq[[]dns.RR]
-	// RFC 1982: newer is up to half of all serials away.
-	if !o.full && int32(serial-edition.Zone.Serial) >= 0 {
-		o.kind = "current"
-		records = func(yield func([]dns.RR) bool) { yield([]dns.RR{edition.Zone.SOA()}) }
-	} else if !o.full {
-		if records, ok = journal.Since(serial, edition); ok {
-			o.kind = "ixfr"
-		}
-	}
-	if records == nil {
-		o.kind = "axfr"
-		records = func(yield func([]dns.RR) bool) {
-			for rrs := range edition.Records() {
-				if !yield(rrs) {
-					return
-				}
-			}
-			yield([]dns.RR{edition.Zone.SOA()})
-		}
+	var err error
+	if listed {
+		records = o.list(serial)
+	} else if records, err = o.records(i, serial); err != nil {
+		o.slots.give()
+		return nil, err
 	}
 	ch := make(chan []dns.RR)
 	o.running.Go(func() {
@@ -165,6 +150,44 @@ func (o *outgoing) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 		o.stream(ch, records)
 	})
 	return ch, nil
+}
+
+// list returns what a secondary that has a serial is to get of the catalog.
+func (o *outgoing) list(serial uint32) iter.Seq[[]dns.RR] {
+	if !o.full && int32(serial-o.catalog.soa.Serial) >= 0 {
+		o.kind = "current"
+		return func(yield func([]dns.RR) bool) { yield(o.catalog.apex(dns.TypeSOA)) }
+	}
+	o.kind = "axfr"
+	return o.catalog.records()
+}
+
+// records returns what a secondary that has a serial is to get of a zone.
+func (o *outgoing) records(zone int, serial uint32) (records iter.Seq[[]dns.RR], err error) {
+	edition, journal := o.publisher.edition(zone)
+	if edition == nil {
+		return nil, errNotReady
+	}
+	// RFC 1982: newer is up to half of all serials away.
+	if !o.full && int32(serial-edition.Zone.Serial) >= 0 {
+		o.kind = "current"
+		return func(yield func([]dns.RR) bool) { yield([]dns.RR{edition.Zone.SOA()}) }, nil
+	}
+	if !o.full {
+		if records, ok := journal.Since(serial, edition); ok {
+			o.kind = "ixfr"
+			return records, nil
+		}
+	}
+	o.kind = "axfr"
+	return func(yield func([]dns.RR) bool) {
+		for rrs := range edition.Records() {
+			if !yield(rrs) {
+				return
+			}
+		}
+		yield([]dns.RR{edition.Zone.SOA()})
+	}, nil
 }
 
 // stream sends records until there are no more, or nobody takes them any more.

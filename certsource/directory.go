@@ -97,6 +97,13 @@ func (d *Directory) Files() Files {
 	return d.files
 }
 
+// Compact keeps what is known in as little memory as it needs, after many files
+// were read at once.
+func (d *Directory) Compact() {
+	files := d.Files()
+	d.files = Files{files.table.Compact(), files.paths.Compact()}
+}
+
 func (d *Directory) open(now time.Time) (*reader, error) {
 	r, err := openReader(d.options.Dir)
 	if err != nil {

@@ -466,6 +466,9 @@ func (p *publisher) counted(list []mailbox, n int) {
 // commit publishes what has been edited.
 func (p *publisher) commit() {
 	old := p.current.Load()
+	if old == nil {
+		p.directory.Compact()
+	}
 	s := &snapshot{files: p.directory.Files()}
 	if old != nil {
 		s.zones = slices.Clone(old.zones)
@@ -486,6 +489,7 @@ func (p *publisher) commit() {
 		}
 		zone, differences := e.Zone(func(last uint32) uint32 { return p.serial(i, last, e.newest) })
 		if old == nil {
+			zone = zone.Compact()
 			p.resume(zone, e.newest)
 		}
 		p.edits[i] = nil

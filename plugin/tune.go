@@ -30,7 +30,11 @@ func (p *publisher) tune(s *snapshot) {
 	}
 	percent := max(10, 100*headroom/size)
 	if percent != p.percent {
-		p.percent = percent
 		debug.SetGCPercent(percent)
+		if p.percent == 0 {
+			// What reading a million files took is not needed any more.
+			go debug.FreeOSMemory()
+		}
+		p.percent = percent
 	}
 }

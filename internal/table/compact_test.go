@@ -1,0 +1,35 @@
+package table
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestCompact(t *testing.T) {
+	e := (*Table)(nil).Edit()
+	want := model{}
+	for i := range 10_000 {
+		key, value := fmt.Sprint("key", i), fmt.Sprint("value", i)
+		e.Set([]byte(key), []byte(value))
+		want[key] = value
+	}
+	before := e.Table()
+	table := before.Compact()
+	check(t, table, want)
+	// To edit a page leaves its neighbours as they are.
+	next := table.Edit()
+	edited := model{}
+	for key, value := range want {
+		edited[key] = value
+		if len(edited)%3 == 0 {
+			edited[key] = value + " and more of it"
+			next.Set([]byte(key), []byte(edited[key]))
+		}
+	}
+	check(t, next.Table(), edited)
+	check(t, table, want)
+	check(t, before, want)
+	if (*Table)(nil).Compact().Len() != 0 {
+		t.Error("an empty table is not")
+	}
+}

@@ -160,7 +160,7 @@ func (l *layout) zone(t testing.TB, name string) *zone {
 var types = []uint16{
 	dns.TypeSMIMEA, dns.TypeTXT, dns.TypeSOA, dns.TypeDS, dns.TypeANY,
 	dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypeMX, dns.TypeCERT, dns.TypeTLSA, dns.TypeHTTPS,
-	dns.TypeNULL, 65400,
+	dns.TypeCDS, dns.TypeCDNSKEY, dns.TypeNULL, 65400,
 }
 
 // transports are the ways to ask.

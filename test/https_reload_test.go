@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -74,22 +75,10 @@ func TestHTTPSReload(t *testing.T) {
 	w, options := newWeb(t, "example.com")
 	other := t.TempDir()
 	cert{addresses: []string{"bob@example.org"}}.write(t, filepath.Join(other, "bob.pem"))
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
 	first := block("example.com", smimea(dir, options), "reload 2s 1s")
 	changed := block("example.com", smimea(dir, options+"\nttl 30m"), "reload 2s 1s")
 	more := changed + block("example.org", smimea(other, options))
-	broken := map[string]string{
-		"unknown option": block("example.com", smimea(dir, options+"\nnonsense")),
-		"taken port":     changed + block("example.org", smimea(other, "http "+taken.Addr().String())),
-		"bad key":        block("example.com", smimea(dir, "https "+w.addr+"\ntls "+w.trust+" "+w.trust)),
-		"same domain":    first + block("_smimecert.example.com", smimea(dir, options)),
-		"no directory":   block("example.com", smimea(dir+"/none", options)),
-		"plain and TLS":  changed + block("example.org", smimea(other, "http "+w.addr)),
-	}
+	broken := unloadable(t, w, dir, options, changed)
 	s := startProcess(t, "", first)
 	certificate := string(derOf(t, filepath.Join(dir, "alice.pem")))
 	l := startLoad(t, w, 8, fileURL("example.com", "alice.pem"), certificate)
@@ -122,7 +111,7 @@ func TestHTTPSReload(t *testing.T) {
 		// What a reload opens it gives back, if it fails as well.
 		if n := descriptors(t, s.cmd.Process.Pid); handles < 0 {
 			handles = n
-		} else if round == 2 && n > handles+16 { // connections come and go
+		} else if round >= 2 && n > handles+16 { // connections come and go
 			t.Errorf("%d file descriptors, %d after the first round", n, handles)
 		}
 	}
@@ -142,6 +131,53 @@ func TestHTTPSReload(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+// unloadable returns Corefiles that cannot be put into force, some of which fail only
+// after others of their blocks have started. good is one that can.
+func unloadable(t *testing.T, w *web, dir, options, good string) map[string]string {
+	t.Helper()
+	other := t.TempDir()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+	return map[string]string{
+		"unknown option": block("example.com", smimea(dir, options+"\nnonsense")),
+		"taken port":     good + block("example.org", smimea(other, "http "+taken.Addr().String())),
+		"bad key":        good + block("example.org", smimea(other, "https "+w.addr+"\ntls "+w.trust+" "+w.trust)),
+		"same domain":    good + block("_smimecert.example.com", smimea(dir, options)),
+		"no directory":   good + block("example.org", smimea(dir+"/none", options)),
+		"plain and TLS":  good + block("example.org", smimea(other, "http "+w.addr)),
+		"a port more":    block("example.org", smimea(other, "http "+portOf(loopback(freePort(t))))) + good + block("example.net", smimea(other, "http "+taken.Addr().String())),
+	}
+}
+
+// TestHTTPSReloadLeaks has reloads fail in this process, where goroutines can be counted.
+func TestHTTPSReloadLeaks(t *testing.T) {
+	dir := t.TempDir()
+	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
+	w, options := newWeb(t, "example.com")
+	good := block("example.com", smimea(dir, options))
+	s := startServer(t, good)
+	broken := unloadable(t, w, dir, options, block("example.com", smimea(dir, options+"\nttl 30m")))
+	s.reload(t, good)
+	const times = 10
+	before := runtime.NumGoroutine()
+	for name, corefile := range broken {
+		for range times {
+			if err := s.tryReload(corefile); err == nil {
+				t.Fatalf("%s: the reload succeeded", name)
+			}
+		}
+		if code := w.status(t, fileURL("example.com", "alice.pem")); code != "200" {
+			t.Errorf("after %s: %s", name, code)
+		}
+	}
+	// One goroutine for each failure would be seen.
+	waitFor(t, "goroutines to end", func() bool { return runtime.NumGoroutine() < before+times })
+	t.Logf("%d goroutines, %d after %d failed reloads", before, runtime.NumGoroutine(), times*len(broken))
 }
 
 // descriptors returns how many files a process has open.
@@ -188,6 +224,19 @@ func TestHTTPSPorts(t *testing.T) {
 			}
 		}
 	}
+	// A port alone is of loopback's first address: the second is free.
+	startServer(t, block("example.com", smimea(dir, "http "+port)))
+	second, err := net.Listen("tcp", "127.0.0.2:"+port)
+	if err != nil {
+		t.Fatalf("http listens on more than 127.0.0.1: %v", err)
+	}
+	second.Close()
+	if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+		l.Close()
+		t.Error("http does not listen on 127.0.0.1")
+	}
+	w, options = newWeb(t, "example.com")
+	port = portOf(w.addr)
 	// DoH at another address is nobody's concern.
 	startProcess(t, "", block("example.com", smimea(dir, options))+strings.Replace(doh("https://example.org:"+port), "127.0.0.2 127.0.0.1", "127.0.0.2", 1))
 	if code := w.status(t, fileURL("example.com", "alice.pem")); code != "200" {

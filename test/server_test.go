@@ -92,12 +92,17 @@ func tryServer(t *testing.T, corefile string) (*server, error) {
 // reload puts another Corefile into force in a server that startServer has started.
 func (s *server) reload(t *testing.T, corefile string) {
 	t.Helper()
-	startMu.Lock()
-	defer startMu.Unlock()
-	var err error
-	if s.instance, err = s.instance.Restart(s.input(corefile)); err != nil {
+	if err := s.tryReload(corefile); err != nil {
 		t.Fatalf("reloading: %v\n%s", err, corefile)
 	}
+}
+
+// tryReload is reload that returns the error of one that fails.
+func (s *server) tryReload(corefile string) (err error) {
+	startMu.Lock()
+	defer startMu.Unlock()
+	s.instance, err = s.instance.Restart(s.input(corefile))
+	return err
 }
 
 // input is a Corefile for a server at its port.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/coredns/caddy"
 )
@@ -46,7 +47,8 @@ func (l *life) failed() {
 				p.release(holder)
 			}
 		}
-		// Whose keys sign is as before, too.
+		// The state is its own again, and whose keys sign is as before.
+		go p.do(context.Background(), func() { p.saver.changed(false) })
 		for holder := range p.holders {
 			if p.signer.Load() != holder.signer {
 				p.signer.Store(holder.signer)
@@ -121,8 +123,15 @@ func (s *SMIMEA) stop() {
 	s.publisher.release(s)
 	held := len(s.publisher.holders) > 0
 	publishers.Unlock()
-	if !held {
-		<-s.publisher.done // the process may end next, and the state is to be saved
+	if held {
+		return
+	}
+	// The process may end next, and the state is to be saved. But a file
+	// system that hangs must not hang all.
+	select {
+	case <-s.publisher.done:
+	case <-time.After(time.Minute):
+		log.Errorf("Leaving %q behind: it does not end its look, or its save", s.config.dir)
 	}
 }
 

@@ -25,10 +25,10 @@ const saveEvery = 5 * time.Minute
 // follow, one for each sub-tree.
 const sectionFiles = 1
 
-func sectionOf(zone int, t smimea.Tree) uint16 { return uint16(2 + 2*zone + int(t)) }
+func sectionOf(zone int, t smimea.Tree) uint32 { return uint32(2 + 3*zone + int(t)) }
 
 // sectionOfJournal is the section of what has changed in a zone.
-func sectionOfJournal(zone int) uint16 { return uint16(0x8000 + zone) }
+func sectionOfJournal(zone int) uint32 { return uint32(2 + 3*zone + 2) }
 
 // savedHeader is what a state has besides its tables.
 type savedHeader struct {
@@ -326,7 +326,7 @@ func (p *publisher) restoreFrom(ctx context.Context, r *statefile.Reader) error 
 	}
 	directory := certsource.New(p.options)
 	files := directory.Restore(max(0, h.Files), max(0, h.Octets))
-	sections := map[uint16]func(key, value []byte) error{sectionFiles: files.Add}
+	sections := map[uint32]func(key, value []byte) error{sectionFiles: files.Add}
 	zones := make([]*smimea.Restoration, len(p.places))
 	journals := make([]smimea.JournalRestoration, len(p.places))
 	for i, place := range p.places {

@@ -4,7 +4,7 @@
 // A file begins with a line of text, "coredns-smimea state 1 clean" or "... stale",
 // and has blocks after it, all numbers big-endian:
 //
-//	kind     2 octets: 0 the header, 0xffff the end, others are sections
+//	kind     4 octets: 0 the header, 0xffffffff the end, others are sections
 //	length   4 octets, of what follows the checksum
 //	checksum 4 octets, CRC-32C of kind, length and what follows
 //	entries: uvarint length of the key, uvarint length of the value, key, value
@@ -15,13 +15,18 @@ package statefile
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -29,9 +34,9 @@ const (
 	magic   = "coredns-smimea state 1 "
 	clean   = "clean\n"
 	stale   = "stale\n"
-	kindEnd = 0xffff
+	kindEnd = 1<<32 - 1
 
-	blockHeader = 2 + 4 + 4
+	blockHeader = 4 + 4 + 4
 	blockSize   = 256 << 10 // of entries, about
 )
 
@@ -42,7 +47,7 @@ type Writer struct {
 	path   string
 	file   *os.File
 	out    *bufio.Writer
-	kind   uint16
+	kind   uint32
 	block  []byte // with room for its header
 	blocks uint64
 	err    error
@@ -66,8 +71,8 @@ func Create(path string, header []byte) (*Writer, error) {
 	return w, nil
 }
 
-// Section begins a section, 1 to 0xfffe. Errors show in [Writer.Commit].
-func (w *Writer) Section(kind uint16) {
+// Section begins a section, 1 to 0xfffffffe. Errors show in [Writer.Commit].
+func (w *Writer) Section(kind uint32) {
 	if len(w.block) > blockHeader {
 		w.flush()
 	}
@@ -86,16 +91,16 @@ func (w *Writer) Add(key, value []byte) bool {
 }
 
 func (w *Writer) flush() {
-	binary.BigEndian.PutUint16(w.block, w.kind)
-	binary.BigEndian.PutUint32(w.block[2:], uint32(len(w.block)-blockHeader))
-	binary.BigEndian.PutUint32(w.block[6:], checksum(w.block))
+	binary.BigEndian.PutUint32(w.block, w.kind)
+	binary.BigEndian.PutUint32(w.block[4:], uint32(len(w.block)-blockHeader))
+	binary.BigEndian.PutUint32(w.block[8:], checksum(w.block))
 	w.write(w.block)
 	w.block = w.block[:blockHeader]
 	w.blocks++
 }
 
 func checksum(block []byte) uint32 {
-	return crc32.Update(crc32.Checksum(block[:6], castagnoli), castagnoli, block[blockHeader:])
+	return crc32.Update(crc32.Checksum(block[:8], castagnoli), castagnoli, block[blockHeader:])
 }
 
 func (w *Writer) write(b []byte) {
@@ -249,7 +254,7 @@ func (r *Reader) readAt(b []byte, at int64) error {
 
 // span is where a block lies, its own header included.
 type span struct {
-	kind   uint16
+	kind   uint32
 	at     int64
 	length int
 }
@@ -260,11 +265,11 @@ func (r *Reader) block(at int64) (b span, next int64, err error) {
 	if err := r.readAt(head[:], at); err != nil {
 		return span{}, 0, err
 	}
-	length := int64(binary.BigEndian.Uint32(head[2:])) + blockHeader
+	length := int64(binary.BigEndian.Uint32(head[4:])) + blockHeader
 	if length > r.size-at {
 		return span{}, 0, Damage("it is cut off, or damaged")
 	}
-	return span{binary.BigEndian.Uint16(head[:]), at, int(length)}, at + length, nil
+	return span{binary.BigEndian.Uint32(head[:]), at, int(length)}, at + length, nil
 }
 
 // payload returns what a block has, read into buf, which grows as need be.
@@ -273,17 +278,17 @@ func (r *Reader) payload(b span, buf *[]byte) ([]byte, error) {
 	if err := r.readAt(*buf, b.at); err != nil {
 		return nil, err
 	}
-	if checksum(*buf) != binary.BigEndian.Uint32((*buf)[6:]) {
+	if checksum(*buf) != binary.BigEndian.Uint32((*buf)[8:]) {
 		return nil, Damage("its checksum does not hold")
 	}
 	return (*buf)[blockHeader:], nil
 }
 
 // Load calls the function of each section for its entries, those of one section
-// in order, all sections at once. Without an error the file was whole; with one,
+// in order, several sections at once. Without an error the file was whole; with one,
 // what was given may be a part of it. The slices are good for the call only.
-func (r *Reader) Load(sections map[uint16]func(key, value []byte) error) error {
-	blocks := map[uint16][]span{}
+func (r *Reader) Load(sections map[uint32]func(key, value []byte) error) error {
+	blocks := map[uint32][]span{}
 	var last span
 	count := uint64(1)
 	for at := r.next; at < r.size; count++ {
@@ -307,17 +312,21 @@ func (r *Reader) Load(sections map[uint16]func(key, value []byte) error) error {
 	} else if len(end) != 8 || binary.BigEndian.Uint64(end) != count-1 {
 		return Damage("its end is not its own")
 	}
-	errs := make(chan error, len(sections))
-	for kind, take := range sections {
-		go func() { errs <- r.section(blocks[kind], take) }()
+	// The largest first, by as many workers as there are processors, and one
+	// that waits for the disk.
+	kinds := slices.SortedFunc(maps.Keys(blocks), func(a, b uint32) int { return len(blocks[b]) - len(blocks[a]) })
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	errs := make([]error, len(kinds))
+	for range runtime.GOMAXPROCS(0) + 1 {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(kinds); i = next.Add(1) - 1 {
+				errs[i] = r.section(blocks[kinds[i]], sections[kinds[i]])
+			}
+		})
 	}
-	var err error
-	for range sections {
-		if failed := <-errs; err == nil {
-			err = failed
-		}
-	}
-	return err
+	workers.Wait()
+	return cmp.Or(errs...)
 }
 
 func (r *Reader) section(blocks []span, take func(key, value []byte) error) error {

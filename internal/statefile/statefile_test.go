@@ -19,7 +19,7 @@ func write(t testing.TB, path string, n int) error {
 	if err != nil {
 		return err
 	}
-	for kind := range uint16(2) {
+	for kind := range uint32(2) {
 		w.Section(kind + 1)
 		for i := range n {
 			w.Add(fmt.Appendf(nil, "%d", i), bytes.Repeat([]byte{byte(kind)}, i%200))
@@ -38,7 +38,7 @@ func load(path string) (header string, isClean bool, got [2]map[string]string, e
 	take := func(m map[string]string) func(key, value []byte) error {
 		return func(key, value []byte) error { m[string(key)] = string(value); return nil }
 	}
-	err = r.Load(map[uint16]func(key, value []byte) error{1: take(got[0]), 2: take(got[1])})
+	err = r.Load(map[uint32]func(key, value []byte) error{1: take(got[0]), 2: take(got[1])})
 	return string(r.Header), r.Clean, got, err
 }
 

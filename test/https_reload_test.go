@@ -167,7 +167,7 @@ func TestHTTPSReloadLeaks(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for name, corefile := range broken {
 		for range times {
-			if err := s.tryReload(corefile); err == nil {
+			if err := s.tryReload(t, corefile); err == nil {
 				t.Fatalf("%s: the reload succeeded", name)
 			}
 		}

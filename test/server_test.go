@@ -92,13 +92,18 @@ func tryServer(t *testing.T, corefile string) (*server, error) {
 // reload puts another Corefile into force in a server that startServer has started.
 func (s *server) reload(t *testing.T, corefile string) {
 	t.Helper()
-	if err := s.tryReload(corefile); err != nil {
+	if err := s.tryReload(t, corefile); err != nil {
 		t.Fatalf("reloading: %v\n%s", err, corefile)
 	}
 }
 
 // tryReload is reload that returns the error of one that fails.
-func (s *server) tryReload(corefile string) (err error) {
+func (s *server) tryReload(t *testing.T, corefile string) (err error) {
+	t.Helper()
+	// CoreDNS does not stop a server that has not quite begun to serve.
+	if !answers(t, s.addr, nil, 30*time.Second) {
+		t.Fatalf("%s does not answer", s.addr)
+	}
 	startMu.Lock()
 	defer startMu.Unlock()
 	s.instance, err = s.instance.Restart(s.input(corefile))

@@ -17,8 +17,8 @@ const (
 	// secondary that does not answer takes six seconds for each.
 	notifiesAtOnce = 64
 	// A secondary that has not answered is told again, later and later.
-	notifyAgain  = 15 * time.Second
-	notifyRounds = 6
+	notifyAgain  = 5 * time.Second
+	notifyRounds = 8
 	// listening is how long a new server is waited for before its zones are
 	// announced: a secondary that comes at once has to find it.
 	listening = 30 * time.Second

@@ -13,6 +13,7 @@ import (
 // TestCatalog adds a mail domain by a line in a file: the server serves it, signed,
 // and Knot and BIND take it up by the catalog (RFC 9432).
 func TestCatalog(t *testing.T) {
+	t.Parallel()
 	dir, conf := t.TempDir(), t.TempDir()
 	for _, domain := range []string{"example.com", "example.org", "example.net"} {
 		cert{addresses: []string{"alice@" + domain}}.write(t, filepath.Join(dir, domain+".pem"))

@@ -276,9 +276,15 @@ func serialAt(addr, zone string) (uint32, bool) {
 // closing SOA left out.
 func axfr(t *testing.T, addr, zone string, tsig bool) []string {
 	t.Helper()
-	rrs, err := transferIn(addr, zone, nil, tsig)
-	if err != nil {
-		t.Fatalf("AXFR of %s from %s: %v", zone, addr, err)
+	var rrs []dns.RR
+	var err error
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		// A server that loads or reloads its zones may refuse for a moment.
+		if rrs, err = transferIn(addr, zone, nil, tsig); err == nil {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("AXFR of %s from %s: %v", zone, addr, err)
+		}
 	}
 	n := len(rrs)
 	if n < 2 || record(t, rrs[0]) != record(t, rrs[n-1]) || rrs[0].Header().Rrtype != dns.TypeSOA {

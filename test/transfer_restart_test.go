@@ -105,6 +105,7 @@ func TestTransferSizes(t *testing.T) {
 // TestTransferConsistent changes users while transfers run: each is one version
 // of the zone, and IXFR from any to any makes the same.
 func TestTransferConsistent(t *testing.T) {
+	t.Parallel()
 	c := newCrowd(t, 300)
 	s := startServer(t, block(strings.Join(subZonesOf, " "), smimea(c.dir, "ns ns1.example.net\ntransfers 100"), "transfer {\nto *\n}"))
 	zone := subZonesOf[0]
@@ -296,6 +297,7 @@ func TestTransferNeighbours(t *testing.T) {
 // TestTransferReplica has CoreDNS itself as a secondary, which signs with the same
 // keys, and resolvers that meet both.
 func TestTransferReplica(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	pubs := users(t, dir, "example.com")
 	k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})

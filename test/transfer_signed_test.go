@@ -96,6 +96,7 @@ func TestSignedZone(t *testing.T) {
 // TestMixed has resolvers meet a primary, which makes denials as it goes, and
 // pre-signed secondaries with NSEC3: both validate, in any order.
 func TestMixed(t *testing.T) {
+	t.Parallel()
 	k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})
 	c := newCrowd(t, 30)
 	f := newFleet(t, subZonesOf, false, k.directive, smimea(c.dir, "transfer_signed\nns ns1.example.net"))

@@ -159,14 +159,20 @@ func (r *reader) read(in *os.Root, name, path string, known []byte, info fs.File
 		f.refusal = refuse(TooLarge, "")
 		return f
 	}
-	data := make([]byte, info.Size()+1)
-	n, err := io.ReadFull(file, data)
-	switch {
-	case err == nil:
-		f.stamp = 0 // it grows while it is read
-	case err != io.ErrUnexpectedEOF && err != io.EOF:
+	// One octet more than there should be, and one read for all: a file that
+	// is whole needs no second one to say that nothing follows.
+	data, n := make([]byte, info.Size()+1), 0
+	for err == nil && n < int(info.Size()) {
+		var more int
+		more, err = file.Read(data[n:])
+		n += more
+	}
+	if err != nil && err != io.EOF {
 		f.stamp, f.refusal = 0, refuse(Unreadable, cause(err))
 		return f
+	}
+	if n != int(info.Size()) {
+		f.stamp = 0 // it is being written
 	}
 	f.cert, f.refusal = parse(data[:n])
 	if f.refusal != nil {

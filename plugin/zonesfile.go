@@ -60,9 +60,9 @@ func parseZones(text []byte) ([]string, error) {
 			if err != nil || len(strings.Fields(line)) != 1 {
 				return nil, fmt.Errorf("line %d: %q is no mail domain: write one a line", n, line)
 			}
-			if !seen[p.Origin] {
-				seen[p.Origin] = true
-				origins = append(origins, p.Origin)
+			if origin := label + p.Domain + "."; !seen[origin] { // in A-labels
+				seen[origin] = true
+				origins = append(origins, origin)
 			}
 		}
 	}

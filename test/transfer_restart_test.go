@@ -20,7 +20,7 @@ func TestTransferRestarts(t *testing.T) {
 		t.Run(fmt.Sprintf("state %v", kept), func(t *testing.T) {
 			t.Parallel()
 			c := newCrowd(t, 20)
-			options := "ns ns1.example.net"
+			options := "ns ns1.example.net\nmax_withdraw 100"
 			if kept {
 				options += "\nstate " + filepath.Join(t.TempDir(), "state")
 			}
@@ -63,7 +63,7 @@ func TestTransferSizes(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
 			c := newCrowd(t, n)
-			f := newFleet(t, subZonesOf, false, smimea(c.dir, "ns ns1.example.net"))
+			f := newFleet(t, subZonesOf, false, smimea(c.dir, "ns ns1.example.net\nmax_withdraw 100"))
 			f.follow(t)
 			first := f.transfers(t)["axfr"]
 			for range 5 {
@@ -107,7 +107,7 @@ func TestTransferSizes(t *testing.T) {
 func TestTransferConsistent(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t, 300)
-	s := startServer(t, block(strings.Join(subZonesOf, " "), smimea(c.dir, "ns ns1.example.net\ntransfers 100"), "transfer {\nto *\n}"))
+	s := startServer(t, block(strings.Join(subZonesOf, " "), smimea(c.dir, "ns ns1.example.net\nmax_withdraw 100\ntransfers 100"), "transfer {\nto *\n}"))
 	zone := subZonesOf[0]
 	var mu sync.Mutex
 	versions := map[uint32][]string{}

@@ -160,7 +160,7 @@ func TestTransfer(t *testing.T) {
 				t.Parallel()
 				c := newCrowd(t, 20)
 				k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})
-				options := "ns ns1.example.net"
+				options := "ns ns1.example.net\nmax_withdraw 100"
 				if signed {
 					options += "\ntransfer_signed"
 				}

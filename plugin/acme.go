@@ -13,11 +13,23 @@ import (
 
 // challengeHandler answers DNS-01 challenges (RFC 8555 section 8.4) in blocks
 // that serve the zone of a domain that we want a TLS certificate for.
-type challengeHandler struct{ Next plugin.Handler }
+type challengeHandler struct {
+	Next plugin.Handler
+	life *life
+}
 
-// Name implements plugin.Handler. It is not that of the directive: the block's
-// own smimea must be found under that.
-func (challengeHandler) Name() string { return "smimea_acme" }
+// Name implements plugin.Handler. A block's own smimea must be found under the
+// name of the directive. Without one this is, or *cache* would not find it.
+func (h challengeHandler) Name() string {
+	if _, own := h.Next.(*SMIMEA); own {
+		return name + "_acme"
+	}
+	return name
+}
+
+// CacheBypassZones keeps *cache* from the challenges' names, which have another
+// answer the next moment.
+func (h challengeHandler) CacheBypassZones() []string { return h.life.challenged }
 
 // ServeDNS implements plugin.Handler.
 func (h challengeHandler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
@@ -70,4 +82,9 @@ func challengeReply(r *dns.Msg) *dns.Msg {
 		})
 	}
 	return m
+}
+
+// challengeName returns where a domain's DNS-01 challenges are.
+func challengeName(domain string) string {
+	return "_acme-challenge." + dns.Fqdn(strings.ToLower(strings.TrimPrefix(domain, "*.")))
 }

@@ -20,7 +20,11 @@ var publishers = struct {
 
 // A life is one Corefile's instance of the server. Several are there during a
 // reload. All blocks of one Corefile share one.
-type life struct{ number int }
+type life struct {
+	number int
+	// challenged are the names that DNS-01 challenges of ours may come to be at.
+	challenged []string
+}
 
 type lifeKey struct{}
 
@@ -31,7 +35,7 @@ func newLife(c *caddy.Controller) *life {
 	publishers.Lock()
 	defer publishers.Unlock()
 	publishers.last++
-	l := &life{publishers.last}
+	l := &life{number: publishers.last}
 	c.Set(lifeKey{}, l)
 	return l
 }

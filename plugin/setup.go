@@ -32,18 +32,23 @@ func setup(c *caddy.Controller) error {
 	if err != nil {
 		return plugin.Error(name, err)
 	}
-	s := &SMIMEA{config: conf, server: dnsserver.GetConfig(c)}
+	life := newLife(c)
+	s := &SMIMEA{config: conf, server: dnsserver.GetConfig(c), life: life}
 	if conf.host.dns01 {
-		// Before our own, which denies what is not there.
-		dnsserver.AddPluginToAllServerBlocks(c, func(next plugin.Handler) plugin.Handler {
-			return challengeHandler{next}
-		})
+		if life.challenged == nil {
+			// Before our own, which denies what is not there.
+			dnsserver.AddPluginToAllServerBlocks(c, func(next plugin.Handler) plugin.Handler {
+				return challengeHandler{next, life}
+			})
+		}
+		for _, domain := range conf.host.acme.Domains {
+			life.challenged = append(life.challenged, challengeName(domain))
+		}
 	}
 	s.server.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		s.Next = next
 		return s
 	})
-	life := newLife(c)
 	c.OnStartup(func() error {
 		if err := s.start(life); err != nil {
 			return plugin.Error(name, fmt.Errorf("%s - %w", conf.where, err))

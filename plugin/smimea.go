@@ -71,7 +71,7 @@ func (s *SMIMEA) CacheBypassZones() []string {
 	if s.config.catalog != "" {
 		zones = append(zones, s.config.catalog)
 	}
-	return zones
+	return append(zones, s.life.challenged...)
 }
 
 // layout returns what the zones of the block that are not sub-zones are, and
@@ -108,7 +108,7 @@ func (s *SMIMEA) start(l *life) error {
 		return err
 	}
 	s.transferrer, _ = server.Handler("transfer").(*transfer.Transfer)
-	s.acme = server.Handler("tls") != nil || server.Handler(challengeHandler{}.Name()) != nil
+	s.acme = server.Handler("tls") != nil || len(l.challenged) > 0
 	s.packs = packs(server)
 	if d, ok := server.Handler("dnssec").(dnssec.Dnssec); ok && len(s.config.keys) > 0 {
 		return errors.New("key, and *dnssec* in the same block: leave out one of them; key is for zones of a zones FILE, which *dnssec* cannot know")

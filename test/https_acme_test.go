@@ -107,15 +107,15 @@ func TestACMEDNS(t *testing.T) {
 	writeFile(t, db, exampleZone(1, 900))
 	for name, corefile := range map[string]func(smimea string) string{
 		"whole zone":  func(s string) string { return block("example.com", k.directive, s) },
-		"beside file": func(s string) string { return block("example.com", k.directive, s, "file "+db) },
+		"beside file": func(s string) string { return block("example.com", k.directive, "cache", s, "file "+db) },
 		"file, before": func(s string) string {
-			return block("example.com", k.directive, "file "+db) + block("_smimecert.example.com _smime.example.com", k.directive, s)
+			return block("example.com", k.directive, "cache", "file "+db) + block("_smimecert.example.com _smime.example.com", k.directive, s)
 		},
 		"file, after": func(s string) string {
-			return block("_smimecert.example.com _smime.example.com", k.directive, s) + block("example.com", k.directive, "file "+db)
+			return block("_smimecert.example.com _smime.example.com", k.directive, s) + block("example.com", k.directive, "cache", "file "+db)
 		},
 		"another's smimea": func(s string) string {
-			return block("example.com", k.directive, "smimea "+t.TempDir()) + block("example.org", s)
+			return block("example.com", k.directive, "cache", "smimea "+t.TempDir()) + block("example.org", s)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -133,7 +133,11 @@ func TestACMEDNS(t *testing.T) {
 			resolver := startUnbound(t, []zoneAt{{"example.com.", s.addr, k.anchors("example.com.")}},
 				"qname-minimisation-strict: yes", "use-caps-for-id: yes", "harden-below-nxdomain: yes", "aggressive-nsec: yes")
 			owner := "_acme-challenge.example.com."
+			// Who asked before the challenge was there must not hide it.
 			ask(t, resolver, question{name: owner, qtype: dns.TypeA, size: 1232, do: true, rd: true})
+			for _, do := range []bool{false, true} { // for cache
+				ask(t, s.addr, question{name: owner, qtype: dns.TypeTXT, size: 1232, do: do})
+			}
 			ca.Validate("", resolver)
 			// Every answer while the challenge is there validates, and is there at all.
 			signed := 0

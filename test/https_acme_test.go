@@ -17,8 +17,13 @@ import (
 )
 
 // acmeOptions are those of the directive for a certificate of these names from ca.
+// Storage "" is the default one.
 func acmeOptions(w *web, ca *pebble.CA, storage, names string) string {
-	return fmt.Sprintf("https %s\nacme %s\nacme_email hostmaster@example.com\nacme_ca %s\nacme_root %s\nacme_storage %s", w.addr, names, ca.URL(), ca.RootFile, storage)
+	options := fmt.Sprintf("https %s\nacme %s\nacme_email hostmaster@example.com\nacme_ca %s\nacme_root %s", w.addr, names, ca.URL(), ca.RootFile)
+	if storage != "" {
+		options += "\nacme_storage " + storage
+	}
+	return options
 }
 
 // certified waits until the host shows a certificate of the CA's for a name, and
@@ -204,15 +209,15 @@ func TestACMEOfTLS(t *testing.T) {
 // TestACMESignals sends the real binary SIGUSR1, after which tls's ACME is dead: ours
 // serves on, and gets certificates for names that are new in the Corefile.
 func TestACMESignals(t *testing.T) {
-	dir, storage := t.TempDir(), t.TempDir()
+	dir, home := t.TempDir(), t.TempDir()
 	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
 	ca := pebble.New(t, nil, time.Hour)
 	w := &web{addr: loopback(freePort(t))}
 	ca.Validate(w.addr, pebble.Resolver(t, nobody))
 	corefile := func(names string) string {
-		return block("example.com", smimea(dir, acmeOptions(w, ca, storage, names)))
+		return block("example.com", smimea(dir, acmeOptions(w, ca, "", names)))
 	}
-	s := startProcess(t, "", corefile("example.com"))
+	s := startProcess(t, home, corefile("example.com"))
 	first := w.certified(t, ca, "example.com")
 	for i, names := range []string{"example.com", "example.com www.example.com", "example.com www.example.com", "mail.example.com example.com"} {
 		s.signal(t, corefile(names), "Reloading complete", i+1)
@@ -227,6 +232,9 @@ func TestACMESignals(t *testing.T) {
 	}
 	if n := lines(s.log, "ERROR"); n > 0 {
 		t.Errorf("errors:\n%s", s.log)
+	}
+	if info, err := os.Stat(filepath.Join(home, ".coredns", "acme")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the default storage: %v, %v", info, err)
 	}
 }
 

@@ -161,3 +161,27 @@ func TestEncryptTo(t *testing.T) {
 	}
 	is("short.pem")
 }
+
+// TestHTTPSWithState restarts with what an earlier server, without a host, has kept.
+func TestHTTPSWithState(t *testing.T) {
+	dir := t.TempDir()
+	users(t, dir, "example.com")
+	state := "\nstate " + filepath.Join(t.TempDir(), "state")
+	t.Run("first", func(t *testing.T) { startServer(t, block("example.com", smimea(dir, state))) })
+	for _, name := range []string{"second", "third"} {
+		t.Run(name, func(t *testing.T) {
+			w, options := newWeb(t, "example.com")
+			startServer(t, block("example.com", smimea(dir, options+state)))
+			for _, url := range []string{fileURL("example.com", "grace.der"), hashURL("example.com", "grace", ".crt")} {
+				if got := w.curl(t, url); got != string(derOf(t, filepath.Join(dir, "grace.der"))) {
+					t.Errorf("%s: another certificate", url)
+				}
+			}
+			for _, local := range unpublished {
+				if code := w.status(t, hashURL("example.com", local, ".crt")); code != "404" {
+					t.Errorf("%s: %s", local, code)
+				}
+			}
+		})
+	}
+}

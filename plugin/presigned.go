@@ -37,7 +37,7 @@ type presigning struct {
 type zonePresigning struct {
 	*smimea.Presigner
 	published atomic.Pointer[presigned]
-	raised    bool // its serial, for the first edition
+	asked     uint32 // the serial that is to be raised, 0 if none ever was
 }
 
 func newPresigning(p *publisher) *presigning {
@@ -82,9 +82,12 @@ func (ps *presigning) advance(ctx context.Context, i int) {
 	}
 	zone, keys, now := snap.zones[i], signer.keys[i], time.Now()
 	published := z.published.Load()
-	if published == nil && !z.raised || published != nil && published.edition.Zone.Serial == zone.Serial {
+	if z.asked == zone.Serial {
+		return // it is on its way
+	}
+	if published == nil && z.asked == 0 || published != nil && published.edition.Zone.Serial == zone.Serial {
 		if z.Changed(zone, keys, now) && z.Signed(zone, keys, now) {
-			z.raised = true
+			z.asked = zone.Serial
 			ps.p.do(ctx, func() { ps.p.raise(i) })
 		}
 		return

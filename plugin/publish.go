@@ -481,6 +481,7 @@ func (p *publisher) commit() {
 		}
 	}
 	var announced []int
+	var unsigned []pending
 	changed := old == nil
 	unsaved := old == nil && p.restored == nil
 	for i, e := range p.edits {
@@ -498,7 +499,7 @@ func (p *publisher) commit() {
 		if old == nil || zone.Serial != old.zones[i].Serial {
 			changed = true
 			remember(zone)
-			p.signing.changed(i, differences)
+			unsigned = append(unsigned, pending{i, differences})
 			if p.presigning == nil {
 				announced = append(announced, i)
 				if old != nil {
@@ -517,6 +518,9 @@ func (p *publisher) commit() {
 		}
 	}
 	p.current.Store(s)
+	for _, u := range unsigned { // now that it can be seen
+		p.signing.changed(u.zone, u.differences)
+	}
 	for _, i := range announced {
 		p.announce(i)
 	}

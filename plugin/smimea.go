@@ -185,7 +185,7 @@ func servesZones(handler string) bool {
 		return false
 	}
 	switch handler {
-	case name, "dnssec", "tls", "minimal", "transfer", "loop":
+	case name, "dnssec", "tls", "minimal", "transfer", "loop", "sign", "view":
 		return false
 	}
 	return true

@@ -1,11 +1,14 @@
 package test
 
 import (
+	"io"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -19,6 +22,11 @@ func TestNeighbours(t *testing.T) {
 		"acl {\nallow type * net 127.0.0.1/32\nblock\n}",
 		"prometheus 127.0.0.1:0",
 		"log",
+		"header {\nresponse set aa\n}",
+		"view loopback {\nexpr client_ip() == '127.0.0.1'\n}",
+		"rewrite stop {\nname exact moved.example.com dave._smime.example.com\nanswer auto\n}",
+		"tsig {\nsecret key. " + neighbourSecret + "\nrequire none\n}",
+		"dnstap tcp://" + drain(t) + " full",
 	} {
 		t.Run(directives, func(t *testing.T) {
 			dir := t.TempDir()
@@ -35,8 +43,56 @@ func TestNeighbours(t *testing.T) {
 					}
 				}
 			}
+			switch first, _, _ := strings.Cut(directives, " "); first {
+			case "rewrite":
+				m, _ := ask(t, s.addr, question{name: "moved.example.com.", qtype: dns.TypeTXT})
+				if len(m.Answer) == 0 || m.Answer[0].Header().Name != "moved.example.com." || m.Question[0].Name != "moved.example.com." {
+					t.Errorf("a name that is rewritten to dave's:\n%s", m)
+				}
+			case "tsig":
+				askTSIG(t, s.addr, "dave._smime.example.com.", dns.TypeTXT)
+				askTSIG(t, s.addr, "nobody._smime.example.com.", dns.TypeTXT)
+			}
 		})
 	}
+}
+
+const neighbourSecret = "NoTCJU+DMqFWywaPyxSijrDEA/eC3nK0xi3AMEZuPVk="
+
+// askTSIG asks with a TSIG, and holds that the reply has one that is right.
+func askTSIG(t *testing.T, addr, name string, rtype uint16) {
+	t.Helper()
+	for _, network := range []string{"udp", "tcp"} {
+		m := new(dns.Msg)
+		m.SetQuestion(name, rtype)
+		m.SetEdns0(1232, true)
+		m.SetTsig("key.", dns.HmacSHA256, 300, time.Now().Unix())
+		c := &dns.Client{Net: network, TsigSecret: map[string]string{"key.": neighbourSecret}}
+		reply, _, err := c.Exchange(m, addr) // verifies
+		if err != nil || reply.IsTsig() == nil || len(reply.Answer)+len(reply.Ns) == 0 {
+			t.Errorf("%s over %s with TSIG: %v\n%v", name, network, err, reply)
+		}
+	}
+}
+
+// drain listens, and throws away what comes.
+func drain(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go io.Copy(io.Discard, c)
+		}
+	}()
+	return l.Addr().String()
 }
 
 // TestCache puts CoreDNS's cache into the block, and a validating resolver in front.

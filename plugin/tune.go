@@ -10,7 +10,7 @@ const (
 	// collected more often.
 	tuneFrom = 64 << 20
 	// headroom is how much garbage there may be then before it is collected.
-	headroom = 64 << 20
+	headroom = 32 << 20
 )
 
 // tune keeps a large state from doubling in memory. Go collects garbage when

@@ -3,6 +3,7 @@ package table
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 	"slices"
 )
 
@@ -66,13 +67,22 @@ func (e *Edit) Delete(key []byte) {
 
 // Table returns the new version. The Edit is at its end.
 func (e *Edit) Table() *Table {
+	fresh := 0
+	for _, c := range e.t.chunks {
+		if c.epoch == e.epoch {
+			fresh += bits.OnesCount64(c.fresh)
+		}
+	}
+	// What a large edit leaves behind lies scattered between the pages that it
+	// keeps, and holds their memory. So none is kept: they all move together.
+	move := fresh > 1000 && 2*fresh > e.t.buckets
 	for _, c := range e.t.chunks {
 		if c.epoch != e.epoch {
 			continue
 		}
 		for i, page := range c.pages {
 			// Room to grow is for an edit in progress; a version has none to spare.
-			if c.fresh&(1<<i) != 0 && cap(page) > len(page)+len(page)/8 {
+			if c.fresh&(1<<i) != 0 && (move || cap(page) > len(page)+len(page)/8) {
 				c.pages[i] = slices.Clip(append(make([]byte, 0, len(page)), page...))
 			}
 		}

@@ -239,11 +239,13 @@ func (p *publisher) closeWatch() {
 }
 
 // pause returns how long to wait for the next look at everything. Where changes
-// are heard of it only makes sure, and takes a 250th of all processors at most.
+// are heard of it only makes sure, and takes a 250th of all processors at most;
+// but it is never put off for long, as after a first look that had to read all.
 func (p *publisher) pause() time.Duration {
+	const long = 15 * time.Minute
 	pause := p.config.reload
 	if p.watch != nil && p.watch.Deaf() == nil && p.held == 0 && p.lastErr == "" {
-		pause = max(pause, 250*p.duration)
+		pause = max(pause, min(250*p.duration, long))
 	}
 	return pause
 }

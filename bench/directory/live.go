@@ -203,15 +203,17 @@ func (b *bench) idle(s *rig.Server) error {
 	}
 	look := (after - before).Seconds()
 	// Where changes are heard of, looks are that far apart (publisher.pause).
-	pause := max(30, looksApart*sum/count)
+	pause := max(30, min(looksApart*sum/count, longestPause))
 	total := quiet + look/pause
 	b.Say("idle: %.4f of a processor, a look takes %.2f s of it, every %.0f s", quiet, look, pause)
 	b.table.Most("idle, share of one processor", fmt.Sprintf("%.4f", total), fmt.Sprintf("%.4f between looks, %.2f s of it for one, every %.0f s", quiet, look, pause), total, 0.02)
 	return nil
 }
 
-// looksApart is by how many times of what a look takes the next one is later.
-const looksApart = 250
+const (
+	looksApart   = 250     // by how many times of what a look takes the next one is later
+	longestPause = 15 * 60 // seconds
+)
 
 // churn asks at 20,000 queries a second, while a thousand files a second are
 // written elsewhere, and then in the directory.

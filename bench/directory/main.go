@@ -123,6 +123,7 @@ func certificate(owner string) dns.Question {
 // load reads the whole directory, in turns with a plain loop over the same files.
 func (b *bench) load() error {
 	return b.loadOf(b.users, "P-256", func(s *rig.Server) error {
+		time.Sleep(min(5*time.Second, b.time)) // what the load took is given back
 		resident, err := s.Resident()
 		if err != nil {
 			return err

@@ -90,7 +90,12 @@ func parse(c *caddy.Controller) (*config, error) {
 				return nil, c.Errf("%q is not a zone: write it as a domain name", zone)
 			}
 		}
-		conf.origins = plugin.OriginsFromArgsOrServerBlock(args[1:], c.ServerBlockKeys)
+		// One zone on two ports is one zone.
+		for _, origin := range plugin.OriginsFromArgsOrServerBlock(args[1:], c.ServerBlockKeys) {
+			if !slices.Contains(conf.origins, origin) {
+				conf.origins = append(conf.origins, origin)
+			}
+		}
 		for c.NextBlock() {
 			option, args := c.Val(), c.RemainingArgs()
 			parse, ok := options[option]

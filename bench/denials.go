@@ -61,7 +61,7 @@ func (b *bench) denials() (*rig.Table, error) {
 
 	t := rig.NewTable(fmt.Sprintf("%d users: names that do not exist", b.users.N))
 	t.Row("*file* + *dnssec*, absent with DO", stockDenied.String(), "")
-	t.Least("absent with DO, no limit", denied.String(), "*file* + *dnssec*", denied.over(stockDenied), 2)
+	t.Least("absent with DO, no limit", denied.String(), denied.against(stockDenied, "*file* + *dnssec*"), denied.over(stockDenied), 2)
 	t.Row("absent with DO, default limit", limited.String(), "most get TC")
 	t.Row("absent, unsigned", plain.String(), "")
 	t.Most("memory after the floods without a limit, MB", megabytes(after), megabytes(before)+" before", float64(after)/float64(before), 1.5)

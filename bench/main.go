@@ -250,5 +250,10 @@ func (b *bench) measure(e *entry) error {
 // String returns queries a second, and processor time for each.
 func (e *entry) String() string { return fmt.Sprintf("%v qps, %.1f us", e.qps, e.cpu.Median()) }
 
+// against names what e is compared with, and how they compare by processor time.
+func (e *entry) against(f *entry, name string) string {
+	return fmt.Sprintf("%s; %.2f by processor time", name, f.cpu.Median()/e.cpu.Median())
+}
+
 // over returns how many times as many queries e has answered than f.
 func (e *entry) over(f *entry) float64 { return e.qps.Median() / f.qps.Median() }

@@ -106,7 +106,7 @@ func (b *bench) million() (*rig.Table, error) {
 	t := rig.NewTable(fmt.Sprintf("%d users", large.N))
 	for _, kind := range kinds {
 		p := pairs[kind]
-		t.Least(kind, p.many.String(), fmt.Sprintf("%d users: %v", b.users.N, p.few), p.many.over(p.few), 0.85)
+		t.Least(kind, p.many.String(), p.many.against(p.few, fmt.Sprintf("%d users: %v", b.users.N, p.few)), p.many.over(p.few), 0.85)
 	}
 	t.Most("signing ahead while idle, us a signature", number(perSignature), "ECDSA alone, "+number(ecdsaCost), perSignature/ecdsaCost, 2)
 	t.Most("processor for signing while 5,000 qps are answered", fmt.Sprintf("%.2f, %.0f signatures/s", busy-rest, made), fmt.Sprintf("%.2f with, %.2f without", busy, rest), busy-rest, 0.55)

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
@@ -122,10 +123,8 @@ func (s *SMIMEA) start(l *life) error {
 	if s.signer != nil {
 		s.signer.logDS()
 	}
-	for i, p := range s.places {
-		if !s.signer.signs(i) {
-			log.Warningf("The zone %s is not signed: no *dnssec* in its block signs it. SMIMEA records count for nothing without DNSSEC (RFC 8162, section 6)", p.Origin)
-		}
+	s.warnUnsigned()
+	for _, p := range s.places {
 		s.counters = append(s.counters, newCounters(p.Origin))
 	}
 	if err := s.provide(); err != nil {
@@ -142,6 +141,22 @@ func (s *SMIMEA) start(l *life) error {
 		s.watchZones(l)
 	}
 	return nil
+}
+
+// warnUnsigned says once what a block is worth whose zones nobody signs.
+func (s *SMIMEA) warnUnsigned() {
+	var unsigned []string
+	for i, p := range s.places {
+		if !s.signer.signs(i) {
+			unsigned = append(unsigned, p.Origin)
+		}
+	}
+	if n := len(unsigned); n > 3 {
+		unsigned = append(unsigned[:3], fmt.Sprintf("and %d more", n-3))
+	}
+	if len(unsigned) > 0 {
+		log.Warningf("Not signed, since no *dnssec* in the block signs it: %s. SMIMEA records count for nothing without DNSSEC (RFC 8162, section 6)", strings.Join(unsigned, ", "))
+	}
 }
 
 // follow takes the running publisher over, or starts one.

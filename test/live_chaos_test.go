@@ -32,7 +32,6 @@ type chaos struct {
 	mu     sync.Mutex
 	made   []map[string]bool // by user: the data of all certificates that there ever were
 	always string            // the data of the one user whom nobody touches
-	dirs   int
 }
 
 // duration is how long chaos reigns: 20 s, or SMIMEA_CHAOS seconds.

@@ -184,7 +184,8 @@ func TestACMEDNS(t *testing.T) {
 }
 
 // TestACMEOfTLS has CoreDNS's tls directive get the certificate, whose challenge lies
-// in our zone, and the host use it.
+// in our zone, and the host use it. SIGUSR1 ends that, as README.md says: if it does not
+// any more, the README is to be changed.
 func TestACMEOfTLS(t *testing.T) {
 	dir := t.TempDir()
 	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
@@ -192,27 +193,43 @@ func TestACMEOfTLS(t *testing.T) {
 	ca := pebble.New(t, nil, month)
 	w := &web{addr: loopback(freePort(t))}
 	directive := fmt.Sprintf("tls {\nacme example.com\nemail hostmaster@example.com\nca %s\nca_root %s\nstorage %s\nresolver 127.0.0.1:PORT\n}", ca.URL(), ca.RootFile, t.TempDir())
-	// It begins as soon as the server is up.
+	corefile := block("example.com", k.directive, directive, smimea(dir, "https "+w.addr))
+	// It begins as soon as the server is up, and waits long if it fails.
 	var s *server
-	resolver := pebble.Resolver(t, func(name string) (values []string) {
-		waitFor(t, "the server", func() bool { return s != nil })
-		m, _ := ask(t, s.addr, question{name: dns.Fqdn(name), qtype: dns.TypeTXT, size: 1232, do: true})
-		if len(m.Answer) > 0 {
-			k.verify(t, "challenge", "example.com.", m.Answer)
+	up := make(chan struct{})
+	ca.Validate("", pebble.Resolver(t, func(name string) (values []string) {
+		<-up
+		query := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeTXT).SetEdns0(1232, true)
+		m, err := dns.Exchange(query, s.addr)
+		if err != nil {
+			t.Errorf("asking for the challenge: %v", err)
+			return nil
 		}
+		k.verify(t, "challenge", "example.com.", m.Answer)
 		for _, rr := range m.Answer {
 			if txt, ok := rr.(*dns.TXT); ok {
 				values = append(values, txt.Txt...)
 			}
 		}
 		return values
+	}))
+	s = startProcess(t, "", corefile)
+	close(up)
+	waitFor(t, "a certificate by tls", func() bool {
+		state, err := w.handshake("example.com")
+		return err == nil && ca.Verify(state, "example.com") == nil
 	})
-	ca.Validate("", resolver)
-	s = startServer(t, block("example.com", k.directive, directive, smimea(dir, "https "+w.addr)))
-	w.certified(t, ca, "example.com")
 	w.trustCA(t, ca)
 	if code := w.status(t, fileURL("example.com", "alice.pem")); code != "200" {
 		t.Errorf("over the certificate of tls: %s", code)
+	}
+	s.signal(t, corefile, "Reloading complete", 1)
+	if _, err := w.handshake("example.com"); err == nil {
+		t.Error("after SIGUSR1 tls still has a certificate")
+	}
+	m, _ := ask(t, s.addr, question{name: hashOwner("alice", "example.com."), qtype: dns.TypeSMIMEA})
+	if len(m.Answer) != 1 {
+		t.Errorf("the DNS after it:\n%s", m)
 	}
 }
 

@@ -38,6 +38,7 @@ type zonePresigning struct {
 	*smimea.Presigner
 	published atomic.Pointer[presigned]
 	asked     uint32 // the serial that is to be raised, 0 if none ever was
+	waiting   bool   // for signatures, since the last look at all
 }
 
 func newPresigning(p *publisher) *presigning {
@@ -58,11 +59,20 @@ func (ps *presigning) poke() {
 func (ps *presigning) run(ctx context.Context) {
 	renew := time.NewTicker(renewEvery)
 	defer renew.Stop()
+	again := time.NewTicker(time.Minute)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-renew.C:
+		case <-again.C:
+			for i := range ps.zones {
+				if ps.zones[i].waiting {
+					ps.zones[i].waiting = false
+					ps.p.signing.everything()
+				}
+			}
 		case <-ps.wake:
 		}
 		for i := range ps.zones {
@@ -108,6 +118,7 @@ func (ps *presigning) advance(ctx context.Context, i int) {
 	edition, err := z.Next(zone, keys, signer.dnskey(zone.Origin, true), apex, now)
 	switch {
 	case errors.Is(err, smimea.ErrUnsigned): // it will be, and then we are woken
+		z.waiting = true
 		return
 	case err != nil:
 		if ctx.Err() == nil {

@@ -195,6 +195,9 @@ func (e *Edit) Zone(next func(serial uint32) uint32) (*Zone, []Difference) {
 			new, _ := e.tables[tree].Get([]byte(key))
 			if !old.same(new) {
 				differences = append(differences, Difference{Tree(tree), []byte(key), old, bytes.Clone(new)})
+			} else if n := node(new); !n.empty() && len(n.signatures()) == 0 {
+				// Withdrawn and published again: the signatures are still good.
+				e.put(Tree(tree), []byte(key), bytes.Clone(node(n).signed(old.signatures())))
 			}
 		}
 		z.tables[tree] = e.tables[tree].Table()

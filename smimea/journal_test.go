@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -124,4 +125,41 @@ func FuzzJournalRestoration(f *testing.F) {
 			t.Error("what was added has no size")
 		}
 	})
+}
+
+// TestRepublished holds that signatures outlast a file that is written anew with
+// the same records in it: nobody would make them again.
+func TestRepublished(t *testing.T) {
+	place, err := NewPlace(Place{Origin: "example.com.", Layout: Whole, TTL: 3600, Apex: Apex{NS: []NameServer{{Name: "ns1.example.net."}}, Mailbox: "h.example.com."}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, k := time.Now(), Keys{Signer: "example.com."}
+	keys := &fakeKeys{end: now.Add(8 * 24 * time.Hour)}
+	a := Address{Local: "alice", Domain: "example.com"}
+	publication := Publication{Certs: [][]byte{{3, 1, 1, 1}}, URL: "https://example.com/"}
+	edit := NewZone(place, "").Edit()
+	if err := edit.Publish(a, publication); err != nil {
+		t.Fatal(err)
+	}
+	zone, _ := edit.Zone(func(uint32) uint32 { return 1 })
+	zone = signAll(t, zone, k, keys, now)
+	edit = zone.Edit()
+	edit.Withdraw(a, 0)
+	publication.Certs[0][3] = 2 // another certificate at the same place
+	if err := edit.Publish(a, publication); err != nil {
+		t.Fatal(err)
+	}
+	zone, differences := edit.Zone(func(uint32) uint32 { return 2 })
+	unsigned := 0
+	for _, tree := range []Tree{Certs, Texts} {
+		for page := range zone.Pages(tree) {
+			for range zone.Unsigned(tree, page, k, now, 0, 0) {
+				unsigned++
+			}
+		}
+	}
+	if len(differences) != 1 || unsigned != 1 {
+		t.Errorf("%d differences and %d names without signature, want 1 and 1", len(differences), unsigned)
+	}
 }

@@ -61,15 +61,28 @@ func (i *instance) input(corefile string) caddy.CaddyfileInput {
 	}
 }
 
-// reload reloads to a Corefile; without success the old one goes on.
+// reload reloads to a Corefile; without success the old one goes on. It waits for
+// the new servers to run: CoreDNS cannot stop one that has not begun, which would
+// then stay for ever and answer as before.
 func (i *instance) reload(corefile string) error {
+	i.Helper()
 	startMu.Lock()
 	defer startMu.Unlock()
 	next, err := i.Restart(i.input(corefile))
 	if err == nil {
 		i.Instance = next
+		waitFor(i.T, "the new servers", func() bool {
+			s := stacks()
+			return strings.Count(s, ".(*Server).serveUDP(") == 1 && strings.Count(s, ".(*Server).serveTCP(") == 1
+		})
 	}
 	return err
+}
+
+func stacks() string {
+	var b strings.Builder
+	pprof.Lookup("goroutine").WriteTo(&b, 2)
+	return b.String()
 }
 
 // held is what a process holds of what must not be left behind.
@@ -81,10 +94,9 @@ func (h held) String() string {
 
 func holds(t *testing.T) held {
 	t.Helper()
-	var stacks strings.Builder
-	pprof.Lookup("goroutine").WriteTo(&stacks, 2)
+	runtime.GC() // caddy leaves descriptors to it
 	// *dnssec* leaves one behind for each reload that fails.
-	h := held{goroutines: runtime.NumGoroutine() - strings.Count(stacks.String(), "dnssec.periodicClean(")}
+	h := held{goroutines: runtime.NumGoroutine() - strings.Count(stacks(), "dnssec.periodicClean(")}
 	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		t.Fatal(err)
@@ -108,9 +120,7 @@ func waitHeld(t *testing.T, before held) {
 		}
 	}
 	t.Errorf("%s are held, before it were %s", now, before)
-	var stacks strings.Builder
-	pprof.Lookup("goroutine").WriteTo(&stacks, 1)
-	t.Log(stacks.String())
+	t.Log(stacks())
 }
 
 // metric returns the sum of a metric's values over all that have the labels,
@@ -258,19 +268,20 @@ func TestReloadFailed(t *testing.T) {
 	defer taken.Close()
 	state := filepath.Join(t.TempDir(), "state")
 	serial, before := l.serial("example.com."), holds(t)
-	for what, corefile := range map[string]string{
-		"at setup":   block("example.com", other.directive, options, "smimea "+l.dir),
-		"no DIR":     block("example.com", other.directive, options) + block("example.org", "smimea /nowhere"),
-		"at startup": block("example.com", other.directive, options) + block("example.org", "smimea "+l.dir+" {\nstate "+state+"\n}") + block("example.net", "smimea "+l.dir+" {\nstate "+state+"\n}"),
-		"port taken": block("example.com", other.directive, options) + strings.ReplaceAll(block("example.org", "smimea "+l.dir), "PORT", portOf(taken.Addr().String())),
+	// Of the last one that has failed for a port caddy keeps the descriptors.
+	for _, failing := range []struct{ what, corefile string }{
+		{"port taken", block("example.com", other.directive, options) + strings.ReplaceAll(block("example.org", "smimea "+l.dir), "PORT", portOf(taken.Addr().String()))},
+		{"at setup", block("example.com", other.directive, options, "smimea "+l.dir)},
+		{"no DIR", block("example.com", other.directive, options) + block("example.org", "smimea /nowhere")},
+		{"at startup", block("example.com", other.directive, options) + block("example.org", "smimea "+l.dir+" {\nstate "+state+"\n}") + block("example.net", "smimea "+l.dir+" {\nstate "+state+"\n}")},
 	} {
 		for range 10 {
-			if err := i.reload(corefile); err == nil {
-				t.Fatalf("%s: the reload has not failed", what)
+			if err := i.reload(failing.corefile); err == nil {
+				t.Fatalf("%s: the reload has not failed", failing.what)
 			}
 		}
 		if got := l.served("alice"); got != alice || !signed("alice") || l.serial("example.com.") != serial {
-			t.Errorf("%s: alice is %s, serial %d after %d", what, got, l.serial("example.com."), serial)
+			t.Errorf("%s: alice is %s, serial %d after %d", failing.what, got, l.serial("example.com."), serial)
 		}
 	}
 	waitHeld(t, before)

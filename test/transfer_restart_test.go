@@ -1,6 +1,7 @@
 package test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -56,10 +57,16 @@ func TestTransferRestarts(t *testing.T) {
 	}
 }
 
+// many are the users of the largest zone of TestTransferSizes.
+var many = flag.Int("users", 0, "`N` users of a large zone to transfer, such as 100000; 0 for none")
+
 // TestTransferSizes transfers zones of one user and of thousands, and one of
 // 300 whole certificates of 2 kB.
 func TestTransferSizes(t *testing.T) {
-	for _, n := range []int{1, 1000} {
+	for _, n := range []int{1, 1000, *many} {
+		if n == 0 {
+			continue
+		}
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
 			c := newCrowd(t, n)

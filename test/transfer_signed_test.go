@@ -2,10 +2,12 @@ package test
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -89,6 +91,50 @@ func TestSignedZone(t *testing.T) {
 					}
 				}
 			}
+		})
+	}
+}
+
+// TestTransferKeys changes the keys under secondaries: they get a zone that is
+// signed by the new ones throughout, and NOTIFY of it.
+func TestTransferKeys(t *testing.T) {
+	t.Parallel()
+	for _, signed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("signed %v", signed), func(t *testing.T) {
+			t.Parallel()
+			c := newCrowd(t, 10)
+			options := "ns ns1.example.net"
+			if signed {
+				options += "\ntransfer_signed"
+			}
+			s := signing{dns.ECDSAP256SHA256, false}
+			before, after := newKeys(t, "example.com.", s), newKeys(t, "example.com.", s)
+			f := newFleet(t, subZonesOf, false, before.directive, smimea(c.dir, options))
+			f.follow(t)
+			conf := f.argv[2]
+			text, err := os.ReadFile(conf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, conf, strings.Replace(string(text), strings.ReplaceAll(before.directive, "\n", "\n\t"), strings.ReplaceAll(after.directive, "\n", "\n\t"), 1))
+			if err := f.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+				t.Fatal(err)
+			}
+			key := after.dnskeys[0].ToCDNSKEY()
+			for _, s := range f.who {
+				waitFor(t, "the new key at "+s.name, func() bool {
+					m, _ := ask(t, s.addr, question{name: subZonesOf[0], qtype: dns.TypeCDNSKEY})
+					return len(m.Answer) == 1 && m.Answer[0].(*dns.CDNSKEY).PublicKey == key.PublicKey
+				})
+			}
+			f.follow(t)
+			if signed {
+				for _, s := range f.who {
+					command(t, "dnssec-verify", "-z", "-o", strings.TrimSuffix(subZonesOf[0], "."), zoneFile(t, s.addr, subZonesOf[0]))
+				}
+			}
+			f.change(t, c)
+			f.follow(t)
 		})
 	}
 }

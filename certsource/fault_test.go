@@ -131,6 +131,8 @@ func TestDenied(t *testing.T) {
 		w.want(all...)
 		w.wantState("a.pem", "", Unreadable)
 		w.wantState("n.pem", Unreadable, "")
+		time.Sleep(2 * unsettled)
+		w.look()
 		w.look()
 		if w.changes > 0 {
 			t.Errorf("%d changes where nothing has changed", w.changes)

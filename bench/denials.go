@@ -48,7 +48,7 @@ func (b *bench) denials() (*rig.Table, error) {
 
 	// Those who ask for names that exist come at a rate of their own; the flood
 	// is whatever gets through.
-	steady := min(20_000, int(0.4*existing.qps.Median()))
+	steady := min(20_000, int(0.2*existing.qps.Median()))
 	quiet, flooded, err := b.flood(smimea, steady)
 	if err != nil {
 		return nil, err

@@ -145,8 +145,11 @@ func (s *signing) pass(ctx context.Context) {
 		}
 		run := s.begin(ctx, signer, i)
 		for _, tree := range []smimea.Tree{smimea.Certs, smimea.Texts} {
-			for page := range snap.zones[i].Pages(tree) {
-				for rrset := range snap.zones[i].Unsigned(tree, page, signer.keys[i], time.Now(), renewBefore, renewSpread) {
+			// The zone as it is now, page by page: queries have names signed, too,
+			// and what is signed moves to later pages only.
+			for page := 0; page < s.p.current.Load().zones[i].Pages(tree); page++ {
+				zone := s.p.current.Load().zones[i]
+				for rrset := range zone.Unsigned(tree, page, signer.keys[i], time.Now(), renewBefore, renewSpread) {
 					if !run.add(rrset) {
 						return
 					}

@@ -28,6 +28,7 @@ type options struct {
 	time    time.Duration
 	check   bool
 	server  string
+	parts   string
 	queries int
 }
 
@@ -38,6 +39,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "`N` rounds")
 	flag.DurationVar(&o.time, "time", 10*time.Second, "`DURATION` of one measurement")
 	flag.BoolVar(&o.check, "check", true, "end with status 1 if anything is slower than it must be")
+	flag.StringVar(&o.parts, "parts", "answers denials beside million amplification", "`WORDS` for what is measured")
 	flag.StringVar(&o.server, "server", "", "`FILE` of a server that is built already")
 	flag.Parse()
 	o.queries = 500_000
@@ -65,7 +67,14 @@ func run(o options) (missed int, err error) {
 	}
 	began := rig.Machine()
 	var tables []*rig.Table
-	for _, part := range []func() (*rig.Table, error){b.answers, b.denials, b.beside, b.million, b.amplification} {
+	parts := map[string]func() (*rig.Table, error){
+		"answers": b.answers, "denials": b.denials, "beside": b.beside, "million": b.million, "amplification": b.amplification,
+	}
+	for _, name := range strings.Fields(o.parts) {
+		part, ok := parts[name]
+		if !ok {
+			return 0, fmt.Errorf("no part is called %q", name)
+		}
 		t, err := part()
 		if err != nil {
 			return 0, err
@@ -155,7 +164,7 @@ func (b *bench) questions(n int) error {
 // start starts a server with a block of the zone.
 func (b *bench) start(name, block string, ready dns.Question) (*rig.Server, error) {
 	b.Say("starting %s", name)
-	s, err := rig.Spec{Name: name, Binary: b.binary, Block: block, Ready: ready, Pin: serverPin, Dir: b.dir}.Start()
+	s, err := rig.Spec{Name: name, Binary: b.binary, Block: block, Ready: ready, Pin: serverPin, Dir: b.dir, Wait: 20 * time.Minute}.Start()
 	if s != nil {
 		b.running = append(b.running, s)
 	}

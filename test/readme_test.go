@@ -216,7 +216,7 @@ func onLoopback(t *testing.T, corefile string) string {
 		if strings.TrimSpace(line) == "https" {
 			line = "        https 127.0.0.1:0\n"
 		}
-		b.WriteString(line)
+		b.WriteString(strings.ReplaceAll(line, "to 192.0.2.53", "to 127.0.0.1:9")) // NOTIFY stays here, too
 	}
 	if !strings.Contains(b.String(), "PORT") {
 		t.Fatalf("no server block in\n%s", corefile)

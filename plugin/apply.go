@@ -1,0 +1,186 @@
+package plugin
+
+import (
+	"slices"
+	"time"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/smimea"
+)
+
+// edit is a zone's next version, and the newest time that speaks for it.
+type edit struct {
+	*smimea.Edit
+	last   uint32 // the serial of the version before
+	newest time.Time
+}
+
+// count is what a zone publishes.
+type count struct{ certificates, addresses int }
+
+// apply takes in one file's change.
+func (p *publisher) apply(c certsource.Change) {
+	p.tell(c)
+	was, is := c.Old.Published(), c.New.Published()
+	if was && is && c.Old.Digest == c.New.Digest {
+		return // written again with the same certificate in it
+	}
+	at := c.New.Modified
+	switch {
+	case !c.Removed.IsZero():
+		at = c.Removed
+	case c.New.Reason == certsource.Expired:
+		at = c.New.NotAfter.Add(-p.config.ttl)
+	}
+	if was {
+		was = p.withdraw(c.Old, at)
+	}
+	if is {
+		is = p.publish(c, at)
+	}
+	switch {
+	case was && is:
+		p.kinds["changed"]++
+	case is:
+		p.kinds["added"]++
+	case was && c.New.Reason == certsource.Expired:
+		p.kinds["expired"]++
+	case was:
+		p.kinds["withdrawn"]++
+	}
+}
+
+// edit returns a zone's next version, begun if need be.
+func (p *publisher) edit(zone int, at time.Time) *edit {
+	e := p.edits[zone]
+	if e == nil {
+		z := p.zone(zone)
+		e = &edit{Edit: z.Edit(), last: z.Serial}
+		p.edits[zone] = e
+	}
+	if at.After(e.newest) && !at.After(time.Now().Add(certsource.Skew)) {
+		e.newest = at
+	}
+	return e
+}
+
+func (p *publisher) zone(i int) *smimea.Zone {
+	if s := p.current.Load(); s != nil {
+		return s.zones[i]
+	}
+	if p.restored != nil {
+		return p.restored[i]
+	}
+	return smimea.NewZone(p.places[i], p.config.prefix(p.places[i].Domain))
+}
+
+// mailbox is an address of a file, and where it is published.
+type mailbox struct {
+	address smimea.Address
+	zones   []int
+}
+
+// mailboxes returns those of a file's addresses that are in our zones.
+func (p *publisher) mailboxes(addresses []string) (list []mailbox, bad error) {
+	for _, text := range addresses {
+		a, err := smimea.ParseAddress(text)
+		if err != nil {
+			bad = err
+			continue
+		}
+		if zones := p.domains[a.Domain]; len(zones) > 0 && !slices.ContainsFunc(list, func(m mailbox) bool { return m.address == a }) {
+			list = append(list, mailbox{a, zones})
+		}
+	}
+	return list, bad
+}
+
+// publish reports whether the certificate is in a zone of ours.
+func (p *publisher) publish(c certsource.Change, at time.Time) bool {
+	list, bad := p.mailboxes(c.New.Addresses)
+	if bad != nil {
+		log.Warningf("Skipping an address in %q: %v", c.Path, bad)
+	}
+	if len(list) == 0 {
+		p.foreign++
+		log.Warningf("Skipping %q: none of its addresses is in the zones of this block: name the zone, or move the file", c.Path)
+	}
+	p.counted(list, +1)
+	publication := smimea.Publication{File: c.New.ID, Lower: p.config.lower}
+	for _, a := range p.config.records {
+		publication.Certs = append(publication.Certs, a.Append(nil, c.Certificate.Raw, c.Certificate.SPKI))
+	}
+	unnamed := false
+	for _, m := range list {
+		publication.URL = ""
+		if c.New.Encrypts {
+			publication.URL = p.config.url.Expand(m.address.Domain, c.Path, m.address.Label())
+			if refused(publication.URL) {
+				publication.URL, unnamed = "", true
+			}
+		}
+		var left error
+		for _, zone := range m.zones {
+			if err := p.edit(zone, at).Publish(m.address, publication); err != nil {
+				left = err
+			}
+		}
+		if left != nil {
+			log.Warningf("Not all of %q is published: %v", c.Path, left)
+		}
+	}
+	if unnamed {
+		log.Warningf("%q is published without a URL: https serves no file whose name has a backslash or control characters, or is that long: rename it", c.Path)
+	}
+	return len(list) > 0
+}
+
+// withdraw reports whether the certificate was in a zone of ours.
+func (p *publisher) withdraw(f certsource.File, at time.Time) bool {
+	list, _ := p.mailboxes(f.Addresses)
+	if len(list) == 0 {
+		p.foreign--
+	}
+	p.counted(list, -1)
+	for _, m := range list {
+		for _, zone := range m.zones {
+			p.edit(zone, at).Withdraw(m.address, f.ID)
+		}
+	}
+	return len(list) > 0
+}
+
+// counted counts a file's certificate once in each zone, and its addresses.
+func (p *publisher) counted(list []mailbox, n int) {
+	in := map[int]bool{}
+	for _, m := range list {
+		for _, zone := range m.zones {
+			if !in[zone] {
+				in[zone] = true
+				p.counts[zone].certificates += n
+			}
+			p.counts[zone].addresses += n
+		}
+	}
+}
+
+// tell logs why a file is left out, once for each change of the reason.
+func (p *publisher) tell(c certsource.Change) {
+	why := func(f certsource.File) certsource.Reason {
+		if f.Failing != "" {
+			return f.Failing
+		}
+		return f.Reason
+	}
+	switch before, now := why(c.Old), why(c.New); {
+	case now == before || c.New.ID == 0:
+	case now == "":
+		log.Infof("Reading %q again: it is all right now", c.Path)
+	case c.New.Failing != "":
+		log.Warningf("Keeping what %q published before: %v", c.Path, c.Refusal)
+	case now == certsource.PrivateKey:
+		log.Errorf("Skipping %q: %v", c.Path, c.Refusal)
+	default:
+		log.Warningf("Skipping %q: %v", c.Path, c.Refusal)
+	}
+}

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -35,6 +36,8 @@ type signing struct {
 	p    *publisher
 	work chan signed
 	wake chan struct{}
+	// offered is how many signatures queries have handed over.
+	offered atomic.Uint64
 
 	mu    sync.Mutex
 	all   bool
@@ -88,6 +91,7 @@ func (s *signing) notify() {
 func (s *signing) offer(b signed) {
 	select {
 	case s.work <- b:
+		s.offered.Add(1)
 	default:
 	}
 }
@@ -208,10 +212,18 @@ func (r *signRun) flush() bool {
 func (r *signRun) yield() bool {
 	took := time.Since(r.began)
 	if now := r.p.queries.Load(); now != r.queries {
-		select {
-		case <-time.After(took):
-		case <-r.ctx.Done():
-			return false
+		for range 10 {
+			offered := r.offered.Load()
+			select {
+			case <-time.After(took):
+			case <-r.ctx.Done():
+				return false
+			}
+			// Queries that have their names signed do our work meanwhile, and
+			// that of answering: they come first.
+			if r.offered.Load()-offered < signaturesAtOnce/2 {
+				break
+			}
 		}
 	}
 	// Other keys: what these sign is not wanted any more. All is begun anew.
@@ -233,9 +245,22 @@ func (p *publisher) sign(b signed) {
 		return
 	}
 	edit := old.zones[b.zone].Edit()
-	for i, rrset := range b.rrsets {
-		if err := edit.Sign(rrset, b.keys, b.sigs[i]); err != nil {
-			log.Errorf("Keeping a signature: %v", err)
+	// Queries hand over one signature each: all that are there make one version.
+	var other *signed
+	for waiting := len(p.signing.work); ; waiting-- {
+		for i, rrset := range b.rrsets {
+			if err := edit.Sign(rrset, b.keys, b.sigs[i]); err != nil {
+				log.Errorf("Keeping a signature: %v", err)
+			}
+		}
+		if waiting == 0 {
+			break
+		}
+		if next := <-p.signing.work; next.do == nil && next.zone == b.zone {
+			b = next
+		} else {
+			other = &next
+			break
 		}
 	}
 	zone, _ := edit.Zone(nil)
@@ -243,6 +268,9 @@ func (p *publisher) sign(b signed) {
 	s.zones = append([]*smimea.Zone(nil), old.zones...)
 	s.zones[b.zone] = zone
 	p.current.Store(&s)
+	if other != nil {
+		p.sign(*other)
+	}
 }
 
 // setSigner makes a block's signer the one that signs ahead. Signatures of

@@ -11,7 +11,8 @@ import (
 type Edit struct {
 	t     Table
 	epoch uint64
-	room  int // of a new page, see Fill
+	room  int      // of a new page, see Fill
+	own   []*chunk // those made by this edit
 }
 
 // Edit begins a new version of t.
@@ -68,18 +69,13 @@ func (e *Edit) Delete(key []byte) {
 // Table returns the new version. The Edit is at its end.
 func (e *Edit) Table() *Table {
 	fresh := 0
-	for _, c := range e.t.chunks {
-		if c.epoch == e.epoch {
-			fresh += bits.OnesCount64(c.fresh)
-		}
+	for _, c := range e.own {
+		fresh += bits.OnesCount64(c.fresh)
 	}
 	// What a large edit leaves behind lies scattered between the pages that it
 	// keeps, and holds their memory. So none is kept: they all move together.
 	move := fresh > 1000 && 2*fresh > e.t.buckets
-	for _, c := range e.t.chunks {
-		if c.epoch != e.epoch {
-			continue
-		}
+	for _, c := range e.own {
 		for i, page := range c.pages {
 			// Room to grow is for an edit in progress; a version has none to spare.
 			if c.fresh&(1<<i) != 0 && (move || cap(page) > len(page)+len(page)/8) {
@@ -89,7 +85,7 @@ func (e *Edit) Table() *Table {
 		c.epoch = 0
 	}
 	t := e.t
-	e.t = Table{}
+	e.t, e.own = Table{}, nil
 	return &t
 }
 
@@ -110,6 +106,7 @@ func (e *Edit) chunk(i int) *chunk {
 	if c.epoch != e.epoch {
 		c = &chunk{pages: c.pages, epoch: e.epoch}
 		e.t.chunks[i] = c
+		e.own = append(e.own, c)
 	}
 	return c
 }
@@ -124,7 +121,9 @@ func (e *Edit) crowded() bool {
 // grow adds one empty bucket.
 func (e *Edit) grow() {
 	if e.t.buckets%pagesPerChunk == 0 {
-		e.t.chunks = append(e.t.chunks, &chunk{epoch: e.epoch})
+		c := &chunk{epoch: e.epoch}
+		e.t.chunks = append(e.t.chunks, c)
+		e.own = append(e.own, c)
 	}
 	e.t.buckets++
 }

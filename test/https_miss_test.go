@@ -142,6 +142,11 @@ func TestHTTPSMetrics(t *testing.T) {
 		t.Error("plain HTTP is answered")
 	}
 	after := gather(t)
+	waitFor(t, "the handshake that failed to be counted", func() bool {
+		after = gather(t)
+		const failed = `coredns_smimea_https_handshake_errors_total{reason="protocol"}`
+		return after[failed] > before[failed]
+	})
 	for metric, least := range map[string]float64{
 		`coredns_smimea_https_requests_total{code="200"}`:                  3,
 		`coredns_smimea_https_requests_total{code="404"}`:                  2,

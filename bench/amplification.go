@@ -28,6 +28,11 @@ func (b *bench) amplification() (*rig.Table, error) {
 		return nil, err
 	}
 	defer b.stop(digests, whole)
+	for _, s := range []*rig.Server{digests, whole} {
+		if err := s.Signed(2*b.users.N, 20*time.Minute); err != nil {
+			return nil, err
+		}
+	}
 	text, err := rig.Address(1).TextOwner()
 	if err != nil {
 		return nil, err

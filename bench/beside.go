@@ -30,7 +30,7 @@ func (b *bench) beside() (*rig.Table, error) {
 	for _, e := range c.entries {
 		e.load.Time = b.time / 4
 	}
-	if err := c.run(5 * b.rounds); err != nil {
+	if err := c.run(5 * b.rounds); err != nil { // pairs, now this one first, now that
 		return nil, err
 	}
 	var ratios, costs rig.Samples

@@ -235,7 +235,9 @@ func (c *contest) add(name string, s *rig.Server, queries string, do bool) *entr
 // run measures all, one after the other, in each round.
 func (c *contest) run(rounds int) error {
 	for round := range rounds {
-		for _, e := range c.entries {
+		for i := range c.entries {
+			// Each round begins with another, so that nobody always follows the same.
+			e := c.entries[(i+round*3)%len(c.entries)]
 			if err := c.measure(e); err != nil {
 				return fmt.Errorf("round %d: %w", round+1, err)
 			}

@@ -259,7 +259,12 @@ func (b *bench) measure(e *entry) error {
 }
 
 // String returns queries a second, and processor time for each.
-func (e *entry) String() string { return fmt.Sprintf("%v qps, %.1f us", e.qps, e.cpu.Median()) }
+func (e *entry) String() string {
+	if e.cpu.Median() == 0 { // NSD's is that of other processes than the one we started
+		return fmt.Sprintf("%v qps", e.qps)
+	}
+	return fmt.Sprintf("%v qps, %.1f us", e.qps, e.cpu.Median())
+}
 
 // against names what e is compared with, and how they compare by processor time.
 func (e *entry) against(f *entry, name string) string {

@@ -62,9 +62,9 @@ func (cert *certificate) addresses() (addresses, *Refusal) {
 	case len(found.list) > 0:
 		return found, nil
 	case found.dropped > 0:
-		return found, refuse(NoAddress, "what there is for one is too long, or not text")
+		return found, Refuse(NoAddress, "what there is for one is too long, or not text")
 	}
-	return found, refuse(NoAddress, "neither in the subjectAltName nor in the subject")
+	return found, Refuse(NoAddress, "neither in the subjectAltName nor in the subject")
 }
 
 // add adds an address as it is certified, if it is one that can be handled.

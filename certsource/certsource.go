@@ -1,6 +1,7 @@
-// Package certsource turns a directory of users' S/MIME certificate files into
-// certificates, the addresses they certify, and reasons for every file that is
-// left out. It knows neither DNS nor any server.
+// Package certsource turns the bytes of a certificate file into the certificates
+// in it, the addresses that they certify, or the reason why there are none. It
+// knows neither DNS nor any server. A directory of such files is in package
+// certsource/directory.
 //
 // [Parse] reads the bytes of one file: PEM with any text around it, DER, or a
 // certs-only PKCS#7 bundle. What the bytes are decides, never the file's name.
@@ -62,18 +63,18 @@ func Parse(data []byte) (*Certificate, error) {
 
 func parse(data []byte) (*Certificate, *Refusal) {
 	if len(data) > MaxFileSize {
-		return nil, refuse(TooLarge, "")
+		return nil, Refuse(TooLarge, "")
 	}
 	data = plainText(data)
 	if what := privateKeyText(data); what != "" {
-		return nil, refuse(PrivateKey, what)
+		return nil, Refuse(PrivateKey, what)
 	}
 	// Most files hold one certificate, which then needs no second allocation.
 	certs := make([]certificate, 0, 1)
 	var refusal *Refusal
 	switch {
 	case privateKeyDER(data) != "":
-		return nil, refuse(PrivateKey, privateKeyDER(data))
+		return nil, Refuse(PrivateKey, privateKeyDER(data))
 	case looksBinary(data):
 		certs, refusal = appendDER(certs, data)
 	case bytes.Contains(data, pemBegin):
@@ -85,7 +86,7 @@ func parse(data []byte) (*Certificate, *Refusal) {
 		return nil, refusal
 	}
 	if len(certs) == 0 {
-		return nil, refuse(NoCertificate, "an empty PKCS#7 bundle")
+		return nil, Refuse(NoCertificate, "an empty PKCS#7 bundle")
 	}
 	leaf, others, refusal := endEntity(certs)
 	if refusal != nil {
@@ -126,7 +127,7 @@ func (cert *certificate) publishable() (*Certificate, *Refusal) {
 func endEntity(certs []certificate) (leaf *certificate, others [][]byte, refusal *Refusal) {
 	if len(certs) == 1 {
 		if certs[0].authority {
-			return nil, nil, refuse(Authority, "")
+			return nil, nil, Refuse(Authority, "")
 		}
 		return &certs[0], nil, nil
 	}
@@ -153,12 +154,12 @@ func endEntity(certs []certificate) (leaf *certificate, others [][]byte, refusal
 			continue
 		}
 		if leaf != nil {
-			return nil, nil, refuse(SeveralCertificates, "")
+			return nil, nil, Refuse(SeveralCertificates, "")
 		}
 		leaf = cert
 	}
 	if leaf == nil {
-		return nil, nil, refuse(Authority, "")
+		return nil, nil, Refuse(Authority, "")
 	}
 	return leaf, others, nil
 }

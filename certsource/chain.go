@@ -18,7 +18,7 @@ import (
 func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 	leaf, err := x509.ParseCertificate(c.Raw)
 	if err != nil {
-		return refuse(Untrusted, "Go's crypto/x509 cannot read the certificate"+because(err)+", so that `roots` cannot hold for it: it can only be published without them")
+		return Refuse(Untrusted, "Go's crypto/x509 cannot read the certificate"+because(err)+", so that `roots` cannot hold for it: it can only be published without them")
 	}
 	// crypto/x509 does not know SmtpUTF8Mailbox, and takes a critical
 	// subjectAltName with nothing else in it for one that nobody has read.
@@ -51,14 +51,14 @@ func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 		if unread {
 			detail += "; Go's crypto/x509 cannot read another certificate of the file"
 		}
-		return refuse(Untrusted, detail)
+		return Refuse(Untrusted, detail)
 	}
 	for _, chain := range chains {
 		if c.permitted(leaf, chain[1:]) {
 			return nil
 		}
 	}
-	return refuse(Untrusted, "the issuer's name constraints exclude an address")
+	return Refuse(Untrusted, "the issuer's name constraints exclude an address")
 }
 
 // because gives the reason of a parse error, unless it quotes the certificate:

@@ -48,7 +48,7 @@ var (
 	tagExtensions = asn1.Tag(3).Constructed().ContextSpecific()
 )
 
-func damaged(detail string) *Refusal { return refuse(Malformed, detail) }
+func damaged(detail string) *Refusal { return Refuse(Malformed, detail) }
 
 // looksBinary reports whether data is ASN.1 and not text: text, too, may start
 // with 0x30, which is "0", but then goes on with no length.
@@ -74,7 +74,7 @@ func appendDER(certs []certificate, data []byte) ([]certificate, *Refusal) {
 		return appendPKCS7(certs, data)
 	case 0x30: // SEQUENCE: a certificate, or another signed thing
 	default:
-		return nil, refuse(NoCertificate, "ASN.1 that is no certificate")
+		return nil, Refuse(NoCertificate, "ASN.1 that is no certificate")
 	}
 	raw, rest, refusal := certificateElement(data)
 	if refusal != nil {
@@ -92,7 +92,7 @@ func checkTrailer(rest []byte) *Refusal {
 		return nil
 	}
 	if what := privateKeyDER(rest); what != "" {
-		return refuse(PrivateKey, what)
+		return Refuse(PrivateKey, what)
 	}
 	return damaged("other data follows the DER")
 }
@@ -125,7 +125,7 @@ func (cert *certificate) walk() *Refusal {
 		return damaged("not DER")
 	}
 	if !outer.SkipASN1(asn1.SEQUENCE) || !outer.SkipASN1(asn1.BIT_STRING) || !outer.Empty() {
-		return refuse(NoCertificate, "ASN.1 that is no certificate")
+		return Refuse(NoCertificate, "ASN.1 that is no certificate")
 	}
 
 	var issuer, validity, subject, spki cryptobyte.String
@@ -137,7 +137,7 @@ func (cert *certificate) walk() *Refusal {
 		!tbs.ReadASN1Element(&subject, asn1.SEQUENCE) ||
 		!tbs.ReadASN1Element(&spki, asn1.SEQUENCE) {
 		// A certificate request and a revocation list are signed in the same way.
-		return refuse(NoCertificate, "something signed that is no certificate, or a damaged one")
+		return Refuse(NoCertificate, "something signed that is no certificate, or a damaged one")
 	}
 	cert.issuer, cert.subject, cert.spki = issuer, subject, spki
 
@@ -236,7 +236,7 @@ func (cert *certificate) checkPurpose() *Refusal {
 		mail = mail || string(purpose) == oidEmailProtection || string(purpose) == oidAnyPurpose
 	}
 	if !mail {
-		return refuse(Purpose, "the extended key usage excludes mail")
+		return Refuse(Purpose, "the extended key usage excludes mail")
 	}
 	return nil
 }

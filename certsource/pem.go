@@ -46,7 +46,7 @@ func appendPEM(certs []certificate, text []byte) ([]certificate, *Refusal) {
 			continue
 		}
 		if what := privateKeyDER(der); what != "" {
-			return nil, refuse(PrivateKey, what)
+			return nil, Refuse(PrivateKey, what)
 		}
 		if !holds {
 			other = labelText(label)
@@ -66,7 +66,7 @@ func appendPEM(certs []certificate, text []byte) ([]certificate, *Refusal) {
 		if other == "" {
 			other = "text without a PEM block"
 		}
-		return nil, refuse(NoCertificate, other)
+		return nil, Refuse(NoCertificate, other)
 	}
 	return certs, nil
 }
@@ -204,7 +204,7 @@ func notCertificate(data []byte) *Refusal {
 	case len(bytes.Trim(data, "\x00")) == 0:
 		return damaged("the file is all zeros")
 	case trimmed[0] == '<':
-		return refuse(NoCertificate, "an HTML or XML page")
+		return Refuse(NoCertificate, "an HTML or XML page")
 	case bytes.HasPrefix(trimmed, []byte("MII")):
 		return damaged("base64 without the lines BEGIN and END of PEM")
 	case data[0] == 0x30 && len(data) < 2+int(data[min(1, len(data)-1)]):
@@ -212,8 +212,8 @@ func notCertificate(data []byte) *Refusal {
 	}
 	for _, c := range trimmed[:min(len(trimmed), 512)] {
 		if c < ' ' && c != '\t' && c != '\n' && c != '\r' && c != '\f' {
-			return refuse(NoCertificate, "unknown binary data")
+			return Refuse(NoCertificate, "unknown binary data")
 		}
 	}
-	return refuse(NoCertificate, "text without a PEM block")
+	return Refuse(NoCertificate, "text without a PEM block")
 }

@@ -16,7 +16,7 @@ func appendPKCS7(certs []certificate, data []byte) ([]certificate, *Refusal) {
 	}
 	id := info.next()
 	if id.tag != 0x06 || string(id.content) != oidSignedData {
-		return nil, refuse(NoCertificate, "PKCS#7 that is no SignedData")
+		return nil, Refuse(NoCertificate, "PKCS#7 that is no SignedData")
 	}
 	explicit := info.enter(0xa0)
 	signed := explicit.enter(0x30)
@@ -29,7 +29,7 @@ func appendPKCS7(certs []certificate, data []byte) ([]certificate, *Refusal) {
 		return nil, damaged("the PKCS#7 is no SignedData")
 	}
 	if bundle.tag != 0xa0 {
-		return nil, refuse(NoCertificate, "PKCS#7 without certificates")
+		return nil, Refuse(NoCertificate, "PKCS#7 without certificates")
 	}
 	last := signed.next()
 	if last.tag == 0xa1 { // revocation lists
@@ -39,7 +39,7 @@ func appendPKCS7(certs []certificate, data []byte) ([]certificate, *Refusal) {
 		return nil, damaged("the PKCS#7 is no SignedData")
 	}
 	if len(last.content) > 0 { // signerInfos
-		return nil, refuse(NoCertificate, "a signed message, not a certs-only PKCS#7")
+		return nil, Refuse(NoCertificate, "a signed message, not a certs-only PKCS#7")
 	}
 
 	choices := berReader{rest: bundle.content}

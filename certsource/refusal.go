@@ -33,7 +33,8 @@ type Refusal struct {
 	Detail string // what was seen, "" if the reason says it all
 }
 
-func refuse(reason Reason, detail string) *Refusal {
+// Refuse returns a refusal for a reason, and what was seen.
+func Refuse(reason Reason, detail string) *Refusal {
 	return &Refusal{Reason: reason, Detail: detail}
 }
 

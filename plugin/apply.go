@@ -5,12 +5,14 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/directory"
 	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // edit is a zone's next version, and the newest time that speaks for it.
 type edit struct {
-	*smimea.Edit
+	*zone.Edit
 	last   uint32 // the serial of the version before
 	newest time.Time
 }
@@ -19,7 +21,7 @@ type edit struct {
 type count struct{ certificates, addresses int }
 
 // apply takes in one file's change.
-func (p *publisher) apply(c certsource.Change) {
+func (p *publisher) apply(c directory.Change) {
 	p.tell(c)
 	was, is := c.Old.Published(), c.New.Published()
 	if was && is && c.Old.Digest == c.New.Digest {
@@ -58,20 +60,20 @@ func (p *publisher) edit(zone int, at time.Time) *edit {
 		e = &edit{Edit: z.Edit(), last: z.Serial}
 		p.edits[zone] = e
 	}
-	if at.After(e.newest) && !at.After(time.Now().Add(certsource.Skew)) {
+	if at.After(e.newest) && !at.After(time.Now().Add(directory.Skew)) {
 		e.newest = at
 	}
 	return e
 }
 
-func (p *publisher) zone(i int) *smimea.Zone {
+func (p *publisher) zone(i int) *zone.Zone {
 	if s := p.current.Load(); s != nil {
 		return s.zones[i]
 	}
 	if p.restored != nil {
 		return p.restored[i]
 	}
-	return smimea.NewZone(p.places[i], p.config.prefix(p.places[i].Domain))
+	return zone.NewZone(p.places[i], p.config.prefix(p.places[i].Domain))
 }
 
 // mailbox is an address of a file, and where it is published.
@@ -96,7 +98,7 @@ func (p *publisher) mailboxes(addresses []string) (list []mailbox, bad error) {
 }
 
 // publish reports whether the certificate is in a zone of ours.
-func (p *publisher) publish(c certsource.Change, at time.Time) bool {
+func (p *publisher) publish(c directory.Change, at time.Time) bool {
 	list, bad := p.mailboxes(c.New.Addresses)
 	if bad != nil {
 		log.Warningf("Skipping an address in %q: %v", c.Path, bad)
@@ -106,7 +108,7 @@ func (p *publisher) publish(c certsource.Change, at time.Time) bool {
 		log.Warningf("Skipping %q: none of its addresses is in the zones of this block: name the zone, or move the file", c.Path)
 	}
 	p.counted(list, +1)
-	publication := smimea.Publication{File: c.New.ID, Lower: p.config.lower}
+	publication := zone.Publication{File: c.New.ID, Lower: p.config.lower}
 	for _, a := range p.config.records {
 		publication.Certs = append(publication.Certs, a.Append(nil, c.Certificate.Raw, c.Certificate.SPKI))
 	}
@@ -136,7 +138,7 @@ func (p *publisher) publish(c certsource.Change, at time.Time) bool {
 }
 
 // withdraw reports whether the certificate was in a zone of ours.
-func (p *publisher) withdraw(f certsource.File, at time.Time) bool {
+func (p *publisher) withdraw(f directory.File, at time.Time) bool {
 	list, _ := p.mailboxes(f.Addresses)
 	if len(list) == 0 {
 		p.foreign--
@@ -165,8 +167,8 @@ func (p *publisher) counted(list []mailbox, n int) {
 }
 
 // tell logs why a file is left out, once for each change of the reason.
-func (p *publisher) tell(c certsource.Change) {
-	why := func(f certsource.File) certsource.Reason {
+func (p *publisher) tell(c directory.Change) {
+	why := func(f directory.File) certsource.Reason {
 		if f.Failing != "" {
 			return f.Failing
 		}

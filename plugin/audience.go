@@ -9,7 +9,7 @@ import (
 
 	"github.com/coredns/coredns/core/dnsserver"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // An audience is who announces a publisher's changes to secondaries.
@@ -34,14 +34,14 @@ func (a *audience) leave(n *notifier) {
 }
 
 // announce has secondaries told that a zone has changed. It does not wait.
-func (p *publisher) announce(zone int) {
-	if p.places[zone].Layout == smimea.Beside {
+func (p *publisher) announce(i int) {
+	if p.places[i].Layout == zone.Beside {
 		return
 	}
 	p.audience.mu.Lock()
 	defer p.audience.mu.Unlock()
 	for n := range p.audience.notifiers {
-		n.announce(p.places[zone].Origin)
+		n.announce(p.places[i].Origin)
 	}
 }
 
@@ -50,7 +50,7 @@ func (s *SMIMEA) provide() error {
 	s.apexes = map[string]int{}
 	s.slots = newSlots(s.config.transfers)
 	for i, p := range s.places {
-		if p.Layout == smimea.Beside {
+		if p.Layout == zone.Beside {
 			continue
 		}
 		s.apexes[p.Origin] = i

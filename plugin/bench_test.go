@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // bench is a block with users whose records are signed, without its server.
@@ -36,32 +37,32 @@ func newBench(tb testing.TB, users int) *bench {
 	tb.Helper()
 	conf := defaults()
 	conf.denials = 0
-	place, err := conf.place(benchZone, smimea.Whole)
+	place, err := conf.place(benchZone, zone.Whole)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &SMIMEA{config: conf, places: []*smimea.Place{place}, counters: []*counters{newCounters(benchZone)}}
-	if s.index, err = smimea.NewIndex(s.places); err != nil {
+	s := &SMIMEA{config: conf, places: []*zone.Place{place}, counters: []*counters{newCounters(benchZone)}}
+	if s.index, err = zone.NewIndex(s.places); err != nil {
 		tb.Fatal(err)
 	}
 	s.signer = newSigner(newDNSSEC(tb), s.places, 0, true)
 	s.publisher = newPublisher(conf, s.places)
-	edit := smimea.NewZone(place, conf.prefix(place.Domain)).Edit()
+	edit := zone.NewZone(place, conf.prefix(place.Domain)).Edit()
 	for i := range users {
 		a := benchAddress(i)
 		cert := append([]byte{3, 1, 1}, make([]byte, 32)...)
 		cert[3], cert[4], cert[5] = byte(i), byte(i>>8), byte(i>>16)
 		url := conf.url.Expand(a.Domain, fmt.Sprintf("d%03d/%s.pem", i/1000, a.Local), a.Label())
-		if err := edit.Publish(a, smimea.Publication{File: uint32(i + 1), Certs: [][]byte{cert}, URL: url}); err != nil {
+		if err := edit.Publish(a, zone.Publication{File: uint32(i + 1), Certs: [][]byte{cert}, URL: url}); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	zone, _ := edit.Zone(func(uint32) uint32 { return 1 })
-	s.publisher.current.Store(&snapshot{zones: []*smimea.Zone{zone}})
-	for _, tree := range []smimea.Tree{smimea.Certs, smimea.Texts} {
-		for page := range zone.Pages(tree) {
+	z, _ := edit.Zone(func(uint32) uint32 { return 1 })
+	s.publisher.current.Store(&snapshot{zones: []*zone.Zone{z}})
+	for _, tree := range []zone.Tree{zone.Certs, zone.Texts} {
+		for page := range z.Pages(tree) {
 			batch := signed{keys: s.signer.keys[0]}
-			for rrset := range zone.Unsigned(tree, page, batch.keys, time.Now(), 0, 0) {
+			for rrset := range z.Unsigned(tree, page, batch.keys, time.Now(), 0, 0) {
 				sigs, err := s.signer.sign(rrset.Records)
 				if err != nil {
 					tb.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // A catalog is a zone that lists the zones of a block (RFC 9432), for secondaries
@@ -113,7 +113,7 @@ func (q *query) serveCatalog() (int, error) {
 	case dns.TypeAXFR, dns.TypeIXFR:
 		return q.transfer()
 	case dns.TypeSOA, dns.TypeNS:
-		reply := smimea.NewReply(q.r)
+		reply := zone.NewReply(q.r)
 		reply.Msg.Answer = k.apex(q.qtype)
 		return q.write(reply, answered)
 	}

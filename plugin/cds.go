@@ -8,7 +8,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // dsLogged is up to how many zones of a block have their DS records logged.
@@ -118,7 +118,7 @@ func (s *signer) apexTypes(zone int) []uint16 {
 func (s *signer) logDS() {
 	n := 0
 	for i, p := range s.places {
-		if !s.atApex(i) || p.Layout == smimea.Beside {
+		if !s.atApex(i) || p.Layout == zone.Beside {
 			continue
 		}
 		if n++; n > dsLogged {

@@ -6,18 +6,18 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/certsource"
-	"coredns-smimea/smimea"
+	"coredns-smimea/certsource/directory"
+	"coredns-smimea/smimea/zone"
 )
 
 // A snapshot is all that is served at one instant. It is published whole, by
 // one pointer; nothing that can be reached from it changes afterwards.
 type snapshot struct {
-	zones []*smimea.Zone // in the order of the places
-	files certsource.Files
+	zones []*zone.Zone // in the order of the places
+	files directory.Files
 
-	extras   [][]dns.RR        // by zone: see signer.extra
-	journals []*smimea.Journal // by zone
+	extras   [][]dns.RR      // by zone: see signer.extra
+	journals []*zone.Journal // by zone
 }
 
 // commit publishes what has been edited.
@@ -31,8 +31,8 @@ func (p *publisher) commit() {
 		s.zones = slices.Clone(old.zones)
 		s.extras, s.journals = old.extras, old.journals
 	} else {
-		s.zones = make([]*smimea.Zone, len(p.places))
-		s.extras, s.journals = make([][]dns.RR, len(p.places)), make([]*smimea.Journal, len(p.places))
+		s.zones = make([]*zone.Zone, len(p.places))
+		s.extras, s.journals = make([][]dns.RR, len(p.places)), make([]*zone.Journal, len(p.places))
 		for i := range s.extras {
 			s.extras[i] = p.signer.Load().extra(i)
 		}

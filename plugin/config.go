@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // maxTTL is the original TTL that *dnssec* signs with, whatever a record's TTL
@@ -34,7 +35,7 @@ type config struct {
 	negative time.Duration
 	lower    bool // publish the lower-case form of addresses as well
 
-	ns      []smimea.NameServer
+	ns      []zone.NameServer
 	mailbox string
 	refresh time.Duration // the SOA's timers
 	retry   time.Duration
@@ -132,8 +133,8 @@ func (c *config) loadRoots(files []string) error {
 }
 
 // place returns what does not change about the zone of an origin.
-func (c *config) place(origin string, layout smimea.Layout) (*smimea.Place, error) {
-	apex := smimea.Apex{
+func (c *config) place(origin string, layout zone.Layout) (*zone.Place, error) {
+	apex := zone.Apex{
 		NS:       slices.Clone(c.ns),
 		Mailbox:  c.mailbox,
 		Refresh:  seconds(c.refresh),
@@ -142,14 +143,14 @@ func (c *config) place(origin string, layout smimea.Layout) (*smimea.Place, erro
 		Negative: seconds(c.negative),
 	}
 	if len(apex.NS) == 0 {
-		apex.NS = []smimea.NameServer{{Name: "ns." + origin}}
+		apex.NS = []zone.NameServer{{Name: "ns." + origin}}
 	}
 	for i, ns := range apex.NS {
 		if !dns.IsSubDomain(origin, ns.Name) {
 			apex.NS[i].Addresses = nil // another zone's to give
 		}
 	}
-	p, err := smimea.NewPlace(smimea.Place{Origin: origin, Layout: layout, TTL: seconds(c.ttl), Apex: apex})
+	p, err := zone.NewPlace(zone.Place{Origin: origin, Layout: layout, TTL: seconds(c.ttl), Apex: apex})
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +173,7 @@ func (c *config) prefix(domain string) string {
 
 // key tells configurations apart that publish or read something else: those
 // with the same key can share all that was read.
-func (c *config) key(places []*smimea.Place) string {
+func (c *config) key(places []*zone.Place) string {
 	abs, err := filepath.Abs(c.dir)
 	if err != nil {
 		abs = c.dir

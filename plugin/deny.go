@@ -5,15 +5,15 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // deny says that the name does not exist, or has no records of the type. The
 // SOA of the zone goes with it, for how long that may be believed (RFC 2308).
 func (q *query) deny() (int, error) {
-	reply := smimea.NewReply(q.r)
+	reply := zone.NewReply(q.r)
 	result := noData
-	if q.name.Kind == smimea.Absent {
+	if q.name.Kind == zone.Absent {
 		reply.Msg.Rcode = dns.RcodeNameError
 		result = nameError
 	}
@@ -32,7 +32,7 @@ func (q *query) deny() (int, error) {
 	if err := q.prove(reply, soa); err != nil {
 		return dns.RcodeServerFailure, err
 	}
-	if q.name.Kind == smimea.Absent && !q.opt.Co() {
+	if q.name.Kind == zone.Absent && !q.opt.Co() {
 		// RFC 9824 section 3.1: the NSEC says that the name exists, only to say
 		// that it does not. Who knows what NXNAME is asks for NXDOMAIN by the
 		// CO flag (section 5).
@@ -43,7 +43,7 @@ func (q *query) deny() (int, error) {
 }
 
 // brief has nobody keep a denial at a name that may have a challenge the next moment.
-func (q *query) brief(reply *smimea.Reply) {
+func (q *query) brief(reply *zone.Reply) {
 	if !q.awaited {
 		return
 	}
@@ -55,10 +55,10 @@ func (q *query) brief(reply *smimea.Reply) {
 
 // prove adds what makes a denial believable: signatures, and an NSEC record of
 // the name with just the types that it has.
-func (q *query) prove(reply *smimea.Reply, soa *dns.SOA) error {
+func (q *query) prove(reply *zone.Reply, soa *dns.SOA) error {
 	deepen(len(q.point.Name))
 	var extra []uint16
-	if q.name.Kind == smimea.ApexName {
+	if q.name.Kind == zone.ApexName {
 		extra = q.signer.apexTypes(q.point.Zone)
 	}
 	if q.awaited && q.qtype != dns.TypeTXT {
@@ -77,7 +77,7 @@ func (q *query) prove(reply *smimea.Reply, soa *dns.SOA) error {
 		return nil
 	case dns.TypeRRSIG: // and so do these
 		reply.Msg.Answer, reply.Msg.Ns = proof, nil
-		if records, kept := q.name.Kind == smimea.ApexName, q.name.Kind == smimea.Owner; kept {
+		if records, kept := q.name.Kind == zone.ApexName, q.name.Kind == zone.Owner; kept {
 			reply.Msg.Answer, err = q.signer.sign(q.zone.RRset(q.point, q.name).Records)
 		} else if records {
 			reply.Msg.Answer, err = q.signer.sign([]dns.RR{q.zone.SOA()})
@@ -98,7 +98,7 @@ func (q *query) prove(reply *smimea.Reply, soa *dns.SOA) error {
 // that we stand beside, as it is now.
 func (q *query) soa() *dns.SOA {
 	soa := q.zone.SOA()
-	if q.zone.Layout == smimea.Beside {
+	if q.zone.Layout == zone.Beside {
 		if others := q.zoneSOA(); others != nil {
 			soa = others
 		}

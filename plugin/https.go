@@ -17,7 +17,7 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin/pkg/transport"
 
-	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/directory"
 	"coredns-smimea/plugin/internal/certhost"
 	"coredns-smimea/smimea"
 )
@@ -190,7 +190,7 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 	}
 	type found struct {
 		path string
-		file certsource.File
+		file directory.File
 	}
 	var all []found
 	for _, i := range p.domains[domain] {
@@ -226,7 +226,7 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 	return list, nil
 }
 
-func (f files) certificate(path string, file certsource.File) certhost.Certificate {
+func (f files) certificate(path string, file directory.File) certhost.Certificate {
 	c := f.s.config
 	return certhost.Certificate{
 		Digest:   file.Digest,
@@ -234,7 +234,7 @@ func (f files) certificate(path string, file certsource.File) certhost.Certifica
 		Modified: file.Modified,
 		TTL:      c.ttl,
 		DER: func() ([]byte, error) {
-			cert, err := certsource.ReadFile(c.dir, path)
+			cert, err := directory.ReadFile(c.dir, path)
 			if err != nil {
 				return nil, err
 			}

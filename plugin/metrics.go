@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 var (
@@ -150,7 +150,7 @@ func newCounters(zone string) *counters {
 	return c
 }
 
-func (c count) publish(z *smimea.Zone) {
+func (c count) publish(z *zone.Zone) {
 	certificates.WithLabelValues(z.Origin).Set(float64(c.certificates))
 	addresses.WithLabelValues(z.Origin).Set(float64(c.addresses))
 	serials.WithLabelValues(z.Origin).Set(float64(z.Serial))

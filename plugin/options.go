@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // options read the arguments of each option. Path makes a path absolute.
@@ -74,7 +75,7 @@ var options = map[string]func(conf *config, args []string, path func(string) str
 			if _, ok := dns.IsDomainName(arg); !ok {
 				return fmt.Errorf("%q is not a domain name", arg)
 			}
-			conf.ns = append(conf.ns, smimea.NameServer{Name: strings.ToLower(dns.Fqdn(arg))})
+			conf.ns = append(conf.ns, zone.NameServer{Name: strings.ToLower(dns.Fqdn(arg))})
 		}
 		return nil
 	},

@@ -8,7 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 const (
@@ -24,8 +24,8 @@ const (
 // signed are RRsets of one zone with their signatures, to be kept.
 type signed struct {
 	zone   int
-	keys   smimea.Keys
-	rrsets []smimea.RRset
+	keys   zone.Keys
+	rrsets []zone.RRset
 	sigs   [][]dns.RR
 	do     func() // instead, by the publisher's goroutine
 }
@@ -47,7 +47,7 @@ type signing struct {
 // pending is what has changed in a zone and is not signed yet.
 type pending struct {
 	zone        int
-	differences []smimea.Difference
+	differences []zone.Difference
 }
 
 func newSigning(p *publisher) *signing {
@@ -61,7 +61,7 @@ func (s *signing) start(ctx context.Context) <-chan signed {
 }
 
 // changed has the changed names of a zone signed; without differences, all.
-func (s *signing) changed(zone int, differences []smimea.Difference) {
+func (s *signing) changed(zone int, differences []zone.Difference) {
 	s.mu.Lock()
 	if differences == nil {
 		s.all = true
@@ -148,7 +148,7 @@ func (s *signing) pass(ctx context.Context) {
 			continue
 		}
 		run := s.begin(ctx, signer, i)
-		for _, tree := range []smimea.Tree{smimea.Certs, smimea.Texts} {
+		for _, tree := range []zone.Tree{zone.Certs, zone.Texts} {
 			// The zone as it is now, page by page: queries have names signed, too,
 			// and what is signed moves to later pages only.
 			for page := 0; page < s.p.current.Load().zones[i].Pages(tree); page++ {
@@ -179,7 +179,7 @@ func (s *signing) begin(ctx context.Context, signer *signer, zone int) *signRun 
 }
 
 // add signs one more. It reports whether to go on.
-func (r *signRun) add(rrset smimea.RRset) bool {
+func (r *signRun) add(rrset zone.RRset) bool {
 	sigs, err := r.signer.sign(rrset.Records)
 	if err != nil {
 		log.Errorf("Signing ahead: %v", err)
@@ -263,10 +263,10 @@ func (p *publisher) sign(b signed) {
 			break
 		}
 	}
-	zone, _ := edit.Zone(nil)
+	edited, _ := edit.Zone(nil)
 	s := *old
-	s.zones = append([]*smimea.Zone(nil), old.zones...)
-	s.zones[b.zone] = zone
+	s.zones = append([]*zone.Zone(nil), old.zones...)
+	s.zones[b.zone] = edited
 	p.current.Store(&s)
 	if other != nil {
 		p.sign(*other)

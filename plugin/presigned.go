@@ -10,14 +10,14 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // presigned is a zone as secondaries get it that cannot sign, and what has
 // changed in it.
 type presigned struct {
-	edition *smimea.Edition
-	journal *smimea.Journal
+	edition *zone.Edition
+	journal *zone.Journal
 }
 
 // A presigning makes signed editions of a publisher's zones. It follows the
@@ -35,7 +35,7 @@ type presigning struct {
 }
 
 type zonePresigning struct {
-	*smimea.Presigner
+	*zone.Presigner
 	published atomic.Pointer[presigned]
 	asked     uint32 // the serial that is to be raised, 0 if none ever was
 	waiting   bool   // for signatures, since the last look at all
@@ -44,7 +44,7 @@ type zonePresigning struct {
 func newPresigning(p *publisher) *presigning {
 	ps := &presigning{p: p, wake: make(chan struct{}, 1), zones: make([]zonePresigning, len(p.places))}
 	for i := range ps.zones {
-		ps.zones[i].Presigner = &smimea.Presigner{Margin: notWithin, Renew: renewBefore, Spread: renewSpread}
+		ps.zones[i].Presigner = &zone.Presigner{Margin: notWithin, Renew: renewBefore, Spread: renewSpread}
 	}
 	return ps
 }
@@ -90,14 +90,14 @@ func (ps *presigning) advance(ctx context.Context, i int) {
 	if snap == nil || !signer.atApex(i) {
 		return
 	}
-	zone, keys, now := snap.zones[i], signer.keys[i], time.Now()
+	served, keys, now := snap.zones[i], signer.keys[i], time.Now()
 	published := z.published.Load()
-	if z.asked == zone.Serial {
+	if z.asked == served.Serial {
 		return // it is on its way
 	}
-	if published == nil && z.asked == 0 || published != nil && published.edition.Zone.Serial == zone.Serial {
-		if z.Changed(zone, keys, now) && z.Signed(zone, keys, now) {
-			z.asked = zone.Serial
+	if published == nil && z.asked == 0 || published != nil && published.edition.Zone.Serial == served.Serial {
+		if z.Changed(served, keys, now) && z.Signed(served, keys, now) {
+			z.asked = served.Serial
 			ps.p.do(ctx, func() { ps.p.raise(i) })
 		}
 		return
@@ -115,14 +115,14 @@ func (ps *presigning) advance(ctx context.Context, i int) {
 		}
 	}
 	last := z.Last()
-	edition, err := z.Next(zone, keys, signer.dnskey(zone.Origin, true), apex, now)
+	edition, err := z.Next(served, keys, signer.dnskey(served.Origin, true), apex, now)
 	switch {
-	case errors.Is(err, smimea.ErrUnsigned): // it will be, and then we are woken
+	case errors.Is(err, zone.ErrUnsigned): // it will be, and then we are woken
 		z.waiting = true
 		return
 	case err != nil:
 		if ctx.Err() == nil {
-			log.Errorf("Signing %s for its secondaries: %v", zone.Origin, err)
+			log.Errorf("Signing %s for its secondaries: %v", served.Origin, err)
 		}
 		return
 	}
@@ -130,7 +130,7 @@ func (ps *presigning) advance(ctx context.Context, i int) {
 	if last != nil && published != nil {
 		next.journal = published.journal.Append(last, edition)
 	} else {
-		log.Infof("Signed %s for its secondaries, serial %d", zone.Origin, zone.Serial)
+		log.Infof("Signed %s for its secondaries, serial %d", served.Origin, served.Serial)
 	}
 	z.published.Store(next)
 	ps.p.announce(i)
@@ -173,7 +173,7 @@ func (p *publisher) do(ctx context.Context, f func()) {
 
 // edition returns a zone as it is transferred, and the way to it; nil if it is
 // not ready.
-func (p *publisher) edition(i int) (*smimea.Edition, *smimea.Journal) {
+func (p *publisher) edition(i int) (*zone.Edition, *zone.Journal) {
 	if p.presigning != nil {
 		if e := p.presigning.zones[i].published.Load(); e != nil {
 			return e.edition, e.journal
@@ -184,14 +184,14 @@ func (p *publisher) edition(i int) (*smimea.Edition, *smimea.Journal) {
 	if s == nil {
 		return nil, nil
 	}
-	return smimea.NewEdition(s.zones[i], s.extras[i]), s.journals[i]
+	return zone.NewEdition(s.zones[i], s.extras[i]), s.journals[i]
 }
 
 // record writes a zone's change from the snapshot before into its journal.
 func (s *snapshot) record(p *publisher, i int, old *snapshot) {
 	s.extras, s.journals = slices.Clone(old.extras), slices.Clone(old.journals)
 	s.extras[i] = p.signer.Load().extra(i)
-	s.journals[i] = old.journals[i].Append(smimea.NewEdition(old.zones[i], old.extras[i]), smimea.NewEdition(s.zones[i], s.extras[i]))
+	s.journals[i] = old.journals[i].Append(zone.NewEdition(old.zones[i], old.extras[i]), zone.NewEdition(s.zones[i], s.extras[i]))
 	histories.Lock()
 	defer histories.Unlock()
 	histories.zones[s.zones[i].Origin] = history{versionOf(s.zones[i]), s.extras[i], s.journals[i]}
@@ -207,11 +207,11 @@ var histories = struct {
 type history struct {
 	version version
 	extra   []dns.RR
-	journal *smimea.Journal
+	journal *zone.Journal
 }
 
 // recall returns the journal of a zone that was served just so before, or nil.
-func recall(z *smimea.Zone, extra []dns.RR) *smimea.Journal {
+func recall(z *zone.Zone, extra []dns.RR) *zone.Journal {
 	histories.Lock()
 	defer histories.Unlock()
 	h, ok := histories.zones[z.Origin]
@@ -228,7 +228,7 @@ func (p *publisher) adopt() {
 		return
 	}
 	for i := range s.zones {
-		if p.places[i].Layout != smimea.Beside && !slices.EqualFunc(s.extras[i], p.signer.Load().extra(i), dns.IsDuplicate) {
+		if p.places[i].Layout != zone.Beside && !slices.EqualFunc(s.extras[i], p.signer.Load().extra(i), dns.IsDuplicate) {
 			p.raise(i)
 		}
 	}

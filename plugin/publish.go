@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"coredns-smimea/certsource"
-	"coredns-smimea/smimea"
+	"coredns-smimea/certsource/directory"
+	"coredns-smimea/smimea/zone"
 )
 
 // A publisher follows one directory and publishes snapshots of its zones. One
@@ -15,15 +15,15 @@ type publisher struct {
 	key     string
 	holders map[*SMIMEA]bool
 	config  *config
-	places  []*smimea.Place
+	places  []*zone.Place
 	domains map[string][]int // zones by mail domain
 
 	current atomic.Pointer[snapshot]
 	signer  atomic.Pointer[signer] // of the block that holds us last; nil: nothing is signed
 	queries atomic.Uint64          // answered, for whoever yields to them
 
-	directory *certsource.Directory
-	watch     *certsource.Watch // nil if there is none
+	directory *directory.Directory
+	watch     *directory.Watch // nil if there is none
 	signing   *signing
 	// presigning is nil unless secondaries are to get signatures.
 	presigning *presigning
@@ -43,17 +43,17 @@ type publisher struct {
 	held       int
 	generation uint8 // of the keys that sign; under the lock of publishers
 
-	options  certsource.Options
-	saver    *saver         // nil without a state to be kept
-	restored []*smimea.Zone // zones of the state, until there is a first snapshot
+	options  directory.Options
+	saver    *saver       // nil without a state to be kept
+	restored []*zone.Zone // zones of the state, until there is a first snapshot
 	// restoredJournals are theirs, nil where another apex makes the zone another.
-	restoredJournals []*smimea.Journal
+	restoredJournals []*zone.Journal
 
 	watchErr string     // why there is no watch, as logged last
 	trouble  chan error // why there is no first snapshot yet
 }
 
-func newPublisher(c *config, places []*smimea.Place) *publisher {
+func newPublisher(c *config, places []*zone.Place) *publisher {
 	p := &publisher{
 		holders: map[*SMIMEA]bool{},
 		config:  c,
@@ -69,7 +69,7 @@ func newPublisher(c *config, places []*smimea.Place) *publisher {
 	for i, place := range places {
 		p.domains[place.Domain] = append(p.domains[place.Domain], i)
 	}
-	p.options = certsource.Options{
+	p.options = directory.Options{
 		Dir:         c.dir,
 		Roots:       c.roots,
 		Margin:      c.ttl,
@@ -82,7 +82,7 @@ func newPublisher(c *config, places []*smimea.Place) *publisher {
 			}
 		},
 	}
-	p.directory = certsource.New(p.options)
+	p.directory = directory.New(p.options)
 	p.saver = newSaver(p)
 	p.signing = newSigning(p)
 	if c.transferSigned {
@@ -199,7 +199,7 @@ func (p *publisher) openWatch() {
 	if p.watch != nil || p.config.unwatched {
 		return
 	}
-	watch, err := certsource.NewWatch(p.config.dir)
+	watch, err := directory.NewWatch(p.config.dir)
 	if err == nil {
 		p.watch = watch
 	} else if text := err.Error(); text != p.watchErr {
@@ -275,10 +275,10 @@ func (p *publisher) check(ctx context.Context, paths []string) []string {
 }
 
 // report tells the operator how a look went.
-func (p *publisher) report(report certsource.Report, err error) {
+func (p *publisher) report(report directory.Report, err error) {
 	if report.Held > 0 && report.Held != p.held {
 		log.Errorf("Holding back the withdrawal of %d of %d certificates in %q: more than %d percent at once looks like an accident; it is done if it stays for three looks, or at once if you touch %s there",
-			report.Held, p.directory.Published(), p.config.dir, p.config.maxWithdraw, certsource.ConfirmFile)
+			report.Held, p.directory.Published(), p.config.dir, p.config.maxWithdraw, directory.ConfirmFile)
 	}
 	p.held = report.Held
 	text := ""

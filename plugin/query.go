@@ -10,7 +10,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // A query is one question about a name of ours, on its way to a reply. Queries
@@ -20,7 +20,7 @@ import (
 // all else that we do.
 type query struct {
 	question
-	packing smimea.Packing
+	packing zone.Packing
 	wire    [256]byte  // the name as it is on the wire
 	reply   [1280]byte // the same of the reply
 }
@@ -34,11 +34,11 @@ type question struct {
 	w     dns.ResponseWriter
 	r     *dns.Msg
 	qtype uint16
-	point smimea.Point
+	point zone.Point
 	opt   *dns.OPT
 
-	zone   *smimea.Zone
-	name   smimea.Name
+	zone   *zone.Zone
+	name   zone.Name
 	signed bool // the reply is to be signed by us
 	// awaited says that an ACME challenge may come to be at the name.
 	awaited bool
@@ -76,16 +76,16 @@ func (q *query) serve() (int, error) {
 	q.opt = q.r.IsEdns0()
 	q.signed = q.opt != nil && q.opt.Do() && q.signer.signs(q.point.Zone)
 	switch {
-	case q.name.Kind == smimea.ApexName && q.qtype == dns.TypeDNSKEY && q.signer.signs(q.point.Zone):
+	case q.name.Kind == zone.ApexName && q.qtype == dns.TypeDNSKEY && q.signer.signs(q.point.Zone):
 		q.result = answered
 		if q.ownSigner {
 			return q.signer.dnssec.ServeDNS(q.ctx, q.w, q.r)
 		}
 		return plugin.NextOrFailure(name, q.Next, q.ctx, q.w, q.r)
-	case q.acme && q.point.Tree == smimea.Rest && q.name.Kind == smimea.Absent && strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge"):
+	case q.acme && q.point.Tree == zone.Rest && q.name.Kind == zone.Absent && strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge"):
 		// The name has to be there before the challenge is: a resolver that was
 		// told that it is not would not ask for the TXT record.
-		q.awaited, q.name.Kind = true, smimea.EmptyNonTerminal
+		q.awaited, q.name.Kind = true, zone.EmptyNonTerminal
 		if q.qtype == dns.TypeTXT {
 			if rcode, ok := q.challenge(); ok {
 				return rcode, nil
@@ -106,7 +106,7 @@ func (q *query) serve() (int, error) {
 // section 8.4): our own challenges, or those of *tls*, which stands behind us.
 func (q *query) challenge() (rcode int, ok bool) {
 	if reply := challengeReply(q.r); reply != nil {
-		p := smimea.NewReply(q.r)
+		p := zone.NewReply(q.r)
 		p.Msg.Answer = reply.Answer
 		if q.signed && !q.signBelow {
 			if sigs, err := q.signer.sign(reply.Answer); err == nil {
@@ -141,9 +141,9 @@ func (q *query) udp() bool {
 // records of an owner, which stay in the zone's table.
 func (q *query) records() (records []dns.RR, kept bool) {
 	switch q.name.Kind {
-	case smimea.Owner:
+	case zone.Owner:
 		return nil, q.qtype == dns.TypeANY || q.qtype == q.name.Type()
-	case smimea.ApexName:
+	case zone.ApexName:
 		switch q.qtype {
 		case dns.TypeSOA, dns.TypeANY: // RFC 8482: one RRset is enough
 			return []dns.RR{q.zone.SOA()}, false
@@ -152,7 +152,7 @@ func (q *query) records() (records []dns.RR, kept bool) {
 		case dns.TypeCDS, dns.TypeCDNSKEY:
 			return ofType(q.signer.extra(q.point.Zone), q.qtype), false
 		}
-	case smimea.HostName:
+	case zone.HostName:
 		if q.qtype == dns.TypeANY {
 			return q.name.Host(q.name.Types()[0]), false
 		}
@@ -167,9 +167,9 @@ func (q *query) ownerName() string { return strings.ToLower(q.r.Question[0].Name
 
 // answerOwner answers with an owner's records and the signatures kept with them.
 func (q *query) answerOwner() (int, error) {
-	if q.config.tcpOnly && q.name.Tree == smimea.Certs && q.udp() {
+	if q.config.tcpOnly && q.name.Tree == zone.Certs && q.udp() {
 		// RFC 8162 section 9.1: never REFUSED, which would end the search.
-		return q.truncate(smimea.NewReply(q.r))
+		return q.truncate(zone.NewReply(q.r))
 	}
 	if q.writePacked() {
 		return dns.RcodeSuccess, nil
@@ -179,7 +179,7 @@ func (q *query) answerOwner() (int, error) {
 
 // answerMessage is answerOwner for plugins above us that want messages.
 func (q *query) answerMessage() (int, error) {
-	reply := smimea.NewReply(q.r)
+	reply := zone.NewReply(q.r)
 	reply.Answer(q.name, q.ownerName())
 	keys := q.keys()
 	if q.signed && !q.signBelow && !reply.Sign(q.name, keys, time.Now(), notWithin) {
@@ -190,21 +190,21 @@ func (q *query) answerMessage() (int, error) {
 		}
 		signatures.WithLabelValues("query").Inc()
 		reply.Msg.Answer = append(reply.Msg.Answer, sigs...)
-		q.publisher.signing.offer(signed{zone: q.point.Zone, keys: keys, rrsets: []smimea.RRset{rrset}, sigs: [][]dns.RR{sigs}})
+		q.publisher.signing.offer(signed{zone: q.point.Zone, keys: keys, rrsets: []zone.RRset{rrset}, sigs: [][]dns.RR{sigs}})
 	}
 	return q.write(reply, answered)
 }
 
-func (q *query) keys() smimea.Keys {
+func (q *query) keys() zone.Keys {
 	if q.signer == nil {
-		return smimea.Keys{}
+		return zone.Keys{}
 	}
 	return q.signer.keys[q.point.Zone]
 }
 
 // answer answers with records that are made for this reply.
 func (q *query) answer(records []dns.RR) (int, error) {
-	reply := smimea.NewReply(q.r)
+	reply := zone.NewReply(q.r)
 	reply.Msg.Answer = records
 	if q.signed && !q.signBelow {
 		sigs, err := q.signer.sign(records)
@@ -216,12 +216,12 @@ func (q *query) answer(records []dns.RR) (int, error) {
 	return q.write(reply, answered)
 }
 
-func (q *query) truncate(reply *smimea.Reply) (int, error) {
+func (q *query) truncate(reply *zone.Reply) (int, error) {
 	reply.Truncate()
 	return q.write(reply, truncated)
 }
 
-func (q *query) write(reply *smimea.Reply, result result) (int, error) {
+func (q *query) write(reply *zone.Reply, result result) (int, error) {
 	q.result = result
 	if err := q.w.WriteMsg(&reply.Msg); err != nil {
 		q.result = failed

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // tick is the unit of serials: a serial is the time of the newest change that
@@ -52,7 +52,7 @@ type version struct {
 	apex   string
 }
 
-func remember(z *smimea.Zone) {
+func remember(z *zone.Zone) {
 	served.Lock()
 	defer served.Unlock()
 	served.zones[z.Origin] = versionOf(z)
@@ -70,7 +70,7 @@ func rememberSaved(origin string, v version) {
 
 // resume gives the first version of a zone its serial: the one that it had if
 // it is what was served before, and otherwise a later one.
-func (p *publisher) resume(z *smimea.Zone, newest time.Time) {
+func (p *publisher) resume(z *zone.Zone, newest time.Time) {
 	if z.Serial == 0 {
 		z.Serial = serialAt(newest)
 	}
@@ -89,6 +89,6 @@ func (p *publisher) resume(z *smimea.Zone, newest time.Time) {
 }
 
 // versionOf returns what tells this version of a zone from others.
-func versionOf(z *smimea.Zone) version {
+func versionOf(z *zone.Zone) version {
 	return version{z.Serial, z.Sum(), fmt.Sprint(z.TTL, z.Apex)}
 }

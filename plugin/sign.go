@@ -13,7 +13,7 @@ import (
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // notWithin is how long before its expiration a signature goes out no more.
@@ -22,10 +22,10 @@ const notWithin = 2 * 24 * time.Hour
 // A signer has *dnssec* sign: its keys, its plugin, through what it exports.
 type signer struct {
 	dnssec dnssec.Dnssec
-	places []*smimea.Place
-	keys   []smimea.Keys // by zone; no Signer: the zone is not signed
-	tags   [][]uint16    // by zone: of the keys that sign its records
-	extras [][]dns.RR    // by zone: CDS and CDNSKEY records
+	places []*zone.Place
+	keys   []zone.Keys // by zone; no Signer: the zone is not signed
+	tags   [][]uint16  // by zone: of the keys that sign its records
+	extras [][]dns.RR  // by zone: CDS and CDNSKEY records
 	// identity is a digest of all public keys: another one, other signatures.
 	identity [32]byte
 	apex     []atomic.Pointer[signedSOA] // by zone
@@ -39,13 +39,13 @@ type signedSOA struct {
 }
 
 // newSigner asks *dnssec* for which of the zones it signs, and with which keys.
-func newSigner(d dnssec.Dnssec, places []*smimea.Place, denials int, withCDS bool) *signer {
+func newSigner(d dnssec.Dnssec, places []*zone.Place, denials int, withCDS bool) *signer {
 	s := &signer{
 		dnssec:  d,
 		places:  places,
 		tags:    make([][]uint16, len(places)),
 		extras:  make([][]dns.RR, len(places)),
-		keys:    make([]smimea.Keys, len(places)),
+		keys:    make([]zone.Keys, len(places)),
 		apex:    make([]atomic.Pointer[signedSOA], len(places)),
 		denials: newBucket(denials),
 	}
@@ -65,7 +65,7 @@ func newSigner(d dnssec.Dnssec, places []*smimea.Place, denials int, withCDS boo
 			for _, key := range reply.Answer {
 				fmt.Fprintln(h, key)
 			}
-			if withCDS && p.Layout == smimea.SubZone && s.atApex(i) {
+			if withCDS && p.Layout == zone.SubZone && s.atApex(i) {
 				s.extras[i] = s.cds(i, reply.Answer)
 			}
 		}

@@ -25,7 +25,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/plugin/internal/certhost"
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // SMIMEA answers for the zones of one server block.
@@ -35,8 +35,8 @@ type SMIMEA struct {
 	config    *config
 	server    *dnsserver.Config // the block
 	life      *life
-	places    []*smimea.Place
-	index     *smimea.Index
+	places    []*zone.Place
+	index     *zone.Index
 	publisher *publisher
 	signer    *signer
 	signBelow bool // *dnssec* stands above us and signs answers, though not denials
@@ -77,13 +77,13 @@ func (s *SMIMEA) CacheBypassZones() []string {
 
 // layout returns what the zones of the block that are not sub-zones are, and
 // who else serves them, if anybody.
-func (s *SMIMEA) layout() (layout smimea.Layout, other string) {
+func (s *SMIMEA) layout() (layout zone.Layout, other string) {
 	for _, h := range s.server.Handlers() {
 		if servesZones(h.Name()) {
-			return smimea.Beside, h.Name()
+			return zone.Beside, h.Name()
 		}
 	}
-	return smimea.Whole, ""
+	return zone.Whole, ""
 }
 
 // start connects the block with its neighbours and its publisher. It runs when
@@ -96,7 +96,7 @@ func (s *SMIMEA) start(l *life) error {
 		if err != nil {
 			return err
 		}
-		if p.Layout == smimea.Beside && transfersZone(server.Handler("transfer"), p.Origin) {
+		if p.Layout == zone.Beside && transfersZone(server.Handler("transfer"), p.Origin) {
 			return fmt.Errorf("*transfer* gives %s to secondaries, but what *%s* has of it only: they would miss our names. Serve _smimecert.%s and _smime.%[1]s as zones of their own in another block, or take *transfer* out of this one", p.Origin, beside, p.Origin)
 		}
 		s.places = append(s.places, p)
@@ -105,7 +105,7 @@ func (s *SMIMEA) start(l *life) error {
 		return errors.New("no zones: name them after the directory, or before the block")
 	}
 	var err error
-	if s.index, err = smimea.NewIndex(s.places); err != nil {
+	if s.index, err = zone.NewIndex(s.places); err != nil {
 		return err
 	}
 	s.transferrer, _ = server.Handler("transfer").(*transfer.Transfer)
@@ -220,7 +220,7 @@ func (s *SMIMEA) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg)
 		return plugin.NextOrFailure(name, s.Next, ctx, w, r)
 	}
 	q := queryPool.Get().(*query)
-	owner, err := smimea.AppendWire(q.wire[:0], r.Question[0].Name)
+	owner, err := zone.AppendWire(q.wire[:0], r.Question[0].Name)
 	ok := err == nil
 	if ok {
 		q.point, ok = s.index.Find(owner)

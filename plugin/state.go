@@ -12,9 +12,9 @@ import (
 	"runtime/debug"
 	"time"
 
-	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/directory"
 	"coredns-smimea/internal/statefile"
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // saveEvery is the least time between two saves of a state: each writes all of it.
@@ -25,7 +25,7 @@ const saveEvery = 5 * time.Minute
 // follow, one for each sub-tree.
 const sectionFiles = 1
 
-func sectionOf(zone int, t smimea.Tree) uint32 { return uint32(2 + 3*zone + int(t)) }
+func sectionOf(zone int, t zone.Tree) uint32 { return uint32(2 + 3*zone + int(t)) }
 
 // sectionOfJournal is the section of what has changed in a zone.
 func sectionOfJournal(zone int) uint32 { return uint32(2 + 3*zone + 2) }
@@ -46,7 +46,7 @@ type savedZone struct {
 	Origin       string
 	Serial       uint32
 	Sum          uint64 // of the records, see version
-	Totals       smimea.Totals
+	Totals       zone.Totals
 	Apex         string // see version
 	Certificates int
 	Addresses    int
@@ -234,7 +234,7 @@ func write(path string, header []byte, snap *snapshot) error {
 		}
 	}
 	for i, z := range snap.zones {
-		for _, tree := range []smimea.Tree{smimea.Certs, smimea.Texts} {
+		for _, tree := range []zone.Tree{zone.Certs, zone.Texts} {
 			w.Section(sectionOf(i, tree))
 			for key, value := range z.Entries(tree) {
 				if !w.Add(key, value) {
@@ -324,14 +324,14 @@ func (p *publisher) restoreFrom(ctx context.Context, r *statefile.Reader) error 
 	if h.Key != p.stateKey() || len(h.Zones) != len(p.places) {
 		return statefile.Damage("it is one of another configuration or program")
 	}
-	directory := certsource.New(p.options)
-	files := directory.Restore(max(0, h.Files), max(0, h.Octets))
+	dir := directory.New(p.options)
+	files := dir.Restore(max(0, h.Files), max(0, h.Octets))
 	sections := map[uint32]func(key, value []byte) error{sectionFiles: files.Add}
-	zones := make([]*smimea.Restoration, len(p.places))
-	journals := make([]smimea.JournalRestoration, len(p.places))
+	zones := make([]*zone.Restoration, len(p.places))
+	journals := make([]zone.JournalRestoration, len(p.places))
 	for i, place := range p.places {
-		zones[i] = smimea.Restore(place, p.config.prefix(place.Domain), h.Zones[i].Totals)
-		for _, tree := range []smimea.Tree{smimea.Certs, smimea.Texts} {
+		zones[i] = zone.Restore(place, p.config.prefix(place.Domain), h.Zones[i].Totals)
+		for _, tree := range []zone.Tree{zone.Certs, zone.Texts} {
 			sections[sectionOf(i, tree)] = func(key, value []byte) error { return zones[i].Add(tree, key, value) }
 		}
 		sections[sectionOfJournal(i)] = journals[i].Add
@@ -340,10 +340,10 @@ func (p *publisher) restoreFrom(ctx context.Context, r *statefile.Reader) error 
 		return statefile.Damage(err.Error())
 	}
 	files.End(h.Device)
-	p.directory = directory
+	p.directory = dir
 	p.foreign = h.Foreign
-	p.restored = make([]*smimea.Zone, len(p.places))
-	p.restoredJournals = make([]*smimea.Journal, len(p.places))
+	p.restored = make([]*zone.Zone, len(p.places))
+	p.restoredJournals = make([]*zone.Journal, len(p.places))
 	for i, z := range h.Zones {
 		p.restored[i] = zones[i].Zone(z.Serial)
 		if z.Apex == versionOf(p.restored[i]).apex {

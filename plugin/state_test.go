@@ -12,7 +12,7 @@ import (
 	"coredns-smimea/certsource"
 	"coredns-smimea/internal/statefile"
 	"coredns-smimea/internal/zoo"
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // aPublisher returns a publisher of n users that has looked once. Its goroutine
@@ -40,9 +40,9 @@ func anotherPublisher(t testing.TB, dir string) *publisher {
 	if err := c.check(); err != nil {
 		t.Fatal(err)
 	}
-	var places []*smimea.Place
+	var places []*zone.Place
 	for _, origin := range []string{"_smimecert.example.com.", "_smime.example.com."} {
-		place, err := c.place(origin, smimea.Whole)
+		place, err := c.place(origin, zone.Whole)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func TestRestoreExpired(t *testing.T) {
 	next := anotherPublisher(t, dir)
 	next.restore(context.Background())
 	snap := next.current.Load()
-	if snap == nil || next.directory.Published() != 3 || snap.zones[0].Owners(smimea.Certs) != 6 { // in lower case, too
+	if snap == nil || next.directory.Published() != 3 || snap.zones[0].Owners(zone.Certs) != 6 { // in lower case, too
 		t.Fatalf("restored: %d certificates, %+v", next.directory.Published(), snap)
 	}
 	if now := snap.zones[0].Serial; int32(now-serial) <= 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 const (
@@ -92,7 +92,7 @@ func (q *query) unfit() (int, error) {
 	} else if soa = q.transferSOA(q.point.Zone); soa == nil {
 		return dns.RcodeServerFailure, nil
 	}
-	reply := smimea.NewReply(q.r)
+	reply := zone.NewReply(q.r)
 	reply.Msg.Answer = []dns.RR{soa}
 	return q.write(reply, answered)
 }

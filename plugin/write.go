@@ -9,7 +9,7 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/transport"
 	"github.com/miekg/dns"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // onlyPass are the plugins that pass the writer that they got on to the next, or
@@ -56,7 +56,7 @@ func (q *query) writePacked() bool {
 	if !q.udp() {
 		size = dns.MaxMsgSize
 	}
-	q.packing = smimea.Packing{OPT: q.opt, Signed: q.signed, Size: size}
+	q.packing = zone.Packing{OPT: q.opt, Signed: q.signed, Size: size}
 	if q.signed {
 		q.packing.Keys, q.packing.Now, q.packing.Margin = q.keys(), time.Now(), notWithin
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // client keeps what is written to it, as it goes out.
@@ -46,11 +47,11 @@ func (c *client) Write(b []byte) (int, error) {
 // longest names, URLs above 255 octets, large data, several signatures or none.
 func odd(tb testing.TB, s *SMIMEA, r *rand.Rand) (owners []string) {
 	tb.Helper()
-	edit := smimea.NewZone(s.places[0], "https://bench.example/").Edit()
+	edit := zone.NewZone(s.places[0], "https://bench.example/").Edit()
 	for i := range 120 {
 		a := smimea.Address{Local: fmt.Sprintf("%s%d", strings.Repeat("Ab.", r.IntN(40)), i), Domain: "bench.example"}
 		for range 1 + r.IntN(3) {
-			p := smimea.Publication{File: uint32(r.IntN(1e6) + 1), URL: "https://bench.example/" + strings.Repeat("u", r.IntN(700)), Lower: r.IntN(2) == 0}
+			p := zone.Publication{File: uint32(r.IntN(1e6) + 1), URL: "https://bench.example/" + strings.Repeat("u", r.IntN(700)), Lower: r.IntN(2) == 0}
 			for range 1 + r.IntN(2) {
 				cert := []byte{3, byte(r.IntN(2)), byte(r.IntN(2))}
 				for range []int{0, 32, 32, 64, 900}[r.IntN(5)] {
@@ -65,13 +66,13 @@ func odd(tb testing.TB, s *SMIMEA, r *rand.Rand) (owners []string) {
 		}
 		owners = append(owners, a.Owner())
 	}
-	zone, _ := edit.Zone(func(uint32) uint32 { return 1 })
-	s.publisher.current.Store(&snapshot{zones: []*smimea.Zone{zone}})
+	z, _ := edit.Zone(func(uint32) uint32 { return 1 })
+	s.publisher.current.Store(&snapshot{zones: []*zone.Zone{z}})
 	now := uint32(time.Now().Unix())
-	for _, tree := range []smimea.Tree{smimea.Certs, smimea.Texts} {
-		for page := range zone.Pages(tree) {
+	for _, tree := range []zone.Tree{zone.Certs, zone.Texts} {
+		for page := range z.Pages(tree) {
 			batch := signed{keys: s.signer.keys[0]}
-			for rrset := range zone.Unsigned(tree, page, batch.keys, time.Now(), 0, 0) {
+			for rrset := range z.Unsigned(tree, page, batch.keys, time.Now(), 0, 0) {
 				var sigs []dns.RR
 				for range r.IntN(3) {
 					sigs = append(sigs, &dns.RRSIG{

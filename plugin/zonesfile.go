@@ -18,7 +18,7 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/cache"
 	"github.com/miekg/dns"
 
-	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // zonesEvery is how often the file of zones is looked at.
@@ -56,7 +56,7 @@ func parseZones(text []byte) ([]string, error) {
 			continue
 		}
 		for _, label := range []string{"_smimecert.", "_smime."} {
-			p, err := smimea.NewPlace(smimea.Place{Origin: label + line, Apex: smimea.Apex{}})
+			p, err := zone.NewPlace(zone.Place{Origin: label + line, Apex: zone.Apex{}})
 			if err != nil || len(strings.Fields(line)) != 1 {
 				return nil, fmt.Errorf("line %d: %q is no mail domain: write one a line", n, line)
 			}

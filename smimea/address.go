@@ -12,12 +12,16 @@ import (
 )
 
 const (
-	maxLocalPart = 64  // octets, RFC 5321 section 4.5.3.1.1
-	maxLabel     = 63  // octets, RFC 1035 section 2.3.4
-	maxName      = 255 // octets on the wire, with all length octets and the root
+	maxLocalPart = 64 // octets, RFC 5321 section 4.5.3.1.1
+
+	// MaxLabel is the most octets of a DNS label (RFC 1035 section 2.3.4).
+	MaxLabel = 63
+	// MaxName is the most octets of a DNS name on the wire, with all length octets
+	// and the root (RFC 1035 section 2.3.4).
+	MaxName = 255
 
 	// maxDomain is what the two labels of an owner name leave for the domain.
-	maxDomain = maxName - (1 + 2*hashSize) - (1 + len(smimecert))
+	maxDomain = MaxName - (1 + 2*HashSize) - (1 + len(CertsLabel))
 )
 
 // An Address is a mail address in the one form that RFC 8162 section 3 hashes,
@@ -47,7 +51,7 @@ func ParseAddress(s string) (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
-	if domain, err = parseDomain(domain); err != nil {
+	if domain, err = ParseDomain(domain); err != nil {
 		return Address{}, err
 	}
 	if local, err = parseLocal(local); err != nil {
@@ -68,7 +72,7 @@ func (a Address) String() string {
 // Lower returns the address with the ASCII letters of its local-part in lower
 // case. It is another address: see [Address.Local].
 func (a Address) Lower() Address {
-	a.Local = lowerASCII(a.Local)
+	a.Local = LowerASCII(a.Local)
 	return a
 }
 
@@ -228,10 +232,10 @@ var labelProfile = idna.New(
 // dots are the characters that RFC 3490 section 3.1 takes as label separators.
 var dots = strings.NewReplacer("\u3002", ".", "\uff0e", ".", "\uff61", ".")
 
-// parseDomain returns a domain as lower-case A-labels. ASCII labels are kept as
+// ParseDomain returns a mail domain as lower-case A-labels. ASCII labels are kept as
 // they are: a domain that is in use is not ours to judge, even if its A-label
 // does not decode to something that IDNA2008 allows.
-func parseDomain(s string) (string, error) {
+func ParseDomain(s string) (string, error) {
 	s, err := stripCFWS(s)
 	if err != nil {
 		return "", fmt.Errorf("the domain %w", err)
@@ -247,7 +251,7 @@ func parseDomain(s string) (string, error) {
 				return "", errors.New("the domain has a label that is not valid in IDNA2008")
 			}
 		}
-		label = lowerASCII(label)
+		label = LowerASCII(label)
 		if !isHostLabel(label) {
 			return "", errors.New("the domain is not a host name: labels of 1 to 63 letters, digits and inner hyphens")
 		}
@@ -266,7 +270,7 @@ func parseDomain(s string) (string, error) {
 
 // isHostLabel reports whether s is a label of RFC 5321 section 4.1.2's Domain.
 func isHostLabel(s string) bool {
-	if s == "" || len(s) > maxLabel || s[0] == '-' || s[len(s)-1] == '-' {
+	if s == "" || len(s) > MaxLabel || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
 	}
 	for i := range len(s) {
@@ -286,9 +290,9 @@ func isASCII(s string) bool {
 	return true
 }
 
-// lowerASCII folds as the DNS does (RFC 4343): strings.ToLower would fold
+// LowerASCII returns s with its ASCII letters in lower case. It folds as the DNS does (RFC 4343): strings.ToLower would fold
 // letters that are different labels, and different local-parts.
-func lowerASCII(s string) string {
+func LowerASCII(s string) string {
 	for i := range len(s) {
 		if s[i] >= 'A' && s[i] <= 'Z' {
 			b := []byte(s)

@@ -82,8 +82,8 @@ func TestParseAddressRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := packedSize(t, a.Owner()); n != maxName {
-		t.Errorf("the owner with the longest domain has %d octets; want %d", n, maxName)
+	if n := packedSize(t, a.Owner()); n != MaxName {
+		t.Errorf("the owner with the longest domain has %d octets; want %d", n, MaxName)
 	}
 }
 

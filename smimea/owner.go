@@ -9,16 +9,20 @@ import (
 )
 
 const (
-	hashSize  = 28 // octets that RFC 8162 section 3 keeps of the SHA-256
-	smimecert = "_smimecert"
-	smime     = "_smime"
+	// HashSize is how many octets RFC 8162 section 3 keeps of the SHA-256.
+	HashSize = 28
+	// CertsLabel is the label above which the owners of SMIMEA records are
+	// (RFC 8162 section 3).
+	CertsLabel = "_smimecert"
+	// TextsLabel is the label above which the owners of TXT records are.
+	TextsLabel = "_smime"
 )
 
 // Hash returns the digest that stands for the local-part: the first 28 octets
 // of its SHA-256 (RFC 8162 section 3, step 4). The domain is not in it.
-func (a Address) Hash() [hashSize]byte {
+func (a Address) Hash() [HashSize]byte {
 	sum := sha256.Sum256([]byte(a.Local))
-	return [hashSize]byte(sum[:hashSize])
+	return [HashSize]byte(sum[:HashSize])
 }
 
 // Label returns the leftmost label of [Address.Owner]: 56 hexadecimal digits.
@@ -31,7 +35,7 @@ func (a Address) Label() string {
 //
 //	c93f1e400f26708f98cb19d936620da35eec8f72e57f9eec01c1afd6._smimecert.example.com.
 func (a Address) Owner() string {
-	return a.Label() + "." + smimecert + "." + a.Domain + "."
+	return a.Label() + "." + CertsLabel + "." + a.Domain + "."
 }
 
 // TextOwner returns the name of the address's TXT records, escaped for zone
@@ -47,13 +51,13 @@ func (a Address) TextOwner() (string, error) {
 	}
 	// A dotless name of n octets takes n+2 on the wire: one length octet in
 	// front, the root behind.
-	if size := len(labels) + 1 + len(smime) + len(a.Domain) + 2; size > maxName {
-		return "", fmt.Errorf("the TXT owner name would have %d octets; %d are possible", size, maxName)
+	if size := len(labels) + 1 + len(TextsLabel) + len(a.Domain) + 2; size > MaxName {
+		return "", fmt.Errorf("the TXT owner name would have %d octets; %d are possible", size, MaxName)
 	}
 	// Of the characters that need no quotes in a local-part only $ is special
 	// in a zone file (RFC 1035 section 5.1: $ORIGIN, $INCLUDE).
-	local := strings.ReplaceAll(lowerASCII(a.Local), "$", `\$`)
-	return local + "." + smime + "." + a.Domain + ".", nil
+	local := strings.ReplaceAll(LowerASCII(a.Local), "$", `\$`)
+	return local + "." + TextsLabel + "." + a.Domain + ".", nil
 }
 
 // TextLabels returns the labels of the local-part in wire form, in lower case
@@ -70,9 +74,9 @@ func (a Address) TextLabels() ([]byte, error) {
 		return nil, errors.New("no TXT: the local-part needs quotes, or has an empty label")
 	}
 	wire := make([]byte, 0, len(a.Local)+1)
-	for label := range strings.SplitSeq(lowerASCII(a.Local), ".") {
-		if len(label) > maxLabel {
-			return nil, fmt.Errorf("no TXT: the local-part has a label of %d octets; %d are possible", len(label), maxLabel)
+	for label := range strings.SplitSeq(LowerASCII(a.Local), ".") {
+		if len(label) > MaxLabel {
+			return nil, fmt.Errorf("no TXT: the local-part has a label of %d octets; %d are possible", len(label), MaxLabel)
 		}
 		if label == "*" {
 			return nil, errors.New("no TXT: a label * is a wildcard in the DNS, it would answer for other users too")

@@ -136,7 +136,7 @@ func TestNoTextOwner(t *testing.T) {
 	// 187 octets of domain leave 68 to _smime and the labels.
 	domain := strings.Repeat("abc.", 45) + "abcde"
 	fits := Address{strings.Repeat("x", 60), domain}
-	if owner, err := fits.TextOwner(); err != nil || packedSize(t, owner) != maxName {
+	if owner, err := fits.TextOwner(); err != nil || packedSize(t, owner) != MaxName {
 		t.Errorf("TextOwner() at the limit = %s, %v", owner, err)
 	}
 	if owner, err := (Address{strings.Repeat("x", 61), domain}).TextOwner(); err == nil {

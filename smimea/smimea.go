@@ -1,5 +1,5 @@
-// Package smimea turns mail addresses and certificates into DNS names and
-// records, and zones of them into answers.
+// Package smimea turns mail addresses and certificates into DNS names and record
+// data. It has no state.
 //
 // An [Address] has two owner names. The one of RFC 8162 hides the local-part
 // in a digest and holds SMIMEA records, which say which certificate is the
@@ -13,11 +13,7 @@
 //	firstname.lastname._smime.example.com.
 //
 // [Association] makes the data of the first, [URLTemplate] and [AppendText]
-// that of the second. [Successor] and [AppendBitmap] are the two parts of an
-// NSEC record.
-//
-// Names and records are in wire form (RFC 1035 section 3.1) wherever bytes are
-// passed, and in presentation form with a final dot wherever strings are.
+// that of the second. Zones of them are in package smimea/zone.
 //
 // The package reads no files, opens no sockets and logs nothing.
 package smimea

@@ -37,7 +37,7 @@ func ParseURLTemplate(s string) (URLTemplate, error) {
 		return URLTemplate{}, err
 	}
 	t := URLTemplate{s}
-	u, err := url.Parse(t.Expand("example.com", "file.crt", strings.Repeat("0", 2*hashSize)))
+	u, err := url.Parse(t.Expand("example.com", "file.crt", strings.Repeat("0", 2*HashSize)))
 	switch {
 	case err != nil:
 		return URLTemplate{}, fmt.Errorf("reading the URL template %q: %w", s, err)

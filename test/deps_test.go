@@ -29,6 +29,7 @@ func TestImports(t *testing.T) {
 	)
 	rules := []struct {
 		pkg     string   // below the module, itself and what is below it
+		exact   bool     // only itself, and nothing below it
 		only    []string // what it may import besides the standard library; nil: anything
 		never   []string // what it must not import itself
 		nowhere []string // what must not be in it, by whatever way
@@ -36,10 +37,28 @@ func TestImports(t *testing.T) {
 	}{
 		{
 			pkg:     "certsource",
-			only:    []string{"github.com/fsnotify/fsnotify", "golang.org/x/", module + "/certsource", module + "/internal/table"},
 			never:   []string{"log", "log/slog", "net/http"},
 			nowhere: []string{coredns, miekg, certmage},
-			why:     "it reads files and knows no DNS",
+			why:     "it knows no DNS, no server and no log",
+		},
+		{
+			pkg:     "certsource",
+			exact:   true,
+			only:    []string{"golang.org/x/"},
+			nowhere: []string{"github.com/fsnotify/fsnotify", module + "/internal/table"},
+			why:     "it judges bytes, for those too who have no directory",
+		},
+		{
+			pkg:  "certsource/directory",
+			only: []string{"github.com/fsnotify/fsnotify", "golang.org/x/", module + "/certsource", module + "/internal/table"},
+			why:  "it is files and what is in them",
+		},
+		{
+			pkg:     "smimea",
+			exact:   true,
+			only:    []string{miekg, "golang.org/x/text/", "golang.org/x/net/idna"},
+			nowhere: []string{module + "/internal/table"},
+			why:     "it is names and record data, without a state",
 		},
 		{
 			pkg:     "smimea",
@@ -91,7 +110,7 @@ func TestImports(t *testing.T) {
 	}
 	for _, p := range ours {
 		for _, r := range rules {
-			if !in(p.ImportPath, module+"/"+r.pkg) {
+			if !in(p.ImportPath, module+"/"+r.pkg) || r.exact && p.ImportPath != module+"/"+r.pkg {
 				continue
 			}
 			for _, path := range p.Imports {

@@ -13,6 +13,7 @@ import (
 
 	"coredns-smimea/bench/internal/rig"
 	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/directory"
 	"coredns-smimea/internal/zoo"
 	"coredns-smimea/smimea"
 )
@@ -170,7 +171,7 @@ func (b *bench) idle(s *rig.Server) error {
 	}
 	quiet := (after - before).Seconds() / b.time.Seconds()
 	// One look at everything, ordered by the file by which an operator confirms.
-	confirm := filepath.Join(b.users.Dir, certsource.ConfirmFile)
+	confirm := filepath.Join(b.users.Dir, directory.ConfirmFile)
 	if err := os.WriteFile(confirm, nil, 0o644); err != nil {
 		return err
 	}

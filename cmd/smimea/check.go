@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/directory"
 	"coredns-smimea/smimea"
 )
 
@@ -108,7 +108,7 @@ func check(u *ui, operands []string, o *checkOptions) (exit, error) {
 		o.domains[i] = a.Domain
 	}
 	c := &checker{checkOptions: o, policy: p, result: checkJSON{Schema: "smimea-check/1", Users: []userJSON{}, LeftOut: []outJSON{}}}
-	s := source{Options: certsource.Options{Roots: p.roots, Margin: p.ttl}, now: p.now, progress: u.progress("checking certificates")}
+	s := source{Options: directory.Options{Roots: p.roots, Margin: p.ttl}, now: p.now, progress: u.progress("checking certificates")}
 	if err := s.read(operands, c.file); err != nil {
 		return 0, err
 	}

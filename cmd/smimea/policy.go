@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // A policy is how certificates are published: the directive's options.
@@ -56,8 +57,8 @@ func (o *policyFlags) policy() (*policy, error) {
 }
 
 // publication is what a file publishes at each of its addresses, but the URL.
-func (p *policy) publication(f sourceFile, id uint32) smimea.Publication {
-	publication := smimea.Publication{File: id, Lower: p.lower}
+func (p *policy) publication(f sourceFile, id uint32) zone.Publication {
+	publication := zone.Publication{File: id, Lower: p.lower}
 	for _, a := range p.records {
 		publication.Certs = append(publication.Certs, a.Append(nil, f.cert.Raw, f.cert.SPKI))
 	}

@@ -12,8 +12,9 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/directory"
 	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 var recordsVerb = verb{
@@ -97,7 +98,7 @@ func records(u *ui, operands []string, o *recordsOptions) (exit, error) {
 	}
 	out := []outJSON{}
 	id := uint32(0)
-	s := source{Options: certsource.Options{Roots: p.roots, Margin: p.ttl}, now: p.now, progress: u.progress("reading certificates")}
+	s := source{Options: directory.Options{Roots: p.roots, Margin: p.ttl}, now: p.now, progress: u.progress("reading certificates")}
 	err = s.read(operands, func(f sourceFile) {
 		if f.cert == nil {
 			out = append(out, outJSON{f.path, string(f.refusal.Reason), f.refusal.Error()})
@@ -132,11 +133,11 @@ func records(u *ui, operands []string, o *recordsOptions) (exit, error) {
 type zoneSet struct {
 	ttl   uint32
 	only  bool // the zones that are there are all
-	zones map[string]*smimea.Edit
+	zones map[string]*zone.Edit
 }
 
 func (o *recordsOptions) zones(p *policy) (*zoneSet, error) {
-	z := &zoneSet{ttl: uint32(p.ttl.Seconds()), zones: map[string]*smimea.Edit{}}
+	z := &zoneSet{ttl: uint32(p.ttl.Seconds()), zones: map[string]*zone.Edit{}}
 	if o.zone == "" {
 		if len(o.ns) > 0 || o.mbox != "" || o.serial != 0 {
 			return nil, usageError("-ns, -mbox and -serial are of a whole zone: say which by -zone")
@@ -151,7 +152,7 @@ func (o *recordsOptions) zones(p *policy) (*zoneSet, error) {
 		return nil, fail(exitUsage, err)
 	}
 	domain := strings.TrimPrefix(strings.TrimPrefix(origin, "_smimecert."), "_smime.")
-	place := smimea.Place{Origin: origin, TTL: z.ttl, Apex: smimea.Apex{
+	place := zone.Place{Origin: origin, TTL: z.ttl, Apex: zone.Apex{
 		Mailbox: dns.Fqdn(cmp.Or(o.mbox, "hostmaster."+domain)),
 		Refresh: 3600, Retry: 900, Expire: 1209600, Negative: min(negativeTTL, z.ttl),
 	}}
@@ -173,12 +174,12 @@ func (o *recordsOptions) zones(p *policy) (*zoneSet, error) {
 // users should be seen soon.
 const negativeTTL = 300
 
-func (z *zoneSet) add(from smimea.Place) error {
-	place, err := smimea.NewPlace(from)
+func (z *zoneSet) add(from zone.Place) error {
+	place, err := zone.NewPlace(from)
 	if err != nil {
 		return fail(exitUsage, err)
 	}
-	z.zones[place.Domain] = smimea.NewZone(place, "").Edit()
+	z.zones[place.Domain] = zone.NewZone(place, "").Edit()
 	return nil
 }
 
@@ -195,7 +196,7 @@ func (z *zoneSet) publish(p *policy, f sourceFile, id uint32) (bad []error) {
 			if z.only {
 				continue
 			}
-			if err := z.add(smimea.Place{Origin: a.Domain, Layout: smimea.Beside, TTL: z.ttl}); err != nil {
+			if err := z.add(zone.Place{Origin: a.Domain, Layout: zone.Beside, TTL: z.ttl}); err != nil {
 				bad = append(bad, err)
 				continue
 			}
@@ -226,13 +227,13 @@ func (z *zoneSet) sets(serial uint32) []recordSet {
 
 // parseNS reads NAME[=ADDRESS]. Inside the zone a name server needs an address,
 // without which most servers refuse the zone; outside it, none is of use.
-func parseNS(s, origin string) (smimea.NameServer, error) {
+func parseNS(s, origin string) (zone.NameServer, error) {
 	name, text, found := strings.Cut(s, "=")
 	fqdn, err := parseZone(name)
 	if err != nil {
-		return smimea.NameServer{}, err
+		return zone.NameServer{}, err
 	}
-	ns := smimea.NameServer{Name: fqdn}
+	ns := zone.NameServer{Name: fqdn}
 	inside := dns.IsSubDomain(origin, fqdn)
 	switch {
 	case inside && !found:

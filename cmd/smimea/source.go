@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/directory"
 )
 
 // A sourceFile is one certificate file that was read.
@@ -22,9 +23,9 @@ type sourceFile struct {
 
 // A source reads certificate files as the server does.
 type source struct {
-	certsource.Options // Dir is set for each operand
-	now                time.Time
-	progress           *progress
+	directory.Options // Dir is set for each operand
+	now               time.Time
+	progress          *progress
 }
 
 // read passes on each file of the operands: directories at any depth, and files
@@ -57,7 +58,7 @@ func (s *source) read(operands []string, found func(sourceFile)) error {
 func (s *source) readDirectory(dir string, found func(sourceFile)) error {
 	o := s.Options
 	o.Dir, o.MaxWithdraw = dir, 100
-	_, err := certsource.New(o).Look(context.Background(), s.now, func(c certsource.Change) {
+	_, err := directory.New(o).Look(context.Background(), s.now, func(c directory.Change) {
 		f := sourceFile{path: c.Path, refusal: c.Refusal}
 		if c.New.Published() {
 			f.cert, f.refusal = c.Certificate, nil

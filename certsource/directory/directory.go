@@ -1,0 +1,200 @@
+package directory
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/internal/table"
+)
+
+// A Directory is a directory of certificate files, and what is known of them.
+// It reads a file when it is new or has changed, and never again.
+//
+// It is for one goroutine; what [Directory.Files] returns is for all.
+type Directory struct {
+	options Options
+
+	files  Files       // as of the last commit
+	edit   *table.Edit // the next version, nil if nothing has changed
+	paths  *table.Edit // with it, if Options.Paths is set
+	ids    ids
+	expiry expiry
+	guard  guard
+	held   int // withdrawals that the guard holds back
+
+	device    uint64 // the file system that the directory was on
+	published int
+	failing   map[certsource.Reason]int
+}
+
+// Options say where a Directory is and how it is read.
+type Options struct {
+	Dir string
+	// Roots, if not nil, are the authorities that a certificate must chain to.
+	Roots *x509.CertPool
+	// Margin is how long before its end a certificate is withdrawn.
+	Margin time.Duration
+	// MaxWithdraw is the share of certificates, in percent, above which their
+	// withdrawal is held back. 100 lets everything pass.
+	MaxWithdraw int
+	// Window is the time within which withdrawals count as one, and that lies
+	// at least between two looks that count as two.
+	Window time.Duration
+	// Paths keeps paths by the numbers of files, for Files.Path.
+	Paths bool
+	// Enter, if not nil, is told of each directory before it is listed, by
+	// several goroutines at once.
+	Enter func(dir string)
+}
+
+// A Change is a file of which something else is known than before.
+type Change struct {
+	Path     string
+	Old, New File // the zero File where there is none
+	// Certificate is what was read just now, published or not.
+	Certificate *certsource.Certificate
+	// Refusal is the reason for New's Reason or Failing.
+	Refusal *certsource.Refusal
+	// Removed is when the file was removed, as far as its directory tells.
+	Removed time.Time
+}
+
+// A Report sums up a look.
+type Report struct {
+	// Read is the number of files that were opened.
+	Read int
+	// Held is the number of withdrawals that the guard holds back.
+	Held int
+	// Unsettled are files that were modified just now: check them again soon.
+	Unsettled []string
+	// Newest is the last modification of any of the files and directories
+	// that were looked at, or the last time when one of the certificates was
+	// to be withdrawn for its end; none of them later than now.
+	Newest time.Time
+}
+
+// New returns a Directory that nothing is known of yet.
+func New(o Options) *Directory {
+	return &Directory{options: o, failing: map[certsource.Reason]int{}, expiry: newExpiry()}
+}
+
+// Published returns the number of certificates that can be published.
+func (d *Directory) Published() int { return d.published }
+
+// Failing returns the number of files by the reason for which they are left
+// out, or have not been read again.
+func (d *Directory) Failing() map[certsource.Reason]int { return d.failing }
+
+// Files returns what is known now.
+func (d *Directory) Files() Files {
+	if d.edit != nil {
+		d.files = Files{d.edit.Table(), d.paths.Table()}
+		d.edit, d.paths = nil, nil
+	}
+	return d.files
+}
+
+// Compact keeps what is known in as little memory as it needs, after many files
+// were read at once.
+func (d *Directory) Compact() {
+	files := d.Files()
+	d.files = Files{files.table.Compact(), files.paths.Compact()}
+}
+
+func (d *Directory) open(now time.Time) (*reader, error) {
+	r, err := openReader(d.options.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("reading the directory %q: %s", d.options.Dir, cause(err))
+	}
+	r.now, r.files = now, d.Files()
+	r.roots, r.margin, r.enter = d.options.Roots, d.options.Margin, d.options.Enter
+	return r, nil
+}
+
+// Look looks at every file below the directory, reads those that are new or
+// have changed, and passes on every change. An error means that the directory
+// itself could not be read: then nothing is withdrawn.
+func (d *Directory) Look(ctx context.Context, now time.Time, changed func(Change)) (Report, error) {
+	r, err := d.open(now)
+	if err != nil {
+		return Report{Held: d.held}, err
+	}
+	defer r.close()
+	info, err := r.root.Stat(".")
+	if err != nil {
+		return Report{Held: d.held}, fmt.Errorf("reading the directory %q: %s", d.options.Dir, cause(err))
+	}
+	l := newLook(d, r, changed)
+	l.unmounted = d.device != 0 && d.device != device(info)
+	if err = l.everything(ctx); err == nil {
+		d.device = device(info)
+	}
+	return l.report, err
+}
+
+// Check looks at some paths below the directory only: files, and directories
+// with all that is below them. It is for those who are told what has changed.
+func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, changed func(Change)) (Report, error) {
+	r, err := d.open(now)
+	if err != nil {
+		return Report{Held: d.held}, err
+	}
+	defer r.close()
+	l := newLook(d, r, changed)
+	err = l.some(ctx, paths)
+	return l.report, err
+}
+
+// record returns what is known of a path, the changes in progress included.
+func (d *Directory) record(path string) ([]byte, bool) {
+	if d.edit != nil {
+		return d.edit.Get([]byte(path))
+	}
+	return d.files.table.Get([]byte(path))
+}
+
+// put makes a change known.
+func (d *Directory) put(c Change, changed func(Change)) {
+	if d.edit == nil {
+		d.edit, d.paths = d.files.table.Edit(), d.files.paths.Edit()
+	}
+	d.count(&c.Old, -1)
+	if !c.Removed.IsZero() {
+		d.edit.Delete([]byte(c.Path))
+		d.paths.Delete(binary.LittleEndian.AppendUint32(nil, c.Old.ID))
+		d.ids.give(c.Old.ID)
+	} else {
+		if c.New.ID == 0 {
+			c.New.ID = d.ids.take()
+			if d.options.Paths {
+				d.paths.Set(binary.LittleEndian.AppendUint32(nil, c.New.ID), []byte(c.Path))
+			}
+		}
+		d.edit.Set([]byte(c.Path), c.New.append(nil))
+		d.count(&c.New, +1)
+		if c.New.Published() {
+			d.expiry.watch(c.New.NotAfter.Add(-d.options.Margin), c.Path)
+		}
+	}
+	changed(c)
+}
+
+// count counts a file in or out.
+func (d *Directory) count(f *File, n int) {
+	if f.ID == 0 {
+		return
+	}
+	if f.Published() {
+		d.published += n
+		d.expiry.count(f.NotAfter.Add(-d.options.Margin), n)
+	}
+	if why := f.why(); why != "" {
+		if d.failing[why] += n; d.failing[why] == 0 {
+			delete(d.failing, why)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package directory
+
+import (
+	"hash/fnv"
+	"time"
+)
+
+// ConfirmFile is the name of the file below the directory that lets withdrawals
+// pass that the guard holds back, once it is touched.
+const ConfirmFile = ".withdraw"
+
+// looksToConfirm is how often in a row the same withdrawals must be found
+// before they are taken for meant.
+const looksToConfirm = 3
+
+// guardedFrom is the number of certificates up to which all can go at once.
+const guardedFrom = 20
+
+// A guard holds back withdrawals that look like an accident: many at once.
+type guard struct {
+	began     time.Time // of the window
+	published int       // when it began
+	withdrawn int       // since
+
+	since   time.Time // when something was held back first; zero if nothing is
+	held    uint64    // digest of what the last look has held back
+	looks   int       // in a row that have found just that
+	counted time.Time // the last of them
+}
+
+// A withdrawal is all that one look would withdraw.
+type withdrawal struct {
+	count     int        // certificates that are published at a path now
+	lost      func() int // those of them that are published at no other path
+	digest    uint64     // of the paths, in whatever order
+	published int        // certificates that are
+	all       bool       // it is all that a look at everything has found
+}
+
+// weigh sums up what the look would withdraw.
+func (l *look) weigh() withdrawal {
+	w := withdrawal{published: l.Directory.published, all: l.all, lost: l.losses}
+	for p := range l.withdrawals() {
+		h := fnv.New64a()
+		h.Write([]byte(p))
+		w.digest += h.Sum64()
+		w.count++
+	}
+	return w
+}
+
+// withdrawals yields the paths and records of the certificates to be withdrawn.
+func (l *look) withdrawals() func(yield func(string, []byte) bool) {
+	return func(yield func(string, []byte) bool) {
+		for _, p := range l.gone {
+			if record, ok := l.record(p); ok && recordPublished(record) && !yield(p, record) {
+				return
+			}
+		}
+		for _, c := range l.refused {
+			if record, ok := l.record(c.Path); ok && recordPublished(record) && !yield(c.Path, record) {
+				return
+			}
+		}
+	}
+}
+
+// losses counts the certificates to be withdrawn that are at no other path:
+// files that were moved are no loss. It takes a pass over all files.
+func (l *look) losses() int {
+	type paths struct{ all, withdrawn int }
+	of := map[[32]byte]paths{}
+	for _, record := range l.withdrawals() {
+		n := of[recordDigest(record)]
+		n.withdrawn++
+		of[recordDigest(record)] = n
+	}
+	for _, record := range l.Files().table.All() {
+		if !recordPublished(record) {
+			continue
+		}
+		if n, ok := of[recordDigest(record)]; ok {
+			n.all++
+			of[recordDigest(record)] = n
+		}
+	}
+	lost := 0
+	for _, n := range of {
+		if n.all <= n.withdrawn {
+			lost += n.withdrawn
+		}
+	}
+	return lost
+}
+
+// allows reports whether a withdrawal may be made known.
+func (g *guard) allows(w withdrawal, now time.Time, o Options, r *reader) bool {
+	if now.Sub(g.began) >= o.Window || now.Before(g.began) {
+		g.began, g.published, g.withdrawn = now, w.published, 0
+	}
+	total := max(g.published, w.published)
+	much := func(n int) bool {
+		return n > 0 && o.MaxWithdraw < 100 && total > guardedFrom && (g.withdrawn+n)*100 > o.MaxWithdraw*total
+	}
+	count := w.count
+	if much(count) {
+		count = w.lost()
+	}
+	if much(count) {
+		g.suspect(now)
+		if !g.confirmed(r) && !g.persists(w, now, o.Window) {
+			return false
+		}
+	}
+	g.withdrawn += count
+	if w.all {
+		g.since, g.held, g.looks = time.Time{}, 0, 0
+	}
+	return true
+}
+
+// suspect notes when something was held back first.
+func (g *guard) suspect(now time.Time) {
+	if g.since.IsZero() {
+		g.since = now
+	}
+}
+
+// confirmed reports whether the operator has said that it is meant.
+func (g *guard) confirmed(r *reader) bool {
+	info, err := r.root.Stat(ConfirmFile)
+	return err == nil && !info.ModTime().Before(g.since)
+}
+
+// persists reports whether enough looks have found the same. They count only
+// with a window between them: notifications bring looks forward.
+func (g *guard) persists(w withdrawal, now time.Time, window time.Duration) bool {
+	if !w.all {
+		return false
+	}
+	if w.digest != g.held || now.Before(g.counted) {
+		g.held, g.looks, g.counted = w.digest, 0, time.Time{}
+	}
+	if now.Sub(g.counted) >= window {
+		g.looks++
+		g.counted = now
+	}
+	return g.looks >= looksToConfirm
+}

@@ -1,0 +1,300 @@
+package directory
+
+import (
+	"bytes"
+	"context"
+	"coredns-smimea/certsource"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A look is one pass over a directory, or over parts of it.
+type look struct {
+	*Directory
+	*reader
+	changed func(Change)
+	before  Files
+
+	all       bool // everything is looked at
+	unmounted bool // the directory is on another file system than before
+
+	report Report
+	seen   bitmap          // files known before that are there
+	found  int             // files that were looked into
+	walked map[string]bool // directories that were walked, or may have been one and are gone
+	unread []string        // directories that could not be read
+	// Files that published before and are not to any more: those that are
+	// gone, and those whose certificate is refused now.
+	gone    []string
+	refused []Change
+}
+
+func newLook(d *Directory, r *reader, changed func(Change)) *look {
+	return &look{Directory: d, reader: r, changed: changed, before: r.files, walked: map[string]bool{}, report: Report{Held: d.held}}
+}
+
+// everything looks at all files.
+func (l *look) everything(ctx context.Context) error {
+	l.all = true
+	if err := l.walk(ctx, "."); err != nil {
+		return err
+	}
+	if l.unmounted && l.before.Len() > 0 && l.seen.count+l.found == 0 {
+		l.guard.suspect(l.now)
+		if !l.guard.confirmed(l.reader) {
+			return fmt.Errorf("the directory %q is empty, and on another file system than before: is it mounted? Touch %s there if that is meant", l.options.Dir, ConfirmFile)
+		}
+	}
+	l.withdraw()
+	return nil
+}
+
+// some looks at some paths.
+func (l *look) some(ctx context.Context, paths []string) error {
+	for _, p := range paths {
+		if err := l.at(ctx, p); err != nil {
+			return err
+		}
+	}
+	l.withdraw()
+	return nil
+}
+
+// at looks at one path.
+func (l *look) at(ctx context.Context, p string) error {
+	info, err := l.root.Lstat(filepath.FromSlash(p))
+	switch {
+	case err == nil && info.IsDir():
+		return l.walk(ctx, p)
+	case err == nil && info.Mode()&os.ModeSymlink != 0:
+		var b batch
+		dir := ""
+		l.lookAtLink(&b, p, 0, func(j job) bool { dir = j.dir; return true })
+		l.take(b)
+		if dir != "" {
+			return l.walk(ctx, dir)
+		}
+		l.walked[p] = true // it may have led to a directory
+	case err == nil && certsource.IsCertificateName(path.Base(p)):
+		var b batch
+		l.lookAtFile(&b, l.root, filepath.FromSlash(p), []byte(p), info)
+		l.take(b)
+		l.walked[p] = true // it may have vanished in this moment
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
+		l.walked[p] = true
+	}
+	return nil
+}
+
+// walk takes in what there is below a directory. The error is one of the
+// directory as a whole.
+func (l *look) walk(ctx context.Context, dir string) error {
+	out := make(chan batch, 8)
+	go l.reader.walk(ctx, dir, out)
+	var err error
+	for b := range out {
+		for _, u := range b.unread {
+			if u.dir == "." {
+				err = fmt.Errorf("reading the directory %q: %s", l.options.Dir, cause(u.err))
+			}
+		}
+		l.take(b)
+	}
+	l.walked[dir] = true
+	if err == nil {
+		err = ctx.Err()
+	}
+	return err
+}
+
+// take takes in a batch.
+func (l *look) take(b batch) {
+	for _, id := range b.seen {
+		l.seen.set(id)
+	}
+	for _, u := range b.unread {
+		if !leadsNowhere(u.err) {
+			l.unread = append(l.unread, u.dir)
+		}
+	}
+	l.dated(b.newest)
+	for _, f := range b.findings {
+		if f.known != nil {
+			l.seen.set(recordID(f.known))
+		}
+		l.found++
+		if !f.modified.IsZero() {
+			l.report.Read++
+		}
+		l.takeFinding(f)
+	}
+}
+
+func (l *look) dated(t time.Time) {
+	if t.After(l.report.Newest) && !t.After(l.now.Add(time.Since(l.began)+Skew)) {
+		l.report.Newest = t
+	}
+}
+
+// takeFinding makes a file of what was found, and passes the change on, unless
+// it is a withdrawal: these come last.
+func (l *look) takeFinding(f finding) {
+	c := Change{Path: f.path, Certificate: f.cert, Refusal: f.refusal}
+	record, known := l.record(f.path)
+	if known {
+		c.Old = decodeFile(record)
+	}
+	n := File{ID: c.Old.ID, Modified: f.modified, stamp: f.stamp}
+	switch {
+	case f.refusal != nil && f.cert == nil && c.Old.Published() && !replaces[f.refusal.Reason]:
+		// Nothing can be read from it now: what was read before stays.
+		n = c.Old
+		n.stamp, n.Failing = f.stamp, f.refusal.Reason
+	case f.refusal != nil:
+		n.Reason = f.refusal.Reason
+		if f.cert != nil && n.Reason == certsource.Expired {
+			n.NotAfter, n.Digest = f.cert.NotAfter, f.digest
+		}
+	default:
+		n.NotAfter, n.Digest = f.cert.NotAfter, f.digest
+		n.Encrypts, n.Addresses = f.cert.Encrypts, f.cert.Addresses
+		if !n.NotAfter.Add(-l.options.Margin).After(l.now) {
+			n.Reason, n.Addresses = certsource.Expired, nil
+			c.Refusal = certsource.Refuse(certsource.Expired, "or does within the TTL")
+		}
+	}
+	if n.Reason == certsource.Expired {
+		l.dated(n.NotAfter.Add(-l.options.Margin))
+	}
+	if f.stamp == 0 && (f.refusal == nil || f.refusal.Reason != certsource.Unreadable) {
+		l.report.Unsettled = append(l.report.Unsettled, f.path)
+	}
+	c.New = n
+	switch {
+	case c.Old.Published() && !n.Published():
+		l.refused = append(l.refused, c)
+	case !known || !bytes.Equal(record, n.append(nil)):
+		l.put(c, l.changed)
+	}
+}
+
+// replaces has the reasons for which a file does not keep what it held before:
+// it is whole, and holds something else, or it is no file any more. All others
+// can be those of a file that is being written.
+var replaces = map[certsource.Reason]bool{
+	certsource.Authority: true, certsource.NoAddress: true, certsource.Purpose: true, certsource.Untrusted: true, certsource.Expired: true, certsource.SeveralCertificates: true,
+	certsource.Outside: true, certsource.NotRegular: true,
+}
+
+// findGone finds the files that are not there any more.
+func (l *look) findGone() {
+	if l.all && l.seen.count == l.before.Len() {
+		return
+	}
+	// Single files need no pass over all.
+	dirs := false
+	for p := range l.walked {
+		if record, ok := l.before.table.Get([]byte(p)); ok {
+			l.maybeGone(p, record)
+		} else {
+			dirs = dirs || !certsource.IsCertificateName(path.Base(p))
+		}
+	}
+	if !dirs {
+		return
+	}
+	for key, record := range l.before.table.All() {
+		if !l.seen.has(recordID(record)) && (l.all || l.below(key)) {
+			l.maybeGone(string(key), record)
+		}
+	}
+}
+
+// below reports whether a path is below a directory that was walked.
+func (l *look) below(p []byte) bool {
+	for i, c := range p {
+		if c == '/' && l.walked[string(p[:i])] {
+			return true
+		}
+	}
+	return false
+}
+
+// maybeGone is for a file that was not found: where its directory could not be
+// read it stays, and says so, and where a listing has missed it, because the
+// file was replaced just then, it is looked at.
+func (l *look) maybeGone(p string, record []byte) {
+	if l.seen.has(recordID(record)) {
+		return
+	}
+	l.seen.set(recordID(record)) // once
+	for _, dir := range l.unread {
+		if dir == "." || strings.HasPrefix(p, dir+"/") {
+			l.takeFinding(l.reader.unreadable(p, errors.New("its directory cannot be read")))
+			return
+		}
+	}
+	if info, err := l.root.Lstat(filepath.FromSlash(p)); err == nil && !info.IsDir() && !l.aliased(p) && certsource.IsCertificateName(path.Base(p)) {
+		var b batch
+		if info.Mode()&os.ModeSymlink != 0 {
+			l.lookAtLink(&b, p, 0, func(job) bool { return false })
+		} else {
+			l.lookAtFile(&b, l.root, filepath.FromSlash(p), []byte(p), info)
+		}
+		if len(b.seen)+len(b.findings) > 0 {
+			l.take(b)
+			return
+		}
+	}
+	l.gone = append(l.gone, p)
+}
+
+// aliased reports whether a directory on the way to a path is a link to one
+// that is read under its own name.
+func (l *look) aliased(p string) bool {
+	for i := range len(p) {
+		if p[i] == '/' {
+			dir := p[:i]
+			if info, err := l.root.Lstat(filepath.FromSlash(dir)); err == nil && info.Mode()&os.ModeSymlink != 0 && l.alias(dir) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// withdraw makes withdrawals known, unless the guard holds them back.
+func (l *look) withdraw() {
+	l.findGone()
+	w := l.weigh()
+	allowed := l.guard.allows(w, l.now, l.options, l.reader)
+	switch {
+	case !allowed && l.all:
+		l.held = w.count
+	case !allowed:
+		l.held = max(l.held, w.count)
+	case l.all:
+		l.held = 0
+	}
+	l.report.Held = l.held
+	for _, p := range l.gone {
+		record, ok := l.record(p)
+		if !ok || recordPublished(record) && !allowed {
+			continue
+		}
+		l.put(Change{Path: p, Old: decodeFile(record), Removed: l.removed(p)}, l.changed)
+	}
+	for _, c := range l.refused {
+		if record, ok := l.record(c.Path); allowed && ok && recordPublished(record) {
+			c.Old = decodeFile(record)
+			l.put(c, l.changed)
+		}
+	}
+}

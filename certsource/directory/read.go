@@ -1,0 +1,295 @@
+package directory
+
+import (
+	"coredns-smimea/certsource"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// unsettled is how old a change must be before the file's attributes are trusted
+// to tell it from the next one: within one tick of the kernel's clock, of 10 ms
+// at the most, there can be another.
+const unsettled = 50 * time.Millisecond
+
+// Skew is how far in the future a time may lie that is taken for one of now:
+// the clocks of file servers are not ours. One further ahead tells nothing.
+const Skew = time.Minute
+
+// A finding is what a look has found at a path.
+type finding struct {
+	path     string
+	known    []byte // the record that there was, nil if none
+	stamp    uint64
+	modified time.Time
+	cert     *certsource.Certificate
+	digest   [32]byte
+	refusal  *certsource.Refusal
+	vanished bool // the file is gone since its directory was listed
+}
+
+// A reader reads certificate files below one directory. This file is where the
+// disk is touched: by a reader, through an [os.Root], which no symbolic link
+// leads out of.
+type reader struct {
+	root *os.Root
+	base string // the directory's path without symbolic links
+
+	now    time.Time // when the look began, and what time.Now said then
+	began  time.Time
+	roots  *x509.CertPool // see Options
+	margin time.Duration
+	enter  func(dir string)
+	files  Files // what is known already
+}
+
+func openReader(dir string) (*reader, error) {
+	base, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(base)
+	if err != nil {
+		return nil, err
+	}
+	return &reader{root: root, base: base, began: time.Now()}, nil
+}
+
+func (r *reader) close() { r.root.Close() }
+
+// list yields the entries of a directory, in pieces, so that one directory of
+// a million files is read by all workers.
+func (r *reader) list(dir string, yield func([]fs.DirEntry)) error {
+	if r.enter != nil {
+		r.enter(dir)
+	}
+	// DIRECTORY: what has become a FIFO meanwhile must not stop us.
+	f, err := r.root.OpenFile(filepath.FromSlash(dir), os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		entries, err := f.ReadDir(256)
+		if len(entries) > 0 {
+			yield(entries)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// within opens a directory below the root, for several looks at its files.
+func (r *reader) within(dir string) (*os.Root, error) {
+	return r.root.OpenRoot(filepath.FromSlash(dir))
+}
+
+// unchanged returns the record of a file if it is known and its attributes
+// are those of when it was read.
+func (r *reader) unchanged(path []byte, info fs.FileInfo) (record []byte, same bool) {
+	record, known := r.files.table.Get(path)
+	if !known || recordStamp(record) != stamp(info) {
+		return record, false
+	}
+	// A certificate that has expired is read again if the clock went back.
+	expired := reasons[record[atReason]] == certsource.Expired && recordNotAfter(record).Add(-r.margin).After(r.now)
+	return record, !expired
+}
+
+// settled reports whether a file was changed so long ago that its next change
+// will show in its attributes.
+func (r *reader) settled(info fs.FileInfo) bool {
+	_, changed := inode(info)
+	if changed.IsZero() {
+		changed = info.ModTime()
+	}
+	age := r.now.Add(time.Since(r.began)).Sub(changed)
+	return age > unsettled || age < -Skew // somebody else's clock
+}
+
+// read reads a file that is new or has changed.
+func (r *reader) read(in *os.Root, name, path string, known []byte, info fs.FileInfo) (f finding) {
+	f = finding{path: path, known: known}
+	if !info.Mode().IsRegular() {
+		// To open a device can set it in motion.
+		f.modified, f.stamp = info.ModTime(), stamp(info)
+		f.refusal = certsource.Refuse(certsource.NotRegular, "")
+		return f
+	}
+	// A mistake in the parser must cost one file, not the server.
+	defer func() {
+		if p := recover(); p != nil {
+			f.cert, f.refusal = nil, certsource.Refuse(certsource.Malformed, fmt.Sprintf("the parser failed: %v", p))
+		}
+	}()
+	file, err := in.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // NONBLOCK: a FIFO must not stop us
+	if err != nil {
+		f.refusal, f.vanished = whyNot(err), os.IsNotExist(err)
+		return f
+	}
+	defer file.Close()
+	info, err = file.Stat()
+	if err != nil {
+		f.refusal = certsource.Refuse(certsource.Unreadable, cause(err))
+		return f
+	}
+	f.modified = info.ModTime()
+	if r.settled(info) {
+		f.stamp = stamp(info)
+	}
+	switch {
+	case !info.Mode().IsRegular():
+		f.refusal = certsource.Refuse(certsource.NotRegular, "")
+		return f
+	case info.Size() > certsource.MaxFileSize:
+		f.refusal = certsource.Refuse(certsource.TooLarge, "")
+		return f
+	}
+	// One octet more than there should be, and one read for all: a file that
+	// is whole needs no second one to say that nothing follows.
+	data, n := make([]byte, info.Size()+1), 0
+	for err == nil && n < int(info.Size()) {
+		var more int
+		more, err = file.Read(data[n:])
+		n += more
+	}
+	if err != nil && err != io.EOF {
+		f.stamp, f.refusal = 0, certsource.Refuse(certsource.Unreadable, cause(err))
+		return f
+	}
+	if n != int(info.Size()) {
+		f.stamp = 0 // it is being written
+	}
+	f.cert, f.refusal = certificateIn(data[:n])
+	if f.refusal != nil {
+		return f
+	}
+	if !f.cert.NotAfter.After(r.now) {
+		f.refusal = certsource.Refuse(certsource.Expired, "")
+	} else if r.roots != nil {
+		if err := f.cert.Chains(r.roots, r.now); err != nil {
+			f.refusal = err.(*certsource.Refusal)
+		}
+	}
+	f.digest = sha256.Sum256(f.cert.Raw)
+	return f
+}
+
+// alias reports whether a symbolic link leads to something that is read under
+// a name of its own, and would be read twice. Links through names with a dot
+// in front, as Kubernetes makes them, are the only way to what they lead to.
+func (r *reader) alias(link string) bool {
+	target, err := filepath.EvalSymlinks(filepath.Join(r.base, filepath.FromSlash(link)))
+	if err != nil {
+		return false
+	}
+	below, err := filepath.Rel(r.base, target)
+	if err != nil {
+		return false
+	}
+	below = filepath.ToSlash(below)
+	for part := range strings.SplitSeq(below, "/") {
+		if part != "." && strings.HasPrefix(part, ".") {
+			return false
+		}
+	}
+	info, err := os.Stat(target)
+	return err == nil && (info.IsDir() || certsource.IsCertificateName(path.Base(below)))
+}
+
+// ReadFile returns the certificate that the file at a path below dir holds now,
+// expired or not. The error is a [*Refusal] unless dir itself cannot be read.
+func ReadFile(dir, path string) (*certsource.Certificate, error) {
+	r, err := openReader(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	r.now = r.began
+	info, err := r.root.Stat(filepath.FromSlash(path))
+	if err != nil {
+		return nil, whyNot(err)
+	}
+	f := r.read(r.root, filepath.FromSlash(path), path, nil, info)
+	if f.cert == nil {
+		return nil, f.refusal
+	}
+	return f.cert, nil
+}
+
+// removed returns when the file at a path was removed: the last change of the
+// directory that it was in.
+func (r *reader) removed(p string) time.Time {
+	for p != "." {
+		p = path.Dir(p)
+		if info, err := r.root.Stat(p); err == nil {
+			return info.ModTime()
+		}
+	}
+	return r.now
+}
+
+// stamp returns a number that is another one when a file has changed.
+func stamp(info fs.FileInfo) uint64 {
+	number, changed := inode(info)
+	var b [32]byte
+	binary.LittleEndian.PutUint64(b[0:], uint64(info.Size()))
+	binary.LittleEndian.PutUint64(b[8:], uint64(info.ModTime().UnixNano()))
+	binary.LittleEndian.PutUint64(b[16:], uint64(changed.UnixNano()))
+	binary.LittleEndian.PutUint64(b[24:], number)
+	h := fnv.New64a()
+	h.Write(b[:])
+	return max(h.Sum64(), 1) // 0 is no stamp
+}
+
+// cause returns an error without the path, which whoever logs it knows.
+func cause(err error) string {
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	return err.Error()
+}
+
+// whyNot returns the refusal of a file that cannot be opened.
+func whyNot(err error) *certsource.Refusal {
+	if leadsNowhere(err) {
+		return certsource.Refuse(certsource.Outside, "")
+	}
+	return certsource.Refuse(certsource.Unreadable, cause(err))
+}
+
+// leadsNowhere reports whether a symbolic link leads to no file of the
+// directory, and will not before something is changed.
+func leadsNowhere(err error) bool {
+	return isEscape(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// isEscape reports whether os.Root refused to leave the directory: its error
+// has no name of its own.
+func isEscape(err error) bool {
+	return strings.Contains(err.Error(), "escapes from parent")
+}
+
+// certificateIn returns the certificate in a file's bytes, or why there is none.
+func certificateIn(data []byte) (*certsource.Certificate, *certsource.Refusal) {
+	cert, err := certsource.Parse(data)
+	if err != nil {
+		return nil, err.(*certsource.Refusal)
+	}
+	return cert, nil
+}

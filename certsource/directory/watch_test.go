@@ -1,0 +1,196 @@
+package directory
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// watched is a world with a watch, looked at once.
+func watched(t *testing.T, options ...func(*Options)) (*world, *Watch) {
+	t.Helper()
+	var watch *Watch
+	w := newWorld(t, append(options, func(o *Options) { o.Enter = func(dir string) { watch.Add(dir) } })...)
+	w.write("a.pem")
+	w.write("sub/deep/b.pem")
+	var err error
+	if watch, err = NewWatch(w.d.options.Dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(watch.Close)
+	return w, watch
+}
+
+// settle does what is heard of until the world publishes what is wanted.
+func settleTo(w *world, watch *Watch, want ...string) {
+	w.Helper()
+	slices.Sort(want)
+	has := func() bool {
+		got := []string{}
+		for p := range w.served {
+			got = append(got, p)
+		}
+		slices.Sort(got)
+		return slices.Equal(got, want)
+	}
+	deadline := time.After(10 * time.Second)
+	for {
+		select {
+		case <-watch.C:
+			time.Sleep(20 * time.Millisecond) // as a server waits for more
+			if paths, all := watch.Take(); all {
+				w.look()
+			} else {
+				w.checkPaths(paths...)
+			}
+		case <-deadline:
+			w.Fatalf("waited for %q", want)
+		}
+		if has() && w.err == nil {
+			return
+		}
+	}
+}
+
+// TestWatch holds that a watch tells of everything that can be done to the
+// directory, so that no look at everything is needed to see it.
+func TestWatch(t *testing.T) {
+	w, watch := watched(t)
+	w.look()
+	if err := watch.Deaf(); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name string
+		do   func()
+		want []string
+	}{
+		{"created", func() { w.write("c.pem") }, []string{"a.pem", "c.pem", "sub/deep/b.pem"}},
+		{"beside its place first", func() { w.write("d.pem.tmp"); w.rename("d.pem.tmp", "d.pem") }, []string{"a.pem", "c.pem", "d.pem", "sub/deep/b.pem"}},
+		{"deleted", func() { w.remove("d.pem"); w.remove("c.pem") }, []string{"a.pem", "sub/deep/b.pem"}},
+		{"deep", func() { w.write("sub/deep/c.pem") }, []string{"a.pem", "sub/deep/b.pem", "sub/deep/c.pem"}},
+		{"new directories", func() { w.write("x/y/z/c.pem") }, []string{"a.pem", "sub/deep/b.pem", "sub/deep/c.pem", "x/y/z/c.pem"}},
+		{"in a new directory", func() { w.write("x/y/z/d.pem") }, []string{"a.pem", "sub/deep/b.pem", "sub/deep/c.pem", "x/y/z/c.pem", "x/y/z/d.pem"}},
+		{"directory deleted", func() { w.remove("x") }, []string{"a.pem", "sub/deep/b.pem", "sub/deep/c.pem"}},
+		{"directory moved", func() { w.rename("sub", "moved") }, []string{"a.pem", "moved/deep/b.pem", "moved/deep/c.pem"}},
+		{"in a moved directory", func() { w.write("moved/deep/d.pem") }, []string{"a.pem", "moved/deep/b.pem", "moved/deep/c.pem", "moved/deep/d.pem"}},
+		{"moved out", func() { w.rename("moved", ".moved") }, []string{"a.pem"}},
+		{"moved in", func() { w.rename(".moved", "sub") }, []string{"a.pem", "sub/deep/b.pem", "sub/deep/c.pem", "sub/deep/d.pem"}},
+		{"replaced", func() { w.write(".next/deep/e.pem"); w.rename("sub", ".old"); w.rename(".next", "sub") }, []string{"a.pem", "sub/deep/e.pem"}},
+		{"in a replaced directory", func() { w.write("sub/deep/f.pem") }, []string{"a.pem", "sub/deep/e.pem", "sub/deep/f.pem"}},
+		{"Kubernetes", func() {
+			w.write("..1/k.pem")
+			w.write("..1/sub/k.pem")
+			w.link("..1", "..data")
+			w.link("..data/k.pem", "k.pem")
+			w.link("..data/sub", "ksub")
+		}, []string{"a.pem", "k.pem", "ksub/k.pem", "sub/deep/e.pem", "sub/deep/f.pem"}},
+		{"Kubernetes switches", func() {
+			w.write("..2/k.pem")
+			w.write("..2/sub/k2.pem")
+			w.swap("..2", "..data")
+			w.remove("..1")
+		}, []string{"a.pem", "k.pem", "ksub/k2.pem", "sub/deep/e.pem", "sub/deep/f.pem"}},
+		{"below a switched link", func() { w.write("..2/sub/k3.pem") }, []string{"a.pem", "k.pem", "ksub/k2.pem", "ksub/k3.pem", "sub/deep/e.pem", "sub/deep/f.pem"}},
+	} {
+		t.Log(step.name)
+		step.do()
+		settleTo(w, watch, step.want...)
+	}
+	before := w.served["a.pem"]
+	for name, do := range map[string]func(){
+		"rewritten":    func() { w.write("a.pem") },
+		"renamed over": func() { w.write(".a"); w.rename(".a", "a.pem") },
+	} {
+		do()
+		for deadline := time.After(10 * time.Second); w.served["a.pem"] == before; {
+			select {
+			case <-watch.C:
+				paths, _ := watch.Take()
+				w.checkPaths(paths...)
+			case <-deadline:
+				t.Fatalf("waited for a.pem to be %s", name)
+			}
+		}
+		before = w.served["a.pem"]
+	}
+
+	// DIR itself goes and comes back as another one.
+	next := newWorld(t)
+	next.write("n/n.pem")
+	w.must(os.Rename(w.dir, w.dir+".old"))
+	w.must(os.Rename(next.dir, w.dir))
+	settleTo(w, watch, "n/n.pem")
+	w.write("n/m.pem")
+	settleTo(w, watch, "n/n.pem", "n/m.pem")
+}
+
+// TestWatchLink switches the link that DIR is, a hundred times.
+func TestWatchLink(t *testing.T) {
+	w, watch := watched(t, func(o *Options) { o.Dir = filepath.Join(o.Dir, "to", "current") })
+	w.write("1/sub/x.pem")
+	w.write("2/sub/y.pem")
+	w.must(os.Mkdir(w.at("to"), 0o755))
+	w.link("../1", "to/current")
+	w.look()
+	w.want("sub/x.pem")
+	for range 50 {
+		w.swap("../2", "to/current")
+		settleTo(w, watch, "sub/y.pem")
+		w.swap("../1", "to/current")
+		settleTo(w, watch, "sub/x.pem")
+	}
+	if n := len(watch.watcher.WatchList()); n > 4 { // DIR, its sub-directory, and the parents of link and DIR
+		t.Errorf("%d watches are left: %q", n, watch.watcher.WatchList())
+	}
+	if n := kernelWatches(t); n > 4 {
+		t.Errorf("%d watches are left in the kernel", n)
+	}
+}
+
+// kernelWatches counts the inotify watches that this process has.
+func kernelWatches(t *testing.T) int {
+	t.Helper()
+	fds, err := filepath.Glob("/proc/self/fdinfo/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, fd := range fds {
+		text, err := os.ReadFile(fd)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		n += strings.Count(string(text), "inotify wd:")
+	}
+	return n
+}
+
+// TestWatchMuch holds that more than can be kept becomes a look at everything,
+// and that temporary files are no reason to look.
+func TestWatchMuch(t *testing.T) {
+	w, watch := watched(t)
+	w.look()
+	for i := range 200 {
+		w.put(fmt.Sprintf("%d.tmp", i), nil)
+		w.remove(fmt.Sprintf("%d.tmp", i))
+	}
+	w.write("last.pem")
+	settleTo(w, watch, "a.pem", "sub/deep/b.pem", "last.pem")
+	if paths, all := watch.Take(); all || len(paths) > 0 {
+		t.Errorf("more to look at: %q", paths)
+	}
+	watch.mu.Lock()
+	for i := range maxDirty + 1 {
+		watch.mark(fmt.Sprint(i), false)
+	}
+	watch.mu.Unlock()
+	if paths, all := watch.Take(); !all || len(paths) > 0 {
+		t.Errorf("%d paths are kept", len(paths))
+	}
+}

@@ -1,0 +1,111 @@
+package zone
+
+import (
+	"iter"
+	"slices"
+
+	"github.com/miekg/dns"
+)
+
+// An Edition is a version of a zone as secondaries get it: what the zone has,
+// and what its answers get only when they are given.
+type Edition struct {
+	Zone *Zone
+	// Apex are the records at the apex and at name servers inside the zone, all
+	// but the SOA; in a signed edition with the signatures of them and of it.
+	Apex []dns.RR
+	// Keys are those of a signed edition's signatures.
+	Keys Keys
+	// Chain is a signed edition's denial of everything else; nil: not signed.
+	Chain *Chain
+}
+
+// NewEdition returns the edition of a zone without signatures. Extra are
+// records at its apex that the zone does not know of.
+func NewEdition(z *Zone, extra []dns.RR) *Edition {
+	return &Edition{Zone: z, Apex: append(slices.Concat(z.apexSets()...), extra...)}
+}
+
+// apexSets returns the NS records and those of name servers inside the zone, in
+// the same order for every version.
+func (z *Zone) apexSets() [][]dns.RR {
+	sets := [][]dns.RR{z.NS()}
+	var names []string
+	for name := range z.hosts {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, rtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+			if rrs := z.hosts[name].rrs[rtype]; len(rrs) > 0 {
+				sets = append(sets, rrs)
+			}
+		}
+	}
+	return sets
+}
+
+// Size returns the octets that the edition takes, near enough.
+func (e *Edition) Size() int { return e.Zone.Size() + e.Chain.Size() }
+
+// Records yields all records of the edition, the SOA first. They are made as
+// they are asked for, and come in pieces of a name each.
+func (e *Edition) Records() iter.Seq[[]dns.RR] {
+	return func(yield func([]dns.RR) bool) {
+		if !yield([]dns.RR{e.Zone.SOA()}) || !yield(e.Apex) {
+			return
+		}
+		for tree := range e.Zone.tables {
+			for key, value := range e.Zone.tables[tree].All() {
+				if rrs := e.records(Tree(tree), key, value); len(rrs) > 0 && !yield(rrs) {
+					return
+				}
+			}
+		}
+		if e.Chain != nil {
+			for hash, value := range e.Chain.table.All() {
+				if !yield(e.records(links, hash, value)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// links stands for the chain where a tree is named.
+const links = Rest
+
+// records returns what an edition has for an entry of one of its tables: a
+// name's records and their signatures, or a link of the chain and its.
+func (e *Edition) records(tree Tree, key, value []byte) []dns.RR {
+	if tree == links {
+		if len(value) == 0 {
+			return nil
+		}
+		l := link(value)
+		nsec3 := e.Chain.record(key, l)
+		return e.appendSignatures([]dns.RR{nsec3}, l.signatures())
+	}
+	n := node(value)
+	if n.empty() {
+		return nil
+	}
+	rrs := e.Zone.rrset(tree, key, n)
+	if e.Chain == nil {
+		return rrs
+	}
+	return e.appendSignatures(rrs, n.signatures())
+}
+
+// appendSignatures appends stored signatures of rrset to it.
+func (e *Edition) appendSignatures(rrset []dns.RR, stored []byte) []dns.RR {
+	header := rrset[0].Header()
+	for sig := range eachSignature(stored, func() *dns.RRSIG { return new(dns.RRSIG) }) {
+		sig.Hdr = dns.RR_Header{Name: header.Name, Rrtype: dns.TypeRRSIG, Class: dns.ClassINET, Ttl: header.Ttl}
+		sig.TypeCovered = header.Rrtype
+		sig.Labels = uint8(dns.CountLabel(header.Name))
+		sig.SignerName = e.Keys.Signer
+		rrset = append(rrset, sig)
+	}
+	return rrset
+}

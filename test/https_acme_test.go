@@ -13,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"coredns-smimea/internal/harness"
 	"coredns-smimea/internal/pebble"
 )
 
@@ -68,7 +69,7 @@ func TestACME(t *testing.T) {
 	dir, storage := t.TempDir(), t.TempDir()
 	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
 	ca := pebble.New(t, nil, month)
-	w := &web{addr: loopback(freePort(t))}
+	w := &web{addr: harness.Loopback(freePort(t))}
 	options := acmeOptions(w, ca, storage, "example.com")
 	began := time.Now()
 	s := startServer(t, block("example.com", smimea(dir, options)))
@@ -101,7 +102,7 @@ func TestACMERenewal(t *testing.T) {
 	dir := t.TempDir()
 	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
 	ca := pebble.New(t, nil, 10*time.Second)
-	w := &web{addr: loopback(freePort(t))}
+	w := &web{addr: harness.Loopback(freePort(t))}
 	ca.Validate(w.addr, pebble.Resolver(t, nobody))
 	options := acmeOptions(w, ca, t.TempDir(), "renewal.example.com")
 	const renewed = `coredns_smimea_acme_events_total{event="renewed"}`
@@ -142,7 +143,7 @@ func TestACMEDNS(t *testing.T) {
 			hmac := filepath.Join(dir, "hmac")
 			writeFile(t, hmac, base64.RawURLEncoding.EncodeToString(key)+"\n")
 			ca.RequireAccount("kid-1", key)
-			w := &web{addr: loopback(freePort(t))}
+			w := &web{addr: harness.Loopback(freePort(t))}
 			options := acmeOptions(w, ca, t.TempDir(), "example.com *.example.com deep.certs.example.com") + "\nacme_challenge dns\nacme_eab kid-1 " + hmac
 			s := startServer(t, corefile(smimea(dir, options)))
 			resolver := startUnbound(t, []zoneAt{{"example.com.", s.addr, k.anchors("example.com.")}},
@@ -191,7 +192,7 @@ func TestACMEOfTLS(t *testing.T) {
 	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
 	k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})
 	ca := pebble.New(t, nil, month)
-	w := &web{addr: loopback(freePort(t))}
+	w := &web{addr: harness.Loopback(freePort(t))}
 	directive := fmt.Sprintf("tls {\nacme example.com\nemail hostmaster@example.com\nca %s\nca_root %s\nstorage %s\nresolver 127.0.0.1:PORT\n}", ca.URL(), ca.RootFile, t.TempDir())
 	corefile := block("example.com", k.directive, directive, smimea(dir, "https "+w.addr))
 	// It begins as soon as the server is up, and waits long if it fails.
@@ -239,7 +240,7 @@ func TestACMESignals(t *testing.T) {
 	dir, home := t.TempDir(), t.TempDir()
 	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
 	ca := pebble.New(t, nil, month)
-	w := &web{addr: loopback(freePort(t))}
+	w := &web{addr: harness.Loopback(freePort(t))}
 	ca.Validate(w.addr, pebble.Resolver(t, nobody))
 	corefile := func(names string) string {
 		return block("example.com", smimea(dir, acmeOptions(w, ca, "", names)))
@@ -282,7 +283,7 @@ func TestACMERestart(t *testing.T) {
 	dir, storage := t.TempDir(), t.TempDir()
 	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
 	ca := pebble.New(t, nil, 6*time.Second)
-	w := &web{addr: loopback(freePort(t))}
+	w := &web{addr: harness.Loopback(freePort(t))}
 	resolver := pebble.Resolver(t, nobody)
 	ca.Validate(w.addr, resolver)
 	options := acmeOptions(w, ca, storage, "example.com")

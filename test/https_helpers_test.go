@@ -22,6 +22,8 @@ import (
 	// What the Corefiles of the HTTPS tests use besides.
 	_ "github.com/coredns/coredns/plugin/reload"
 	_ "github.com/coredns/coredns/plugin/tls"
+
+	"coredns-smimea/internal/harness"
 )
 
 const wellKnown = "/.well-known/smime/"
@@ -37,7 +39,7 @@ type web struct {
 func newWeb(t *testing.T, names ...string) (w *web, options string) {
 	t.Helper()
 	cert, key := tlsPair(t, t.TempDir(), names...)
-	w = &web{loopback(freePort(t)), cert}
+	w = &web{harness.Loopback(freePort(t)), cert}
 	return w, "https " + w.addr + "\ntls " + cert + " " + key
 }
 
@@ -176,7 +178,7 @@ func serialOf(t testing.TB, file string) string {
 }
 
 // lines returns how many lines of a log have all of these words in them.
-func lines(log *logBuffer, words ...string) (n int) {
+func lines(log *harness.Log, words ...string) (n int) {
 	for line := range strings.Lines(log.String()) {
 		all := true
 		for _, word := range words {

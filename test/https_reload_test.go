@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // load fetches a URL over old and new connections until stop, and counts.
@@ -150,7 +152,7 @@ func unloadable(t *testing.T, w *web, dir, options, good string) map[string]stri
 		"same domain":    good + block("_smimecert.example.com", smimea(dir, options)),
 		"no directory":   good + block("example.org", smimea(dir+"/none", options)),
 		"plain and TLS":  good + block("example.org", smimea(other, "http "+w.addr)),
-		"a port more":    block("example.org", smimea(other, "http "+portOf(loopback(freePort(t))))) + good + block("example.net", smimea(other, "http "+taken.Addr().String())),
+		"a port more":    block("example.org", smimea(other, "http "+portOf(harness.Loopback(freePort(t))))) + good + block("example.net", smimea(other, "http "+taken.Addr().String())),
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"coredns-smimea/internal/harness"
 )
 
 // TestTLSFiles has the host's own certificate replaced while it serves.
@@ -47,10 +49,10 @@ func TestTLSDirective(t *testing.T) {
 	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
 	certFile, keyFile := tlsPair(t, t.TempDir(), "example.com")
 	for _, scheme := range []string{"", "tls://"} {
-		w := &web{loopback(freePort(t)), certFile}
+		w := &web{harness.Loopback(freePort(t)), certFile}
 		corefile := block("example.com", "tls "+certFile+" "+keyFile, smimea(dir, "https "+w.addr))
 		if scheme != "" { // the tests ask over plain DNS
-			corefile = strings.Replace(corefile, "example.com:PORT", scheme+"example.com:"+portOf(loopback(freePort(t))), 1) + block("example.org", "smimea "+dir)
+			corefile = strings.Replace(corefile, "example.com:PORT", scheme+"example.com:"+portOf(harness.Loopback(freePort(t))), 1) + block("example.org", "smimea "+dir)
 		}
 		startServer(t, corefile)
 		if got := w.curl(t, "--http2", fileURL("example.com", "alice.pem")); got != string(derOf(t, filepath.Join(dir, "alice.pem"))) {
@@ -60,7 +62,7 @@ func TestTLSDirective(t *testing.T) {
 			t.Errorf("%q: shown %s", scheme, got)
 		}
 	}
-	if _, err := tryServer(t, block("example.com", smimea(dir, "https "+loopback(freePort(t))))); err == nil || !strings.Contains(err.Error(), "tls CERT KEY") {
+	if _, err := tryServer(t, block("example.com", smimea(dir, "https "+harness.Loopback(freePort(t))))); err == nil || !strings.Contains(err.Error(), "tls CERT KEY") {
 		t.Errorf("https without a certificate: %v", err)
 	}
 }
@@ -94,7 +96,7 @@ func TestSharedAddress(t *testing.T) {
 	s.reload(t, corefile)
 	check()
 	// HTTP beside HTTPS, for a proxy in front.
-	plain := &web{addr: loopback(freePort(t))}
+	plain := &web{addr: harness.Loopback(freePort(t))}
 	s.reload(t, block("one.test", smimea(one, options+"\nhttp "+portOf(plain.addr)))) // a port alone is loopback
 	if got := command(t, "curl", "-sS", "--noproxy", "*", "-H", "Host: one.test", "http://"+plain.addr+wellKnown+"a.pem"); got != string(derOf(t, filepath.Join(one, "a.pem"))) {
 		t.Error("over plain HTTP: another certificate")

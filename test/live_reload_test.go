@@ -19,6 +19,8 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"coredns-smimea/internal/harness"
 )
 
 // An instance is a server in this process that is reloaded.
@@ -32,10 +34,10 @@ type instance struct {
 func startInstance(t *testing.T, corefile string) *instance {
 	t.Helper()
 	i := &instance{T: t}
-	err := onFreePort(t, func(port int) (err error) {
+	err := harness.OnFreePort(func(port int) (err error) {
 		startMu.Lock()
 		defer startMu.Unlock()
-		i.port, i.addr = port, loopback(port)
+		i.port, i.addr = port, harness.Loopback(port)
 		i.Instance, err = caddy.Start(i.input(corefile))
 		return err
 	})
@@ -348,7 +350,7 @@ func TestReloadSignal(t *testing.T) {
 // startConf runs the real binary with a Corefile that can be changed.
 func startConf(t *testing.T, conf string, port int) *server {
 	t.Helper()
-	s := &server{addr: loopback(port), log: &logBuffer{}}
+	s := &server{addr: harness.Loopback(port), log: &harness.Log{}}
 	s.cmd = exec.Command(builtServer(t), "-conf", conf)
 	if err := run(t, s.cmd, s.log, s.addr); err != nil {
 		t.Fatal(err)

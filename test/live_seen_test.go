@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
+
+	"coredns-smimea/internal/harness"
 )
 
 // TestMetrics holds what an operator sees, by names that promlint is content with.
@@ -29,9 +31,9 @@ func TestMetrics(t *testing.T) {
 	cert{addresses: []string{"elsewhere@example.net"}}.write(t, l.at("elsewhere.pem"))
 	l.must(os.WriteFile(l.at("rubbish.pem"), []byte("rubbish"), 0o644))
 	dir, ready := "dir="+l.dir, freePort(t)
-	s := startServer(t, block("example.com", "ready "+loopback(ready), "smimea "+l.dir+" {\nreload 300ms\n}"))
+	s := startServer(t, block("example.com", "ready "+harness.Loopback(ready), "smimea "+l.dir+" {\nreload 300ms\n}"))
 	l.addr = s.addr
-	reply, err := http.Get("http://" + loopback(ready) + "/ready")
+	reply, err := http.Get("http://" + harness.Loopback(ready) + "/ready")
 	if err != nil || reply.StatusCode != http.StatusOK {
 		t.Errorf("ready: %v, %v", reply, err)
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // A restarted is a server, the real binary, that is stopped and started again.
@@ -24,10 +26,9 @@ type restarted struct {
 	command []string // what to run the binary with, if anything
 	state   string   // "": none
 
-	http   string // the address of the metrics
-	log    *logBuffer
-	cmd    *exec.Cmd
-	exited chan struct{}
+	http    string // the address of the metrics
+	log     *harness.Log
+	process *harness.Process // nil while it does not run
 }
 
 func newRestarted(t *testing.T, withState bool) *restarted {
@@ -41,7 +42,7 @@ func newRestarted(t *testing.T, withState bool) *restarted {
 		r.state = filepath.Join(root, "state")
 	}
 	t.Cleanup(func() {
-		if r.cmd != nil {
+		if r.process != nil {
 			r.stop(syscall.SIGTERM)
 		}
 	})
@@ -52,8 +53,8 @@ func newRestarted(t *testing.T, withState bool) *restarted {
 func (r *restarted) start() {
 	r.Helper()
 	binary := builtServer(r.T)
-	err := onFreePort(r.T, func(port int) error {
-		r.addr, r.http, r.log = loopback(port), loopback(freePort(r.T)), &logBuffer{}
+	err := harness.OnFreePort(func(port int) error {
+		r.addr, r.http, r.log = harness.Loopback(port), harness.Loopback(freePort(r.T)), &harness.Log{}
 		options := r.options
 		if r.state != "" {
 			options += "\nstate " + r.state
@@ -62,23 +63,9 @@ func (r *restarted) start() {
 		conf := filepath.Join(r.TempDir(), "Corefile")
 		writeFile(r.T, conf, strings.ReplaceAll(corefile, "PORT", strconv.Itoa(port)))
 		args := append(slices.Clone(r.command), binary, "-conf", conf)
-		r.cmd = exec.Command(args[0], args[1:]...)
-		r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
-		r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := r.cmd.Start(); err != nil {
-			return err
-		}
-		r.exited = make(chan struct{})
-		go func() {
-			r.cmd.Wait()
-			close(r.exited)
-		}()
-		if !answers(r.T, r.addr, r.exited, 30*time.Second) {
-			r.cmd.Process.Kill()
-			<-r.exited
-			return fmt.Errorf("it did not come up:\n%s", r.log)
-		}
-		return nil
+		var err error
+		r.process, err = harness.Serve(exec.Command(args[0], args[1:]...), r.log, r.addr, 30*time.Second)
+		return err
 	})
 	if err != nil {
 		r.Fatal(err)
@@ -88,14 +75,10 @@ func (r *restarted) start() {
 // stop ends it by a signal.
 func (r *restarted) stop(signal os.Signal) {
 	r.Helper()
-	r.cmd.Process.Signal(signal)
-	select {
-	case <-r.exited:
-	case <-time.After(20 * time.Second):
-		r.cmd.Process.Kill()
-		r.Errorf("the server did not end\n%s", r.log)
+	if err := r.process.End(signal); err != nil {
+		r.Error(err)
 	}
-	r.cmd = nil
+	r.process = nil
 	if strings.Contains(r.log.String(), "panic") {
 		r.Errorf("the server panicked:\n%s", r.log)
 	}

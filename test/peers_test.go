@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // A zoneAt is a zone, who serves it, and the keys to trust for it.
@@ -23,15 +25,15 @@ type zoneAt struct {
 func peer(t *testing.T, name string, config func(dir string, port int) string, argv func(conf string) []string) string {
 	t.Helper()
 	var addr string
-	err := onFreePort(t, func(port int) error {
+	err := harness.OnFreePort(func(port int) error {
 		dir := t.TempDir()
 		conf := filepath.Join(dir, name+".conf")
 		writeFile(t, conf, config(dir, port))
 		args := argv(conf)
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Dir = dir
-		addr = loopback(port)
-		return run(t, cmd, &logBuffer{}, addr)
+		addr = harness.Loopback(port)
+		return run(t, cmd, &harness.Log{}, addr)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -128,28 +130,13 @@ func trustAnchors(zones []zoneAt) string {
 func startNSD(t *testing.T, zones map[string]string) string {
 	t.Helper()
 	config := func(dir string, port int) string {
-		var b strings.Builder
-		fmt.Fprintf(&b, `server:
-	ip-address: 127.0.0.1@%d
-	username: ""
-	zonesdir: %q
-	database: ""
-	pidfile: ""
-	logfile: ""
-	xfrdfile: ""
-	zonelistfile: %q
-	cookie-secret-file: ""
-	rrl-ratelimit: 0
-	minimal-responses: yes
-remote-control:
-	control-enable: no
-`, port, dir, filepath.Join(dir, "zone.list"))
+		var clauses []string
 		for origin, text := range zones {
 			file := filepath.Join(dir, "zone-"+origin+"txt")
 			writeFile(t, file, text)
-			fmt.Fprintf(&b, "zone:\n\tname: %q\n\tzonefile: %q\n", origin, file)
+			clauses = append(clauses, harness.NSDZone(origin, file))
 		}
-		return b.String()
+		return harness.NSDConfig(dir, port, []string{"minimal-responses: yes"}, clauses...)
 	}
 	return peer(t, "nsd", config, func(conf string) []string { return []string{"nsd", "-d", "-c", conf} })
 }

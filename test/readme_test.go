@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
+
+	"coredns-smimea/internal/harness"
 )
 
 // fence is one fenced block of a Markdown file.
@@ -238,7 +240,7 @@ func TestReadmeCommands(t *testing.T) {
 	if len(scripts) != 2 {
 		t.Fatalf("%d blocks of commands, want one for the server and one for the client", len(scripts))
 	}
-	port := strings.TrimPrefix(loopback(freePort(t)), "127.0.0.1:")
+	port := strings.TrimPrefix(harness.Loopback(freePort(t)), "127.0.0.1:")
 	for i := range scripts {
 		scripts[i] = strings.ReplaceAll(scripts[i], "-p 1053", "-p "+port)
 	}
@@ -249,7 +251,7 @@ func TestReadmeCommands(t *testing.T) {
 	}
 	cmd := exec.Command("sh", "-e", "-c", server)
 	cmd.Dir = dir
-	if err := runFor(t, cmd, &logBuffer{}, "127.0.0.1:"+port, buildTime); err != nil {
+	if err := runFor(t, cmd, &harness.Log{}, "127.0.0.1:"+port, buildTime); err != nil {
 		t.Fatal(err)
 	}
 	client := exec.CommandContext(t.Context(), "sh", "-e", "-c", scripts[1])
@@ -282,8 +284,8 @@ func checkout(t *testing.T) string {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
-	addr := loopback(freePort(t))
-	log := &logBuffer{}
+	addr := harness.Loopback(freePort(t))
+	log := &harness.Log{}
 	cmd := exec.Command("make", "demo", "DEMOFLAGS=-port "+portOf(addr))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

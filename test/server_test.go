@@ -16,13 +16,14 @@ import (
 	"time"
 
 	"github.com/coredns/caddy"
-	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // A server is one running name server of ours.
 type server struct {
 	addr string // "127.0.0.1:port", for UDP and TCP alike
-	log  *logBuffer
+	log  *harness.Log
 	cmd  *exec.Cmd // nil in process
 
 	instance *caddy.Instance // nil if it is a process
@@ -67,10 +68,10 @@ func startServer(t *testing.T, corefile string) *server {
 func tryServer(t *testing.T, corefile string) (*server, error) {
 	t.Helper()
 	s := new(server)
-	err := onFreePort(t, func(port int) (err error) {
+	err := harness.OnFreePort(func(port int) (err error) {
 		startMu.Lock()
 		defer startMu.Unlock()
-		s.addr = loopback(port)
+		s.addr = harness.Loopback(port)
 		s.instance, err = caddy.Start(s.input(corefile))
 		return err
 	})
@@ -101,9 +102,7 @@ func (s *server) reload(t *testing.T, corefile string) {
 func (s *server) tryReload(t *testing.T, corefile string) (err error) {
 	t.Helper()
 	// CoreDNS does not stop a server that has not quite begun to serve.
-	if !answers(t, s.addr, nil, 30*time.Second) {
-		t.Fatalf("%s does not answer", s.addr)
-	}
+	waitFor(t, "an answer from "+s.addr, func() bool { return harness.Answers(s.addr) })
 	startMu.Lock()
 	defer startMu.Unlock()
 	s.instance, err = s.instance.Restart(s.input(corefile))
@@ -133,8 +132,8 @@ func startBinary(t *testing.T, binary, dir, corefile string) *server {
 		dir = t.TempDir()
 	}
 	s := &server{}
-	err := onFreePort(t, func(port int) error {
-		s.addr, s.log = loopback(port), &logBuffer{}
+	err := harness.OnFreePort(func(port int) error {
+		s.addr, s.log = harness.Loopback(port), &harness.Log{}
 		conf := filepath.Join(t.TempDir(), "Corefile")
 		writeFile(t, conf, strings.ReplaceAll(corefile, "PORT", strconv.Itoa(port)))
 		s.cmd = exec.Command(binary, "-conf", conf)
@@ -163,7 +162,7 @@ func failProcess(t *testing.T, dir, corefile string) string {
 	cmd.Dir = dir
 	done := make(chan struct{})
 	go func() { // it started after all: end it, Run then returns no error or "terminated"
-		if answers(t, loopback(port), done, 30*time.Second) {
+		if harness.Wait(30*time.Second, done, func() bool { return harness.Answers(harness.Loopback(port)) }) {
 			cmd.Process.Signal(syscall.SIGTERM)
 		}
 	}()
@@ -197,7 +196,7 @@ var buildServer = sync.OnceValues(func() (string, error) {
 
 // run starts cmd, whose output goes to log, waits until addr answers over UDP and
 // TCP, and ends it with the test.
-func run(t *testing.T, cmd *exec.Cmd, log *logBuffer, addr string) error {
+func run(t *testing.T, cmd *exec.Cmd, log *harness.Log, addr string) error {
 	t.Helper()
 	return runFor(t, cmd, log, addr, 30*time.Second)
 }
@@ -207,65 +206,18 @@ func run(t *testing.T, cmd *exec.Cmd, log *logBuffer, addr string) error {
 const buildTime = 10 * time.Minute
 
 // runFor is run for what takes longer to come up.
-func runFor(t *testing.T, cmd *exec.Cmd, log *logBuffer, addr string, wait time.Duration) error {
+func runFor(t *testing.T, cmd *exec.Cmd, log *harness.Log, addr string, wait time.Duration) error {
 	t.Helper()
-	cmd.Stdout, cmd.Stderr = log, log
-	// A child in a group of its own goes down with what it starts.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	p, err := harness.Serve(cmd, log, addr, wait)
+	if err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	var waitErr error
-	go func() {
-		waitErr = cmd.Wait()
-		close(done)
-	}()
-	if !answers(t, addr, done, wait) {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-done
-		return fmt.Errorf("%s did not come up: %v\n%s", filepath.Base(cmd.Path), waitErr, log)
-	}
 	t.Cleanup(func() {
-		select {
-		case <-done:
-			t.Errorf("%s died during the test: %v\n%s", filepath.Base(cmd.Path), waitErr, log)
-			return
-		default:
-		}
-		cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-done:
-		case <-time.After(20 * time.Second):
-			t.Errorf("%s did not end on SIGTERM\n%s", filepath.Base(cmd.Path), log)
-			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-			<-done
+		if err := p.Stop(); err != nil {
+			t.Error(err)
 		}
 	})
 	return nil
-}
-
-// answers waits until addr answers anything over UDP and TCP; false if done is
-// closed before, or that long has passed.
-func answers(t *testing.T, addr string, done <-chan struct{}, wait time.Duration) bool {
-	probe := question{name: ".", qtype: dns.TypeSOA}.pack(t)
-	for end := time.Now().Add(wait); time.Now().Before(end); {
-		ok := true
-		for _, network := range []string{"udp", "tcp"} {
-			if _, err := exchange(addr, network, probe, 200*time.Millisecond); err != nil {
-				ok = false
-			}
-		}
-		if ok {
-			return true
-		}
-		select {
-		case <-done:
-			return false
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return false
 }
 
 // waitFor waits up to 30 s until cond holds; what says in the failure what for.
@@ -277,80 +229,26 @@ func waitFor(t *testing.T, what string, cond func() bool) {
 // waitLong is waitFor for what takes longer.
 func waitLong(t *testing.T, what string, wait time.Duration, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(wait); !cond(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %s for %s", wait, what)
-		}
+	if !harness.Wait(wait, nil, cond) {
+		t.Fatalf("waited %s for %s", wait, what)
 	}
 }
 
-// onFreePort calls start with free ports until it does not fail for the port.
-func onFreePort(t *testing.T, start func(port int) error) error {
-	t.Helper()
-	for try := 0; ; try++ {
-		err := start(freePort(t))
-		if err == nil || try == 5 || !strings.Contains(strings.ToLower(err.Error()), "in use") {
-			return err
-		}
-	}
-}
-
-var (
-	portsMu sync.Mutex
-	ports   = map[int]bool{} // given out in this run; SO_REUSEPORT would hide a collision
-)
-
-// freePort returns a port of 127.0.0.1, picked by the kernel, that is free for UDP
-// and TCP and was not given out before.
+// freePort returns a port of 127.0.0.1 that is free for UDP and TCP and was not
+// given out before.
 func freePort(t *testing.T) int {
 	t.Helper()
-	portsMu.Lock()
-	defer portsMu.Unlock()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp", loopback(port))
-		l.Close()
-		if err != nil {
-			continue
-		}
-		u.Close()
-		if !ports[port] {
-			ports[port] = true
-			return port
-		}
+	port, err := harness.FreePort()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free for both UDP and TCP")
-	return 0
+	return port
 }
-
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // portOf returns the port of a "host:port".
 func portOf(addr string) string {
 	_, p, _ := net.SplitHostPort(addr)
 	return p
-}
-
-// A logBuffer collects the output of a process while it runs.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func writeFile(t *testing.T, path, content string) {

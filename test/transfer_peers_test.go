@@ -18,18 +18,19 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // A secondary is another name server that has its zones from ours.
 type secondary struct {
 	name string
 	addr string
-	log  *logBuffer
+	log  *harness.Log
 	argv []string
 	dir  string
 
-	cmd  *exec.Cmd
-	done chan struct{}
+	process *harness.Process // nil while it does not run
 }
 
 // secondaries are the kinds of name servers that zones are transferred to.
@@ -45,7 +46,7 @@ const (
 // its first argument says.
 func newSecondary(t *testing.T, kind string, port int, primary string, zones []string, tsig bool) *secondary {
 	t.Helper()
-	s := &secondary{name: kind, addr: loopback(port), log: &logBuffer{}, dir: t.TempDir()}
+	s := &secondary{name: kind, addr: harness.Loopback(port), log: &harness.Log{}, dir: t.TempDir()}
 	conf := filepath.Join(s.dir, kind+".conf")
 	var text string
 	switch kind {
@@ -63,38 +64,16 @@ func newSecondary(t *testing.T, kind string, port int, primary string, zones []s
 
 func nsdSecondary(dir string, port int, primary string, zones []string, tsig bool) string {
 	key := "NOKEY"
-	var b strings.Builder
-	fmt.Fprintf(&b, `server:
-	ip-address: 127.0.0.1@%d
-	username: ""
-	zonesdir: %q
-	database: ""
-	pidfile: ""
-	logfile: ""
-	verbosity: 3
-	xfrdfile: %q
-	xfrdir: %q
-	zonelistfile: %q
-	cookie-secret-file: ""
-	rrl-ratelimit: 0
-	xfrd-reload-timeout: 0
-remote-control:
-	control-enable: no
-`, port, dir, filepath.Join(dir, "xfrd.state"), dir, filepath.Join(dir, "zone.list"))
+	var clauses []string
 	if tsig {
 		key = strings.TrimSuffix(tsigName, ".")
-		fmt.Fprintf(&b, "key:\n\tname: %q\n\talgorithm: hmac-sha256\n\tsecret: %q\n", key, tsigSecret)
+		clauses = append(clauses, fmt.Sprintf("key:\n\tname: %q\n\talgorithm: hmac-sha256\n\tsecret: %q\n", key, tsigSecret))
 	}
 	for i, zone := range zones {
-		fmt.Fprintf(&b, `zone:
-	name: %q
-	zonefile: %q
-	allow-notify: 127.0.0.1 NOKEY
-	request-xfr: 127.0.0.1@%s %s
-	provide-xfr: 127.0.0.1 NOKEY
-`, zone, filepath.Join(dir, fmt.Sprintf("zone%d", i)), primary, key)
+		clauses = append(clauses, harness.NSDZone(zone, filepath.Join(dir, fmt.Sprintf("zone%d", i)),
+			"allow-notify: 127.0.0.1 NOKEY", "request-xfr: 127.0.0.1@"+primary+" "+key, "provide-xfr: 127.0.0.1 NOKEY"))
 	}
-	return b.String()
+	return harness.NSDConfig(dir, port, []string{"verbosity: 3", "xfrd-reload-timeout: 0"}, clauses...)
 }
 
 func knotSecondary(dir string, port int, primary string, zones []string, tsig bool) string {
@@ -164,39 +143,24 @@ controls { };
 // start runs the secondary until stop, or the end of the test.
 func (s *secondary) start(t *testing.T) {
 	t.Helper()
-	s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
-	s.cmd.Dir = s.dir
-	s.cmd.WaitDelay = 2 * time.Second // a child of its own may hold on to its output
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
+	cmd := exec.Command(s.argv[0], s.argv[1:]...)
+	cmd.Dir = s.dir
+	cmd.WaitDelay = 2 * time.Second // a child of its own may hold on to its output
+	var err error
+	if s.process, err = harness.Serve(cmd, s.log, s.addr, 30*time.Second); err != nil {
 		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	s.done = done
-	go func(cmd *exec.Cmd) {
-		cmd.Wait()
-		close(done)
-	}(s.cmd)
-	if !answers(t, s.addr, done, 30*time.Second) {
-		t.Fatalf("%s did not come up\n%s", s.name, s.log)
 	}
 }
 
 // stop ends it as its operator would.
 func (s *secondary) stop(t *testing.T) {
-	if s.cmd == nil {
+	if s.process == nil {
 		return
 	}
-	s.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-s.done:
-	case <-time.After(20 * time.Second):
-		t.Errorf("%s did not end on SIGTERM", s.name)
-		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-		<-s.done
+	if err := s.process.Stop(); err != nil {
+		t.Error(err)
 	}
-	s.cmd = nil
+	s.process = nil
 }
 
 // A primary is our server, which can be ended and begun again.
@@ -212,14 +176,14 @@ func newPrimary(t *testing.T, zones []string, to []int, tsig bool, directives ..
 	port, metrics := freePort(t), freePort(t)
 	var targets []string
 	for _, p := range to {
-		targets = append(targets, loopback(p))
+		targets = append(targets, harness.Loopback(p))
 	}
-	all := append([]string{"prometheus " + loopback(metrics)}, directives...)
+	all := append([]string{"prometheus " + harness.Loopback(metrics)}, directives...)
 	if tsig {
 		all = append(all, fmt.Sprintf("tsig {\nsecret %s %s\nrequire AXFR IXFR\n}", tsigName, tsigSecret))
 	}
 	all = append(all, "transfer {\nto "+strings.Join(targets, " ")+"\n}")
-	p := &primary{&secondary{name: "primary", addr: loopback(port), log: &logBuffer{}, dir: t.TempDir()}, loopback(metrics)}
+	p := &primary{&secondary{name: "primary", addr: harness.Loopback(port), log: &harness.Log{}, dir: t.TempDir()}, harness.Loopback(metrics)}
 	conf := filepath.Join(p.dir, "Corefile")
 	text := block(strings.Join(zones, " "), all...)
 	writeFile(t, conf, strings.ReplaceAll(text, "PORT", strconv.Itoa(port)))

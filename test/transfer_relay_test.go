@@ -6,13 +6,15 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"coredns-smimea/internal/harness"
 )
 
 // roundRobin relays queries to servers in turn, over UDP and TCP, and returns
 // where.
 func roundRobin(t *testing.T, servers []string) string {
 	t.Helper()
-	addr := loopback(freePort(t))
+	addr := harness.Loopback(freePort(t))
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)

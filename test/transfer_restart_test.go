@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // TestTransferRestarts ends and begins the primary and its secondaries, with
@@ -310,10 +312,10 @@ func TestTransferReplica(t *testing.T) {
 	k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})
 	zones := strings.Join(subZonesOf, " ")
 	port := freePort(t)
-	p := startProcess(t, "", block(zones, k.directive, smimea(dir, "ns ns1.example.net"), "transfer {\nto "+loopback(port)+"\n}"))
+	p := startProcess(t, "", block(zones, k.directive, smimea(dir, "ns ns1.example.net"), "transfer {\nto "+harness.Loopback(port)+"\n}"))
 	conf := filepath.Join(t.TempDir(), "Corefile")
 	writeFile(t, conf, strings.ReplaceAll(block(zones, k.directive, "secondary {\ntransfer from "+p.addr+"\n}"), "PORT", fmt.Sprint(port)))
-	r := &secondary{name: "coredns", addr: loopback(port), log: &logBuffer{}, dir: t.TempDir(), argv: []string{builtServer(t), "-conf", conf}}
+	r := &secondary{name: "coredns", addr: harness.Loopback(port), log: &harness.Log{}, dir: t.TempDir(), argv: []string{builtServer(t), "-conf", conf}}
 	r.start(t)
 	t.Cleanup(func() { r.stop(t) })
 	rrs := records(t, dir, "example.com.", pubs, "3 1 1")

@@ -117,7 +117,7 @@ func TestTransferKeys(t *testing.T) {
 				t.Fatal(err)
 			}
 			writeFile(t, conf, strings.Replace(string(text), strings.ReplaceAll(before.directive, "\n", "\n\t"), strings.ReplaceAll(after.directive, "\n", "\n\t"), 1))
-			if err := f.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+			if err := f.process.Cmd.Process.Signal(syscall.SIGUSR1); err != nil {
 				t.Fatal(err)
 			}
 			key := after.dnskeys[0].ToCDNSKEY()

@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"coredns-smimea/discover/discovertest"
+	"coredns-smimea/internal/harness"
 	"coredns-smimea/internal/zoo"
 )
 
@@ -300,8 +301,7 @@ func (t *scriptT) Fatalf(format string, args ...any) { t.ts.Fatalf(format, args.
 
 func nsdServer(ts *testscript.TestScript, port int, zone, file string) (string, []string) {
 	dir := ts.Getenv("WORK")
-	config := fmt.Sprintf("server:\n  ip-address: 127.0.0.1@%d\n  username: \"\"\n  zonesdir: %q\n  database: \"\"\n  pidfile: \"\"\n  xfrdfile: \"\"\n  zonelistfile: %q\n  rrl-ratelimit: 0\nremote-control:\n  control-enable: no\nzone:\n  name: %q\n  zonefile: %q\n",
-		port, dir, filepath.Join(dir, "zone.list"), zone, file)
+	config := harness.NSDConfig(dir, port, nil, harness.NSDZone(zone, file))
 	path := filepath.Join(dir, "nsd.conf")
 	ts.Check(os.WriteFile(path, []byte(config), 0o644))
 	return "nsd", []string{"-d", "-c", path}

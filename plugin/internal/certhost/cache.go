@@ -3,12 +3,13 @@ package certhost
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"slices"
 	"strconv"
-	"sync/atomic"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // A body is the bytes of an answer with the headers that depend on nothing
@@ -21,26 +22,44 @@ type body struct {
 	length []string
 }
 
-// A cache holds recently sent bodies by what they are made of, a digest and a
-// media type. Being addressed by content it cannot be stale: what is published
-// is decided by [Files] before it is asked. It is a table with two places for
-// each remainder, so that it needs no lock and its memory is bounded.
-type cache [cachePlaces]atomic.Pointer[body]
+// A cache holds recently sent bodies by what they are made of. Being addressed by
+// content it cannot be stale: what is published is decided by [Files] before it
+// is asked. The bundles of addresses with very many certificates have a few places
+// of their own, so that they do not take much memory.
+type cache struct {
+	bodies, bundles *lru.Cache[cacheKey, *body]
+}
+
+type cacheKey struct {
+	digest [32]byte
+	kind   string // media type
+}
 
 const (
-	cachePlaces  = 4096
-	cacheMaxBody = 8 << 10 // what is larger is rare, and is read each time
+	cachedBodies  = 4096
+	cachedBundles = 16
+	largeBody     = 8 << 10 // octets from which a body is one of the bundles
 )
 
 var errDigest = errors.New("the certificate read is not the one published: its digest differs")
 
+func newCache() cache {
+	bodies, err := lru.New[cacheKey, *body](cachedBodies)
+	if err != nil {
+		panic(err) // the size is not positive
+	}
+	bundles, err := lru.New[cacheKey, *body](cachedBundles)
+	if err != nil {
+		panic(err)
+	}
+	return cache{bodies, bundles}
+}
+
 // get returns the body of this digest and kind, made by data if it is not there.
 func (c *cache) get(digest [32]byte, kind string, data func() ([]byte, error)) (*body, error) {
-	// The kinds differ in length: enough to spread one certificate's forms.
-	n := binary.LittleEndian.Uint64(digest[:])%cachePlaces ^ uint64(len(kind))<<1
-	first, second := &c[n%cachePlaces], &c[(n^1)%cachePlaces]
-	for _, place := range [...]*atomic.Pointer[body]{first, second} {
-		if b := place.Load(); b != nil && b.digest == digest && b.kind == kind {
+	key := cacheKey{digest, kind}
+	for _, places := range []*lru.Cache[cacheKey, *body]{c.bodies, c.bundles} {
+		if b, ok := places.Get(key); ok {
 			return b, nil
 		}
 	}
@@ -49,10 +68,10 @@ func (c *cache) get(digest [32]byte, kind string, data func() ([]byte, error)) (
 		return nil, err
 	}
 	b := newBody(digest, kind, read)
-	if len(read) <= cacheMaxBody {
-		if old := first.Swap(b); old != nil {
-			second.Store(old)
-		}
+	if len(read) < largeBody {
+		c.bodies.Add(key, b)
+	} else {
+		c.bundles.Add(key, b)
 	}
 	return b, nil
 }
@@ -92,18 +111,45 @@ func (c *cache) one(certificate *Certificate, kind string) (*body, error) {
 	})
 }
 
-// all returns the certs-only PKCS#7 body of several.
+// first returns the body of the first certificate that can be read, and an error
+// beside it if that is not the first.
+func (c *cache) first(certificates []Certificate, kind string) (*body, error) {
+	var failed error
+	for i := range certificates {
+		b, err := c.one(&certificates[i], kind)
+		if err == nil {
+			return b, failed
+		}
+		failed = err
+	}
+	return nil, failed
+}
+
+// all returns the certs-only PKCS#7 body of those certificates that can be read,
+// and an error beside it if these are not all.
 func (c *cache) all(certificates []Certificate) (*body, error) {
-	return c.get(combinedDigest(certificates), typeP7C, func() ([]byte, error) {
-		ders := make([][]byte, len(certificates))
+	var ders [][]byte
+	var read []Certificate
+	b, failed := c.get(combinedDigest(certificates), typeP7C, func() ([]byte, error) {
+		var failed error
 		for i := range certificates {
-			var err error
-			if ders[i], err = checked(&certificates[i]); err != nil {
-				return nil, err
+			der, err := checked(&certificates[i])
+			if err != nil {
+				failed = err
+				continue
 			}
+			ders, read = append(ders, der), append(read, certificates[i])
+		}
+		if failed != nil {
+			return nil, failed
 		}
 		return certsOnly(ders)
 	})
+	if failed == nil || len(read) == 0 {
+		return b, failed
+	}
+	b, err := c.get(combinedDigest(read), typeP7C, func() ([]byte, error) { return certsOnly(ders) })
+	return b, errors.Join(failed, err)
 }
 
 // checked reads a certificate and compares its digest, which Files promises to
@@ -121,18 +167,11 @@ func checked(certificate *Certificate) ([]byte, error) {
 
 // combinedDigest identifies a set of certificates, whatever its order.
 func combinedDigest(certificates []Certificate) [32]byte {
-	// Insertion into a small sorted list: an address has one to three.
-	digests := make([][32]byte, 0, 4)
+	digests := make([][32]byte, len(certificates))
 	for i := range certificates {
-		d := certificates[i].Digest
-		at := len(digests)
-		for at > 0 && bytes.Compare(d[:], digests[at-1][:]) < 0 {
-			at--
-		}
-		digests = append(digests, d)
-		copy(digests[at+1:], digests[at:])
-		digests[at] = d
+		digests[i] = certificates[i].Digest
 	}
+	slices.SortFunc(digests, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
 	h := sha256.New()
 	for i := range digests {
 		h.Write(digests[i][:])

@@ -47,7 +47,8 @@ type answer struct {
 	modified time.Time
 	maxAge   time.Duration
 	vary     bool
-	body     func() (*body, error)
+	// body makes the body. An error beside it says what it lacks.
+	body func() (*body, error)
 }
 
 func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -79,6 +80,8 @@ func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if h.complain.due(time.Now()) {
 			t.log.Warningf("https: a published certificate cannot be given out now: %v", err)
 		}
+	}
+	if b == nil {
 		h.miss(t, w, r)
 		return
 	}
@@ -99,7 +102,9 @@ func (h *host) find(t *table, r *http.Request) (answer, bool) {
 	}
 	site, ok := t.site(r.Host)
 	if !ok {
-		return answer{}, false
+		if site, ok = h.unnamed(t, r.Host); !ok {
+			return answer{}, false
+		}
 	}
 	if path == "policy" {
 		return policy, true
@@ -113,7 +118,7 @@ func (h *host) find(t *table, r *http.Request) (answer, bool) {
 					if extension == ".p7c" {
 						return h.allOf(certificates)
 					}
-					return h.oneOf(certificates[0], r)
+					return h.oneOf(certificates, r)
 				}
 			}
 		}
@@ -122,7 +127,27 @@ func (h *host) find(t *table, r *http.Request) (answer, bool) {
 	if err != nil {
 		return answer{}, false
 	}
-	return h.oneOf(certificate, r)
+	return h.oneOf([]Certificate{certificate}, r)
+}
+
+// unnamed returns what a request is for whose Host header names nothing of ours.
+// To a listener without TLS a proxy may have sent its own name for it, as nginx
+// and Apache do unless they are told otherwise. Where there is one mail domain
+// only, that one is meant.
+func (h *host) unnamed(t *table, asked string) (site, bool) {
+	if !t.plain {
+		return site{}, false
+	}
+	sole, ok := t.sole()
+	h.proxied.Do(func() {
+		const remedy = "a proxy has to pass the name on that it was asked for: proxy_set_header Host $host (nginx), ProxyPreserveHost On (Apache)"
+		if ok {
+			t.log.Warningf("http: the Host header %.100q on %s is none of ours, and is taken for %s, the only mail domain there; %s", asked, h.key, sole.domain, remedy)
+		} else {
+			t.log.Warningf("http: the Host header %.100q on %s is none of ours, and several mail domains are there: the answer is 404; %s", asked, h.key, remedy)
+		}
+	})
+	return sole, ok
 }
 
 // asked returns the mail domain that HASH.crt is for: ?domain=, or the host's.
@@ -146,19 +171,21 @@ func asked(domain, query string) string {
 	return name
 }
 
-func (h *host) oneOf(certificate Certificate, r *http.Request) (answer, bool) {
-	age := certificate.maxAge(time.Now())
+// oneOf answers with the first of these certificates, best first, that can be read.
+func (h *host) oneOf(certificates []Certificate, r *http.Request) (answer, bool) {
+	best := &certificates[0]
+	age := best.maxAge(time.Now())
 	if age < 0 {
 		return answer{}, false
 	}
 	kind := negotiate(r.Header["Accept"])
 	return answer{
 		kind:     kind,
-		etag:     entityTag(certificate.Digest, kind),
-		modified: certificate.Modified,
+		etag:     entityTag(best.Digest, kind),
+		modified: best.Modified,
 		maxAge:   age,
 		vary:     true,
-		body:     func() (*body, error) { return h.cache.one(&certificate, kind) },
+		body:     func() (*body, error) { return h.cache.first(certificates, kind) },
 	}, true
 }
 

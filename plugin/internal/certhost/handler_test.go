@@ -2,6 +2,8 @@ package certhost
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -25,7 +27,7 @@ func testHost(config Config, files Files) *host {
 		lease.domains[domain] = true
 	}
 	lease.published.Store(&files)
-	h := &host{}
+	h := &host{cache: newCache()}
 	h.table.Store(newTable([]*Lease{lease}))
 	return h
 }
@@ -383,5 +385,87 @@ func TestCertsOnly(t *testing.T) {
 	}
 	if _, err := x509.ParseCertificate(ders[0]); err != nil {
 		t.Error(err)
+	}
+}
+
+// One file of an address that cannot be read takes nothing from the others.
+func TestOneOfSeveralTorn(t *testing.T) {
+	good, torn := mailCertificate(t, "alice@example.com"), mailCertificate(t, "alice@example.com")
+	torn.DER = func() ([]byte, error) { return nil, errors.New("torn") }
+	files := &directory{labels: map[string][]Certificate{"example.com/" + label("alice"): {torn, good}}}
+	log := newRecorder()
+	h := testHost(Config{Address: ":0", Domains: []string{"example.com"}, Log: log, Metrics: log}, files)
+	der, _ := good.DER()
+	response := serve(h, "GET", Root+label("alice")+".crt", "example.com")
+	if body := text(response); response.StatusCode != 200 || body != string(der) || response.Header.Get("Etag") != entityTag(good.Digest, typeDER) {
+		t.Errorf("HASH.crt: %d %v, %d octets", response.StatusCode, response.Header, len(body))
+	}
+	response = serve(h, "GET", Root+label("alice")+".p7c", "example.com")
+	p7, _ := certsOnly([][]byte{der})
+	if body := text(response); response.StatusCode != 200 || body != string(p7) || response.Header.Get("Etag") != entityTag(combinedDigest([]Certificate{good}), typeP7C) {
+		t.Errorf("HASH.p7c: %d %v, %d octets", response.StatusCode, response.Header, len(body))
+	}
+	if len(log.lines) != 1 {
+		t.Errorf("log: %q", log.lines)
+	}
+	files.labels["example.com/"+label("alice")] = []Certificate{torn}
+	for _, extension := range []string{".crt", ".p7c"} {
+		if response := serve(h, "GET", Root+label("alice")+extension, "example.com"); response.StatusCode != 404 {
+			t.Errorf("with no other, HASH%s: %d", extension, response.StatusCode)
+		}
+	}
+}
+
+// A proxy that sends its own name for the listener in place of the one that it
+// was asked for is understood where one mail domain only can be meant, and told.
+func TestProxyHost(t *testing.T) {
+	files, alice := one(t, "example.com", "alice.crt", "alice")
+	der, _ := alice.DER()
+	for _, test := range []struct {
+		what   string
+		config Config
+		served bool
+		said   string
+	}{
+		{"one domain", Config{Domains: []string{"example.com"}}, true, "taken for example.com"},
+		{"two domains", Config{Domains: []string{"example.com", "example.org"}}, false, "several mail domains"},
+		{"with TLS", Config{Domains: []string{"example.com"}, TLS: &TLS{Config: new(tls.Config)}}, false, ""},
+	} {
+		log := newRecorder()
+		test.config.Address, test.config.Log, test.config.Metrics = ":0", log, log
+		h := testHost(test.config, files)
+		for _, host := range []string{"127.0.0.1:8080", "[::1]:8080", "localhost", "backend_smime", ""} {
+			for _, path := range []string{"alice.crt", label("alice") + ".crt"} {
+				response := serve(h, "GET", Root+path, host)
+				if body := text(response); (response.StatusCode == 200 && body == string(der)) != test.served {
+					t.Errorf("%s, Host %q: %d for %s", test.what, host, response.StatusCode, path)
+				}
+			}
+		}
+		if test.said == "" && len(log.lines) > 0 || test.said != "" && (len(log.lines) != 1 || !strings.Contains(log.lines[0], test.said) || !strings.Contains(log.lines[0], "proxy_set_header Host")) {
+			t.Errorf("%s: the log has %q", test.what, log.lines)
+		}
+	}
+}
+
+// An address with very many certificates costs the making of its bundle once.
+func TestLargeBundle(t *testing.T) {
+	reads := 0
+	var all []Certificate
+	for range 1390 {
+		der := make([]byte, 500)
+		rand.Read(der)
+		c := published(der)
+		c.DER = func() ([]byte, error) { reads++; return der, nil }
+		all = append(all, c)
+	}
+	h := testHost(Config{Address: ":0", Domains: []string{"example.com"}}, &directory{labels: map[string][]Certificate{"example.com/" + label("alice"): all}})
+	for range 3 {
+		if response := serve(h, "GET", Root+label("alice")+".p7c", "example.com"); response.StatusCode != 200 || response.ContentLength < 1390*500 {
+			t.Fatalf("%d, %d octets", response.StatusCode, response.ContentLength)
+		}
+	}
+	if reads != len(all) {
+		t.Errorf("%d files were read", reads)
 	}
 }

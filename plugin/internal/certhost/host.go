@@ -39,6 +39,7 @@ type host struct {
 	conns    *conns
 	cache    cache
 	complain occasion
+	proxied  sync.Once // to say that a proxy does not pass names on
 	done     sync.WaitGroup
 
 	// table is what is served now: replaced whole by publish and release.
@@ -60,7 +61,7 @@ func listen(key string, config *Config) (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", config.Address, err)
 	}
-	h := &host{key: key, listener: l, queue: newQueue(l.Addr())}
+	h := &host{key: key, listener: l, queue: newQueue(l.Addr()), cache: newCache()}
 	h.table.Store(newTable(nil))
 	address := l.Addr().String()
 	h.conns = &conns{

@@ -3,6 +3,7 @@ package certhost
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -25,13 +26,14 @@ func FuzzPath(f *testing.F) {
 		f.Add("/.well-known/smime/"+path, "example.com")
 	}
 	f.Add("http://example.com/.well-known/smime/alice.crt", "example.org")
+	f.Add("HTTPS://EXAMPLE.com:443/.well-known/smime/alice.crt?a", "")
 	f.Add("*", "example.com")
 	f.Add("/.well-known/smime/../smime/alice.crt", "EXAMPLE.COM.:443")
 	f.Add("//example.com/.well-known/smime/alice.crt", "example.com")
 	files, alice := one(f, "example.com", "alice.crt", "alice")
 	bob := mailCertificate(f, "bob@example.com")
 	files.files["example.com/team/bob.crt"] = bob
-	h := testHost(Config{Address: ":0", Domains: []string{"example.com"}}, guard{f, files})
+	h := testHost(Config{Address: ":0", Domains: []string{"example.com"}, TLS: &TLS{Config: new(tls.Config)}}, guard{f, files})
 	bodies := map[string][]string{string(policyBody.data): {"policy"}}
 	for c, names := range map[*Certificate][]string{&alice: {"alice.crt", label("alice") + ".crt"}, &bob: {"team/bob.crt"}} {
 		der, _ := c.DER()
@@ -56,7 +58,12 @@ func FuzzPath(f *testing.F) {
 			if !known {
 				t.Fatalf("%q at %q: a body that is not published", target, host)
 			}
-			path, _, _ := strings.Cut(strings.TrimPrefix(r.RequestURI, "http://"+r.Host), "?")
+			path := r.RequestURI
+			if _, rest, absolute := strings.Cut(path, "://"); absolute && path[0] != '/' { // RFC 9112 section 3.2.2
+				_, path, _ = strings.Cut(rest, "/")
+				path = "/" + path
+			}
+			path, _, _ = strings.Cut(path, "?")
 			path, ok := strings.CutPrefix(path, Root)
 			if !ok {
 				t.Fatalf("%q at %q is served, outside %s", target, host, Root)

@@ -72,6 +72,17 @@ func (t *table) site(host string) (site, bool) {
 	return site{others: leases}, len(leases) > 0
 }
 
+// sole returns the only mail domain there is, if there is just one.
+func (t *table) sole() (site, bool) {
+	if len(t.domains) != 1 {
+		return site{}, false
+	}
+	for domain, lease := range t.domains {
+		return site{domain: domain, lease: lease}, true
+	}
+	return site{}, false
+}
+
 // in returns the lease that serves domain on this site.
 func (s site) in(domain string) *Lease {
 	if s.lease != nil && s.lease.domains[domain] {

@@ -199,13 +199,28 @@ func (p *publisher) openWatch() {
 	if p.watch != nil || p.config.unwatched {
 		return
 	}
-	watch, err := directory.NewWatch(p.config.dir)
+	watch, err := directory.NewWatch(p.config.dir, nil)
 	if err == nil {
 		p.watch = watch
-	} else if text := err.Error(); text != p.watchErr {
-		p.watchErr = text
-		log.Warningf("No notifications for %q, it is looked at every %v: %v", p.config.dir, p.config.reload, err)
+	} else {
+		p.tellDeaf(err)
 	}
+}
+
+// tellDeaf logs why not all changes are heard of, once for each reason.
+func (p *publisher) tellDeaf(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	switch {
+	case text == p.watchErr:
+	case text != "":
+		log.Warningf("There are no notifications of some changes below %q, which are found by looking every %v: %s", p.config.dir, p.config.reload, text)
+	default:
+		log.Infof("There are notifications of all changes below %q again", p.config.dir)
+	}
+	p.watchErr = text
 }
 
 func (p *publisher) closeWatch() {
@@ -291,6 +306,9 @@ func (p *publisher) report(report directory.Report, err error) {
 		log.Infof("The directory %q can be read again", p.config.dir)
 	}
 	p.lastErr = text
+	if p.watch != nil && err == nil {
+		p.tellDeaf(p.watch.Deaf())
+	}
 	filesRead.WithLabelValues(p.config.dir).Add(float64(report.Read))
 	p.measure(err == nil)
 }

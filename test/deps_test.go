@@ -45,12 +45,12 @@ func TestImports(t *testing.T) {
 			pkg:     "certsource",
 			exact:   true,
 			only:    []string{"golang.org/x/"},
-			nowhere: []string{"github.com/fsnotify/fsnotify", module + "/internal/table"},
+			nowhere: []string{module + "/internal/disk", module + "/internal/table"},
 			why:     "it judges bytes, for those too who have no directory",
 		},
 		{
 			pkg:  "certsource/directory",
-			only: []string{"github.com/fsnotify/fsnotify", "golang.org/x/", module + "/certsource", module + "/internal/table"},
+			only: []string{module + "/certsource", module + "/internal/disk", module + "/internal/table"},
 			why:  "it is files and what is in them",
 		},
 		{
@@ -66,6 +66,11 @@ func TestImports(t *testing.T) {
 			never:   []string{"os", "net/http", "log", "log/slog"},
 			nowhere: []string{coredns, certmage},
 			why:     "it is records and answers, without a server",
+		},
+		{
+			pkg:  "internal/disk",
+			only: []string{"golang.org/x/sys/unix", module + "/internal/disk"},
+			why:  "it is the machine, and knows nothing of what is done with it",
 		},
 		{
 			pkg:     "internal/table",

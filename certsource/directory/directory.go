@@ -5,9 +5,11 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"time"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/internal/disk"
 	"coredns-smimea/internal/table"
 )
 
@@ -49,6 +51,10 @@ type Options struct {
 	// Enter, if not nil, is told of each directory before it is listed, by
 	// several goroutines at once.
 	Enter func(dir string)
+	// System is where files and time come from, nil for this machine.
+	System disk.System
+	// Workers is how many files are read at once, 0 for one a processor.
+	Workers int
 }
 
 // A Change is a file of which something else is known than before.
@@ -79,6 +85,12 @@ type Report struct {
 
 // New returns a Directory that nothing is known of yet.
 func New(o Options) *Directory {
+	if o.System == nil {
+		o.System = disk.OS
+	}
+	if o.Workers == 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
 	return &Directory{options: o, failing: map[certsource.Reason]int{}, expiry: newExpiry()}
 }
 
@@ -106,13 +118,15 @@ func (d *Directory) Compact() {
 }
 
 func (d *Directory) open(now time.Time) (*reader, error) {
-	r, err := openReader(d.options.Dir)
+	o := d.options
+	root, err := o.System.Open(o.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("reading the directory %q: %s", d.options.Dir, cause(err))
+		return nil, fmt.Errorf("reading the directory %q: %s", o.Dir, cause(err))
 	}
-	r.now, r.files = now, d.Files()
-	r.roots, r.margin, r.enter = d.options.Roots, d.options.Margin, d.options.Enter
-	return r, nil
+	return &reader{
+		root: root, system: o.System, now: now, began: o.System.Now(),
+		roots: o.Roots, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(),
+	}, nil
 }
 
 // Look looks at every file below the directory, reads those that are new or
@@ -129,9 +143,9 @@ func (d *Directory) Look(ctx context.Context, now time.Time, changed func(Change
 		return Report{Held: d.held}, fmt.Errorf("reading the directory %q: %s", d.options.Dir, cause(err))
 	}
 	l := newLook(d, r, changed)
-	l.unmounted = d.device != 0 && d.device != device(info)
+	l.unmounted = d.device != 0 && d.device != disk.Device(info)
 	if err = l.everything(ctx); err == nil {
-		d.device = device(info)
+		d.device = disk.Device(info)
 	}
 	return l.report, err
 }

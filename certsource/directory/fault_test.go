@@ -294,7 +294,7 @@ func TestUnmounted(t *testing.T) {
 func TestParserPanics(t *testing.T) {
 	w := newWorld(t)
 	w.write("a.pem")
-	r, err := openReader(w.dir)
+	r, err := w.d.open(time.Now())
 	w.must(err)
 	defer r.close()
 	info, err := os.Stat(w.at("a.pem"))

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -69,7 +68,7 @@ func (l *look) some(ctx context.Context, paths []string) error {
 
 // at looks at one path.
 func (l *look) at(ctx context.Context, p string) error {
-	info, err := l.root.Lstat(filepath.FromSlash(p))
+	info, err := l.root.Lstat(p)
 	switch {
 	case err == nil && info.IsDir():
 		return l.walk(ctx, p)
@@ -84,7 +83,7 @@ func (l *look) at(ctx context.Context, p string) error {
 		l.walked[p] = true // it may have led to a directory
 	case err == nil && certsource.IsCertificateName(path.Base(p)):
 		var b batch
-		l.lookAtFile(&b, l.root, filepath.FromSlash(p), []byte(p), info)
+		l.lookAtFile(&b, l.root, p, []byte(p), info)
 		l.take(b)
 		l.walked[p] = true // it may have vanished in this moment
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
@@ -138,7 +137,7 @@ func (l *look) take(b batch) {
 }
 
 func (l *look) dated(t time.Time) {
-	if t.After(l.report.Newest) && !t.After(l.now.Add(time.Since(l.began)+Skew)) {
+	if t.After(l.report.Newest) && !t.After(l.clock().Add(Skew)) {
 		l.report.Newest = t
 	}
 }
@@ -241,12 +240,12 @@ func (l *look) maybeGone(p string, record []byte) {
 			return
 		}
 	}
-	if info, err := l.root.Lstat(filepath.FromSlash(p)); err == nil && !info.IsDir() && !l.aliased(p) && certsource.IsCertificateName(path.Base(p)) {
+	if info, err := l.root.Lstat(p); err == nil && !info.IsDir() && !l.aliased(p) && certsource.IsCertificateName(path.Base(p)) {
 		var b batch
 		if info.Mode()&os.ModeSymlink != 0 {
 			l.lookAtLink(&b, p, 0, func(job) bool { return false })
 		} else {
-			l.lookAtFile(&b, l.root, filepath.FromSlash(p), []byte(p), info)
+			l.lookAtFile(&b, l.root, p, []byte(p), info)
 		}
 		if len(b.seen)+len(b.findings) > 0 {
 			l.take(b)
@@ -262,7 +261,7 @@ func (l *look) aliased(p string) bool {
 	for i := range len(p) {
 		if p[i] == '/' {
 			dir := p[:i]
-			if info, err := l.root.Lstat(filepath.FromSlash(dir)); err == nil && info.Mode()&os.ModeSymlink != 0 && l.alias(dir) {
+			if info, err := l.root.Lstat(dir); err == nil && info.Mode()&os.ModeSymlink != 0 && l.alias(dir) {
 				return true
 			}
 		}

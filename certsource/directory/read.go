@@ -2,6 +2,7 @@ package directory
 
 import (
 	"coredns-smimea/certsource"
+	"coredns-smimea/internal/disk"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
@@ -12,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -39,64 +39,31 @@ type finding struct {
 	vanished bool // the file is gone since its directory was listed
 }
 
-// A reader reads certificate files below one directory. This file is where the
-// disk is touched: by a reader, through an [os.Root], which no symbolic link
-// leads out of.
+// A reader reads certificate files below one directory.
 type reader struct {
-	root *os.Root
-	base string // the directory's path without symbolic links
+	root disk.Root
 
-	now    time.Time // when the look began, and what time.Now said then
-	began  time.Time
-	roots  *x509.CertPool // see Options
-	margin time.Duration
-	enter  func(dir string)
-	files  Files // what is known already
-}
-
-func openReader(dir string) (*reader, error) {
-	base, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(base)
-	if err != nil {
-		return nil, err
-	}
-	return &reader{root: root, base: base, began: time.Now()}, nil
+	system  disk.System
+	now     time.Time // when the look began, and what the system said then
+	began   time.Time
+	roots   *x509.CertPool // see Options
+	margin  time.Duration
+	enter   func(dir string)
+	workers int
+	files   Files // what is known already
 }
 
 func (r *reader) close() { r.root.Close() }
 
-// list yields the entries of a directory, in pieces, so that one directory of
-// a million files is read by all workers.
+// clock returns the time by the clock of who called for the look.
+func (r *reader) clock() time.Time { return r.now.Add(r.system.Now().Sub(r.began)) }
+
+// list yields the entries of a directory, in pieces.
 func (r *reader) list(dir string, yield func([]fs.DirEntry)) error {
 	if r.enter != nil {
 		r.enter(dir)
 	}
-	// DIRECTORY: what has become a FIFO meanwhile must not stop us.
-	f, err := r.root.OpenFile(filepath.FromSlash(dir), os.O_RDONLY|syscall.O_DIRECTORY, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for {
-		entries, err := f.ReadDir(256)
-		if len(entries) > 0 {
-			yield(entries)
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// within opens a directory below the root, for several looks at its files.
-func (r *reader) within(dir string) (*os.Root, error) {
-	return r.root.OpenRoot(filepath.FromSlash(dir))
+	return r.root.List(dir, yield)
 }
 
 // unchanged returns the record of a file if it is known and its attributes
@@ -114,16 +81,16 @@ func (r *reader) unchanged(path []byte, info fs.FileInfo) (record []byte, same b
 // settled reports whether a file was changed so long ago that its next change
 // will show in its attributes.
 func (r *reader) settled(info fs.FileInfo) bool {
-	_, changed := inode(info)
+	_, changed := disk.Inode(info)
 	if changed.IsZero() {
 		changed = info.ModTime()
 	}
-	age := r.now.Add(time.Since(r.began)).Sub(changed)
+	age := r.clock().Sub(changed)
 	return age > unsettled || age < -Skew // somebody else's clock
 }
 
 // read reads a file that is new or has changed.
-func (r *reader) read(in *os.Root, name, path string, known []byte, info fs.FileInfo) (f finding) {
+func (r *reader) read(in disk.Root, name, path string, known []byte, info fs.FileInfo) (f finding) {
 	f = finding{path: path, known: known}
 	if !info.Mode().IsRegular() {
 		// To open a device can set it in motion.
@@ -137,7 +104,7 @@ func (r *reader) read(in *os.Root, name, path string, known []byte, info fs.File
 			f.cert, f.refusal = nil, certsource.Refuse(certsource.Malformed, fmt.Sprintf("the parser failed: %v", p))
 		}
 	}()
-	file, err := in.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // NONBLOCK: a FIFO must not stop us
+	file, err := in.Open(name)
 	if err != nil {
 		f.refusal, f.vanished = whyNot(err), os.IsNotExist(err)
 		return f
@@ -194,38 +161,32 @@ func (r *reader) read(in *os.Root, name, path string, known []byte, info fs.File
 // a name of its own, and would be read twice. Links through names with a dot
 // in front, as Kubernetes makes them, are the only way to what they lead to.
 func (r *reader) alias(link string) bool {
-	target, err := filepath.EvalSymlinks(filepath.Join(r.base, filepath.FromSlash(link)))
+	below, err := r.root.Real(link)
 	if err != nil {
 		return false
 	}
-	below, err := filepath.Rel(r.base, target)
-	if err != nil {
-		return false
-	}
-	below = filepath.ToSlash(below)
 	for part := range strings.SplitSeq(below, "/") {
 		if part != "." && strings.HasPrefix(part, ".") {
 			return false
 		}
 	}
-	info, err := os.Stat(target)
+	info, err := r.root.Stat(below)
 	return err == nil && (info.IsDir() || certsource.IsCertificateName(path.Base(below)))
 }
 
 // ReadFile returns the certificate that the file at a path below dir holds now,
 // expired or not. The error is a [*Refusal] unless dir itself cannot be read.
 func ReadFile(dir, path string) (*certsource.Certificate, error) {
-	r, err := openReader(dir)
+	r, err := New(Options{Dir: dir}).open(time.Now())
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
-	r.now = r.began
-	info, err := r.root.Stat(filepath.FromSlash(path))
+	info, err := r.root.Stat(path)
 	if err != nil {
 		return nil, whyNot(err)
 	}
-	f := r.read(r.root, filepath.FromSlash(path), path, nil, info)
+	f := r.read(r.root, path, path, nil, info)
 	if f.cert == nil {
 		return nil, f.refusal
 	}
@@ -246,7 +207,7 @@ func (r *reader) removed(p string) time.Time {
 
 // stamp returns a number that is another one when a file has changed.
 func stamp(info fs.FileInfo) uint64 {
-	number, changed := inode(info)
+	number, changed := disk.Inode(info)
 	var b [32]byte
 	binary.LittleEndian.PutUint64(b[0:], uint64(info.Size()))
 	binary.LittleEndian.PutUint64(b[8:], uint64(info.ModTime().UnixNano()))
@@ -276,13 +237,7 @@ func whyNot(err error) *certsource.Refusal {
 // leadsNowhere reports whether a symbolic link leads to no file of the
 // directory, and will not before something is changed.
 func leadsNowhere(err error) bool {
-	return isEscape(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR)
-}
-
-// isEscape reports whether os.Root refused to leave the directory: its error
-// has no name of its own.
-func isEscape(err error) bool {
-	return strings.Contains(err.Error(), "escapes from parent")
+	return disk.Escapes(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // certificateIn returns the certificate in a file's bytes, or why there is none.

@@ -3,10 +3,10 @@ package directory
 import (
 	"context"
 	"coredns-smimea/certsource"
+	"coredns-smimea/internal/disk"
 	"io/fs"
 	"os"
 	"path"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +28,7 @@ type unread struct {
 
 // dated notes a modification, unless it is one of a time to come.
 func (b *batch) dated(r *reader, modified time.Time) {
-	if modified.After(b.newest) && !modified.After(r.now.Add(time.Since(r.began)+Skew)) {
+	if modified.After(b.newest) && !modified.After(r.clock().Add(Skew)) {
 		b.newest = modified
 	}
 }
@@ -94,7 +94,7 @@ func (r *reader) walk(ctx context.Context, dir string, out chan<- batch) {
 		}
 		mu.Unlock()
 	}
-	for range runtime.GOMAXPROCS(0) {
+	for range r.workers {
 		workers.Go(func() {
 			for {
 				j, ok := pop()
@@ -137,7 +137,7 @@ func (r *reader) do(j job, push func(job) bool, send func(batch)) {
 
 // lookAt looks at some entries of a directory.
 func (r *reader) lookAt(j job, push func(job) bool) (b batch) {
-	in, err := r.within(j.dir)
+	in, err := r.root.Sub(j.dir)
 	if err != nil {
 		b.unread = append(b.unread, unread{j.dir, err})
 		return b
@@ -173,7 +173,7 @@ func (r *reader) lookAt(j job, push func(job) bool) (b batch) {
 	return b
 }
 
-func (r *reader) lookAtFile(b *batch, in *os.Root, name string, path []byte, info fs.FileInfo) {
+func (r *reader) lookAtFile(b *batch, in disk.Root, name string, path []byte, info fs.FileInfo) {
 	b.dated(r, info.ModTime())
 	record, same := r.unchanged(path, info)
 	if same {
@@ -191,7 +191,7 @@ func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job) boo
 	switch {
 	case err != nil:
 		switch {
-		case certsource.IsCertificateName(path.Base(link)) || isEscape(err):
+		case certsource.IsCertificateName(path.Base(link)) || disk.Escapes(err):
 			b.findings = append(b.findings, r.unreadable(link, err))
 		case !leadsNowhere(err):
 			b.unread = append(b.unread, unread{link, err}) // maybe a directory

@@ -2,15 +2,15 @@ package directory
 
 import (
 	"coredns-smimea/certsource"
+	"coredns-smimea/internal/disk"
 	"errors"
-	"os"
+	"io/fs"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/fsnotify/fsnotify"
+	"syscall"
 )
 
 // maxDirty is how many paths are kept to be looked at, before it is everything.
@@ -23,69 +23,78 @@ type Watch struct {
 	// C receives when something is to be looked at: see Take.
 	C <-chan struct{}
 
-	watcher *fsnotify.Watcher
-	link    string // the directory as configured
-	wake    chan struct{}
-	done    chan struct{}
+	system disk.System
+	link   string // the directory as configured
+	wake   chan struct{}
+	done   chan struct{}
 
-	mu    sync.Mutex
-	base  string          // the directory without symbolic links
-	above []string        // what is watched beside it
-	dirs  map[string]bool // that are watched, by their paths below the directory
-	dirty map[string]bool
-	all   bool
-	deaf  error // why not all changes are heard
+	mu       sync.Mutex
+	notifier disk.Notifier
+	base     string           // the directory without symbolic links
+	above    map[int][]string // by watch: what is of interest in a directory beside it
+	folders  folders
+	dirty    map[string]bool
+	all      bool
+	deaf     error // why not all changes are heard
+	closed   bool
 }
 
 // NewWatch begins to watch a directory, and what leads to it. What is below it
-// is watched as it is added.
-func NewWatch(dir string) (*Watch, error) {
+// is watched as it is added. A nil system is the machine's own.
+func NewWatch(dir string, system disk.System) (*Watch, error) {
+	if system == nil {
+		system = disk.OS
+	}
 	link, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	watcher, err := fsnotify.NewWatcher()
+	notifier, err := system.Watch()
 	if err != nil {
 		return nil, err
 	}
 	wake := make(chan struct{}, 1)
-	w := &Watch{C: wake, watcher: watcher, link: link, wake: wake, done: make(chan struct{}), dirs: map[string]bool{}, dirty: map[string]bool{}}
+	w := &Watch{C: wake, system: system, notifier: notifier, link: link, wake: wake, done: make(chan struct{}), folders: newFolders(), dirty: map[string]bool{}}
+	w.mu.Lock()
 	w.follow()
+	w.mu.Unlock()
 	go w.run()
 	return w, nil
 }
 
 // follow finds out where the directory is now, and watches the directories in
-// which it, or a link to it, can be replaced.
+// which it, or a link to it, can be replaced. The lock is held.
 func (w *Watch) follow() {
-	base, err := filepath.EvalSymlinks(w.link)
+	base, err := w.system.Resolve(w.link)
 	if err != nil {
-		w.setDeaf(err)
+		w.deaf = err
 		return
 	}
-	w.mu.Lock()
-	above := []string{filepath.Dir(w.link), filepath.Dir(base)}
 	if base != w.base {
-		w.drop(".")
-		for _, dir := range w.above {
-			if !slices.Contains(above, dir) {
-				_ = w.watcher.Remove(dir)
-			}
-		}
-		w.base, w.above = base, above
+		w.drop(w.folders.top)
 	}
-	w.mu.Unlock()
-	w.setDeaf(remote(base))
-	for _, dir := range above {
-		if err := w.watcher.Add(dir); err != nil {
-			w.setDeaf(err)
+	w.base, w.deaf = base, w.system.Remote(base)
+	before := w.above
+	w.above = map[int][]string{}
+	for _, p := range []string{w.link, base} {
+		watch, err := w.notifier.Add(filepath.Dir(p))
+		if err != nil {
+			w.deaf = err
+			continue
 		}
+		w.above[watch] = append(w.above[watch], filepath.Base(p))
+	}
+	for watch := range before {
+		w.unused(watch)
 	}
 }
 
 // Close ends the watch.
 func (w *Watch) Close() {
-	w.watcher.Close()
+	w.mu.Lock()
+	w.closed = true
+	_ = w.notifier.Close() // nothing is written
+	w.mu.Unlock()
 	<-w.done
 }
 
@@ -93,38 +102,46 @@ func (w *Watch) Close() {
 // itself. It must come before the directory is listed, lest a change in between
 // is missed.
 func (w *Watch) Add(dir string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if dir == "." {
 		w.follow()
 	}
-	w.mu.Lock()
-	w.dirs[dir] = true
-	abs := w.abs(dir)
-	w.mu.Unlock()
-	if err := w.watcher.Add(abs); err != nil && !os.IsNotExist(err) {
-		w.setDeaf(err)
-	}
-}
-
-func (w *Watch) abs(dir string) string { return filepath.Join(w.base, filepath.FromSlash(dir)) }
-
-// drop ends the watches of a directory that is not where it was, and of all
-// below it: watches stay with what has moved, and would tell its old name. The
-// lock is held. Who looks at the directory next adds what is there now.
-func (w *Watch) drop(dir string) {
-	for p := range w.dirs {
-		if dir == "." || p == dir || strings.HasPrefix(p, dir+"/") {
-			delete(w.dirs, p)
-			// That it is gone already is no error.
-			_ = w.watcher.Remove(w.abs(p))
+	watch, err := w.notifier.Add(filepath.Join(w.base, filepath.FromSlash(dir)))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
+		// Who lists it finds that out.
+	case err != nil:
+		w.deaf = err
+	default:
+		if f := w.folders.at(dir); f.watch != watch {
+			w.release(f)
+			w.folders.watched(f, watch)
 		}
 	}
 }
 
-// setDeaf notes that not all changes are heard, until the next look.
-func (w *Watch) setDeaf(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.deaf = err
+// drop ends the watches of a directory that is not where it was, and of all
+// below it: watches stay with what has moved, and would tell its old name. The
+// lock is held. Who looks at the directory next adds what is there now.
+func (w *Watch) drop(f *folder) {
+	w.folders.cut(f)
+	f.each(w.release)
+}
+
+// release ends the watch that a folder has, unless it is another's too.
+func (w *Watch) release(f *folder) {
+	if watch := f.watch; watch != unwatched {
+		w.folders.unwatched(f)
+		w.unused(watch)
+	}
+}
+
+// unused ends a watch if nothing has it any more.
+func (w *Watch) unused(watch int) {
+	if len(w.folders.by[watch]) == 0 && w.above[watch] == nil {
+		w.notifier.Remove(watch)
+	}
 }
 
 // Deaf returns why changes can happen that are not heard of, nil if none can.
@@ -142,6 +159,7 @@ func (w *Watch) Take() (paths []string, all bool) {
 	for p := range w.dirty {
 		paths = append(paths, p)
 	}
+	slices.Sort(paths)
 	all = w.all
 	w.dirty, w.all = map[string]bool{}, false
 	return paths, all
@@ -149,68 +167,114 @@ func (w *Watch) Take() (paths []string, all bool) {
 
 func (w *Watch) run() {
 	defer close(w.done)
-	events, errs := w.watcher.Events, w.watcher.Errors
-	for events != nil || errs != nil {
-		select {
-		case event, ok := <-events:
-			if !ok {
-				events = nil
-				continue
+	for {
+		w.mu.Lock()
+		notifier := w.notifier
+		w.mu.Unlock()
+		events, err := notifier.Read()
+		w.mu.Lock()
+		switch {
+		case w.closed:
+			w.mu.Unlock()
+			return
+		case err != nil:
+			// It tells nothing any more: look at everything, and say so.
+			w.deaf = err
+			w.mark("", true)
+			w.mu.Unlock()
+			return
+		}
+		for _, e := range events {
+			if e.Lost {
+				w.restart()
+				break
 			}
-			w.hear(event)
-		case err, ok := <-errs:
-			if !ok {
-				errs = nil
-				continue
-			}
-			if !errors.Is(err, fsnotify.ErrNonExistentWatch) {
-				// The queue has overflown: anything may have happened.
-				w.mu.Lock()
-				w.mark("", true)
-				w.mu.Unlock()
-			}
+			w.hear(e)
+		}
+		w.mu.Unlock()
+	}
+}
+
+// restart begins anew after events were lost: directories may be elsewhere than
+// we think. The watches are not ended one by one, since each would make an event
+// of its own. The look at everything adds them again. The lock is held.
+func (w *Watch) restart() {
+	w.mark("", true)
+	notifier, err := w.system.Watch()
+	if err != nil {
+		w.deaf = err // what is watched stays so
+		return
+	}
+	_ = w.notifier.Close() // nothing is written
+	w.notifier, w.folders, w.above = notifier, newFolders(), nil
+	w.follow()
+}
+
+// hear notes where to look because of an event. The lock is held.
+func (w *Watch) hear(e disk.Event) {
+	if e.Ended {
+		for _, f := range slices.Clone(w.folders.by[e.Watch]) {
+			w.folders.unwatched(f)
+		}
+		delete(w.above, e.Watch)
+		return
+	}
+	if slices.Contains(w.above[e.Watch], e.Name) {
+		if e.Gone || e.New {
+			w.drop(w.folders.top)
+		}
+		w.mark("", true)
+	}
+	for _, f := range slices.Clone(w.folders.by[e.Watch]) {
+		switch {
+		case f.watch != e.Watch: // dropped meanwhile, with what it was below
+		case e.Name == "":
+			w.hearSelf(f, e)
+		default:
+			w.hearEntry(f, e)
 		}
 	}
 }
 
-func (w *Watch) hear(event fsnotify.Event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	moved := event.Has(fsnotify.Remove) || event.Has(fsnotify.Rename)
-	below, err := filepath.Rel(w.base, event.Name)
-	if err != nil {
-		return
+// hearSelf is for an event of a folder itself.
+func (w *Watch) hearSelf(f *folder, e disk.Event) {
+	p := f.path()
+	if e.Gone {
+		w.drop(f)
 	}
-	below = filepath.ToSlash(below)
-	name := path.Base(below)
+	w.mark(p, p == ".")
+}
+
+// hearEntry is for an event of what is in a folder.
+func (w *Watch) hearEntry(f *folder, e disk.Event) {
+	p := path.Join(f.path(), e.Name)
+	child := f.below[e.Name]
 	switch {
-	case event.Name == w.link || below == ".":
-		if moved {
-			w.drop(".")
-		}
+	case p == ConfirmFile:
 		w.mark("", true)
-	case below == ".." || strings.HasPrefix(below, "../"):
-		// Somebody else's, beside the directory.
-	case below == ConfirmFile:
-		w.mark("", true)
-	case strings.HasPrefix(name, ".."):
+	case strings.HasPrefix(e.Name, ".."):
 		// Kubernetes switches ..data; what leads through it has changed.
 		w.mark("", true)
-	case strings.HasPrefix(name, "."):
-	case w.dirs[below]:
-		if moved {
-			w.drop(below)
+	case strings.HasPrefix(e.Name, "."):
+	case child != nil:
+		if e.Gone || e.New {
+			w.drop(child)
 		}
-		w.mark(below, false)
-	case certsource.IsCertificateName(name):
-		w.mark(below, false)
-	case event.Has(fsnotify.Create):
+		w.mark(p, false)
+	case certsource.IsCertificateName(e.Name):
+		w.mark(p, false)
+	case e.New:
 		// A directory, or a link to one. Other files with such names come and
 		// go with every certificate that is written beside its place first.
-		if info, err := os.Lstat(event.Name); err == nil && !info.Mode().IsRegular() {
-			w.mark(below, false)
+		if e.Dir || !w.isFile(filepath.Join(w.base, filepath.FromSlash(p))) {
+			w.mark(p, false)
 		}
 	}
+}
+
+func (w *Watch) isFile(path string) bool {
+	info, err := w.system.Lstat(path)
+	return err != nil || info.Mode().IsRegular()
 }
 
 // mark notes what is to be looked at. The lock is held.

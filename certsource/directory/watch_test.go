@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"coredns-smimea/internal/disk"
 )
 
 // watched is a world with a watch, looked at once.
@@ -19,7 +21,7 @@ func watched(t *testing.T, options ...func(*Options)) (*world, *Watch) {
 	w.write("a.pem")
 	w.write("sub/deep/b.pem")
 	var err error
-	if watch, err = NewWatch(w.d.options.Dir); err != nil {
+	if watch, err = NewWatch(w.d.options.Dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(watch.Close)
@@ -145,10 +147,7 @@ func TestWatchLink(t *testing.T) {
 		w.swap("../1", "to/current")
 		settleTo(w, watch, "sub/x.pem")
 	}
-	if n := len(watch.watcher.WatchList()); n > 4 { // DIR, its sub-directory, and the parents of link and DIR
-		t.Errorf("%d watches are left: %q", n, watch.watcher.WatchList())
-	}
-	if n := kernelWatches(t); n > 4 {
+	if n := kernelWatches(t); n > 4 { // DIR, its sub-directory, and the parents of link and DIR
 		t.Errorf("%d watches are left in the kernel", n)
 	}
 }
@@ -192,5 +191,124 @@ func TestWatchMuch(t *testing.T) {
 	watch.mu.Unlock()
 	if paths, all := watch.Take(); !all || len(paths) > 0 {
 		t.Errorf("%d paths are kept", len(paths))
+	}
+}
+
+// TestWatchAliases holds that directories at several paths, by links that are
+// switched, made and removed, are heard of at each of them.
+func TestWatchAliases(t *testing.T) {
+	w, watch := watched(t)
+	w.write(".r1/one.pem")
+	w.write(".r2/two.pem")
+	w.link(".r1", "blue")
+	w.link(".r2", "green")
+	w.look()
+	w.want("a.pem", "sub/deep/b.pem", "blue/one.pem", "green/two.pem")
+	w.swap(".r2", "blue") // both lead to one directory now
+	settleTo(w, watch, "a.pem", "sub/deep/b.pem", "blue/two.pem", "green/two.pem")
+	w.write(".r2/three.pem")
+	settleTo(w, watch, "a.pem", "sub/deep/b.pem", "blue/two.pem", "green/two.pem", "blue/three.pem", "green/three.pem")
+	w.remove("blue")
+	settleTo(w, watch, "a.pem", "sub/deep/b.pem", "green/two.pem", "green/three.pem")
+	w.write(".r2/four.pem") // still watched for the other
+	settleTo(w, watch, "a.pem", "sub/deep/b.pem", "green/two.pem", "green/three.pem", "green/four.pem")
+	w.remove(".r2")
+	settleTo(w, watch, "a.pem", "sub/deep/b.pem")
+	if n := kernelWatches(t); n > 4 {
+		t.Errorf("%d watches are left in the kernel", n)
+	}
+}
+
+// few is a machine with few watches.
+type few struct {
+	disk.System
+	left int
+}
+
+type fewWatches struct {
+	disk.Notifier
+	*few
+}
+
+func (f *few) Watch() (disk.Notifier, error) {
+	n, err := f.System.Watch()
+	return fewWatches{n, f}, err
+}
+
+func (f fewWatches) Add(path string) (int, error) {
+	if f.left--; f.left < 0 {
+		return 0, errors.New("none left")
+	}
+	return f.Notifier.Add(path)
+}
+
+// TestWatchesRunOut holds that who cannot hear all says so, and again hears all
+// once that is possible.
+func TestWatchesRunOut(t *testing.T) {
+	system := &few{disk.OS, 100}
+	var watch *Watch
+	w := newWorld(t, func(o *Options) { o.Enter = func(dir string) { watch.Add(dir) } })
+	w.write("a.pem")
+	w.write("sub/b.pem")
+	var err error
+	if watch, err = NewWatch(w.dir, system); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(watch.Close)
+	w.look()
+	if err := watch.Deaf(); err != nil {
+		t.Fatal(err)
+	}
+	system.left = 3
+	w.look()
+	if err := watch.Deaf(); err == nil || err.Error() != "none left" {
+		t.Errorf("deaf because of %v", err)
+	}
+	system.left = 100
+	w.look()
+	if err := watch.Deaf(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWatchOverflow holds that lost events are a look at everything, after which
+// all is heard again.
+func TestWatchOverflow(t *testing.T) {
+	w, watch := watched(t)
+	w.look()
+	before := kernelWatches(t)
+	watch.mu.Lock()
+	w.rename("sub", "moved")
+	watch.restart()
+	watch.mu.Unlock()
+	settleTo(w, watch, "a.pem", "moved/deep/b.pem")
+	w.write("moved/deep/c.pem")
+	settleTo(w, watch, "a.pem", "moved/deep/b.pem", "moved/deep/c.pem")
+	if n := kernelWatches(t); n != before {
+		t.Errorf("%d watches are left in the kernel, %d were there", n, before)
+	}
+}
+
+// TestWatchDrop holds that the end of a folder costs what is below it, and
+// nothing for all the others.
+func TestWatchDrop(t *testing.T) {
+	tree := newFolders()
+	const n = 100_000
+	for i := range n {
+		tree.watched(tree.at(fmt.Sprintf("%d/x", i)), i)
+	}
+	visited := 0
+	for i := range n {
+		f := tree.top.below[fmt.Sprint(i)]
+		tree.cut(f)
+		f.each(func(f *folder) {
+			visited++
+			if f.watch != unwatched {
+				tree.unwatched(f)
+			}
+		})
+	}
+	if visited != 2*n || len(tree.by) > 0 || len(tree.top.below) > 0 {
+		t.Errorf("%d folders were visited for the end of %d; %d are left", visited, 2*n, len(tree.by))
 	}
 }

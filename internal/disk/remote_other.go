@@ -1,6 +1,6 @@
 //go:build !linux
 
-package directory
+package disk
 
 // remote is only known on Linux.
 func remote(string) error { return nil }

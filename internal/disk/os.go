@@ -1,0 +1,108 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// OS is this machine.
+var OS System = machine{}
+
+type machine struct{}
+
+func (machine) Open(dir string) (Root, error) {
+	base, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	r, err := os.OpenRoot(base)
+	if err != nil {
+		return nil, err
+	}
+	return &root{r, base}, nil
+}
+
+func (machine) Resolve(path string) (string, error)    { return filepath.EvalSymlinks(path) }
+func (machine) Lstat(path string) (fs.FileInfo, error) { return os.Lstat(path) }
+func (machine) Watch() (Notifier, error)               { return newNotifier() }
+func (machine) Remote(path string) error               { return remote(path) }
+func (machine) Now() time.Time                         { return time.Now() }
+
+func (machine) Sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// A root is an [os.Root], which no symbolic link leads out of.
+type root struct {
+	*os.Root
+	base string // its path without symbolic links
+}
+
+func (r *root) Lstat(name string) (fs.FileInfo, error) { return r.Root.Lstat(filepath.FromSlash(name)) }
+func (r *root) Stat(name string) (fs.FileInfo, error)  { return r.Root.Stat(filepath.FromSlash(name)) }
+
+func (r *root) List(name string, yield func([]fs.DirEntry)) error {
+	// DIRECTORY: what has become a FIFO meanwhile must not stop us.
+	f, err := r.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		entries, err := f.ReadDir(256)
+		if len(entries) > 0 {
+			yield(entries)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *root) Open(name string) (File, error) {
+	return r.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
+func (r *root) Sub(name string) (Root, error) {
+	sub, err := r.OpenRoot(filepath.FromSlash(name))
+	if err != nil {
+		return nil, err
+	}
+	return &root{sub, filepath.Join(r.base, filepath.FromSlash(name))}, nil
+}
+
+func (r *root) Real(name string) (string, error) {
+	target, err := filepath.EvalSymlinks(filepath.Join(r.base, filepath.FromSlash(name)))
+	if err != nil {
+		return "", err
+	}
+	below, err := filepath.Rel(r.base, target)
+	if err == nil && (below == ".." || strings.HasPrefix(below, ".."+string(filepath.Separator))) {
+		err = ErrEscapes
+	}
+	return filepath.ToSlash(below), err
+}
+
+// ErrEscapes is the error of names that lead out of a [Root].
+var ErrEscapes = errors.New("path escapes from parent")
+
+// Escapes reports whether an error is that of a name that leads out of a
+// [Root]. The one of [os.Root] has no name of its own.
+func Escapes(err error) bool {
+	return errors.Is(err, ErrEscapes) || strings.Contains(err.Error(), ErrEscapes.Error())
+}

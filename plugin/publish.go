@@ -81,6 +81,12 @@ func newPublisher(c *config, places []*zone.Place) *publisher {
 				p.watch.Add(dir)
 			}
 		},
+		Heard: func() ([]string, bool) {
+			if p.watch == nil || p.watch.Deaf() != nil {
+				return nil, true
+			}
+			return p.watch.Take()
+		},
 	}
 	p.directory = directory.New(p.options)
 	p.saver = newSaver(p)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"coredns-smimea/certsource"
@@ -27,6 +28,9 @@ type Directory struct {
 	expiry expiry
 	guard  guard
 	held   int // withdrawals that the guard holds back
+
+	doubted map[string]time.Time // files that hold what may not be published, and since when: see doubt
+	missing map[string]missed    // files with certificates that looks have missed, while others changed
 
 	device    uint64 // the file system that the directory was on
 	published int
@@ -51,6 +55,9 @@ type Options struct {
 	// Enter, if not nil, is told of each directory before it is listed, by
 	// several goroutines at once.
 	Enter func(dir string)
+	// Heard returns the paths that notifications have told of since it was
+	// called last, or true if they tell not of all changes. nil: they do not.
+	Heard func() (paths []string, everywhere bool)
 	// System is where files and time come from, nil for this machine.
 	System disk.System
 	// Workers is how many files are read at once, 0 for one a processor.
@@ -75,7 +82,8 @@ type Report struct {
 	Read int
 	// Held is the number of withdrawals that the guard holds back.
 	Held int
-	// Unsettled are files that were modified just now: check them again soon.
+	// Unsettled are paths that are to be checked again soon: files that were
+	// modified just now, or that keep what they held for a moment; or "." .
 	Unsettled []string
 	// Newest is the last modification of any of the files and directories
 	// that were looked at, or the last time when one of the certificates was
@@ -91,7 +99,10 @@ func New(o Options) *Directory {
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
-	return &Directory{options: o, failing: map[certsource.Reason]int{}, expiry: newExpiry()}
+	return &Directory{
+		options: o, failing: map[certsource.Reason]int{}, expiry: newExpiry(),
+		doubted: map[string]time.Time{}, missing: map[string]missed{},
+	}
 }
 
 // Published returns the number of certificates that can be published.
@@ -158,6 +169,9 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 		return Report{Held: d.held}, err
 	}
 	defer r.close()
+	if slices.Contains(paths, ".") {
+		return d.Look(ctx, now, changed)
+	}
 	l := newLook(d, r, changed)
 	err = l.some(ctx, paths)
 	return l.report, err

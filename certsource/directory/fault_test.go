@@ -54,6 +54,9 @@ func TestNoFiles(t *testing.T) {
 	w.remove("good.pem")
 	w.must(syscall.Mkfifo(w.at("good.pem"), 0o644))
 	w.checkPaths("good.pem")
+	w.want("good.pem")
+	w.skew += doubt
+	w.checkPaths("good.pem")
 	w.want()
 	w.wantState("good.pem", certsource.NotRegular, "")
 

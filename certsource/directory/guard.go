@@ -57,8 +57,8 @@ func (l *look) withdrawals() func(yield func(string, []byte) bool) {
 				return
 			}
 		}
-		for _, c := range l.refused {
-			if record, ok := l.record(c.Path); ok && recordPublished(record) && !yield(c.Path, record) {
+		for _, c := range l.replaced {
+			if record, ok := l.record(c.Path); ok && !c.New.Published() && recordPublished(record) && !yield(c.Path, record) {
 				return
 			}
 		}

@@ -160,6 +160,8 @@ func TestGuard(t *testing.T) {
 			w.write(fmt.Sprintf("%d.pem", i), authority)
 		}
 		w.look()
+		w.skew += doubt
+		w.look()
 		w.wantHeld(30, 40)
 		w.skew += time.Minute
 		w.look()

@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -25,18 +25,25 @@ type look struct {
 	unmounted bool // the directory is on another file system than before
 
 	report Report
-	seen   bitmap          // files known before that are there
-	found  int             // files that were looked into
-	walked map[string]bool // directories that were walked, or may have been one and are gone
-	unread []string        // directories that could not be read
-	// Files that published before and are not to any more: those that are
-	// gone, and those whose certificate is refused now.
-	gone    []string
-	refused []Change
+	seen   bitmap            // files known before that are there
+	found  int               // files that were looked into
+	walked map[string]bool   // directories that were walked, or may have been one and are gone
+	listed map[string]uint64 // directories that were listed: see listing
+	below  []job             // see batch
+	unread map[string]bool   // directories that could not be read
+	// What takes away a certificate comes last: files that are gone, and those
+	// that hold something else now, by their numbers.
+	gone     []string
+	replaced map[uint32]Change
+	// everywhere is true if a look at some paths has become one at all.
+	everywhere bool
 }
 
 func newLook(d *Directory, r *reader, changed func(Change)) *look {
-	return &look{Directory: d, reader: r, changed: changed, before: r.files, walked: map[string]bool{}, report: Report{Held: d.held}}
+	return &look{
+		Directory: d, reader: r, changed: changed, before: r.files, report: Report{Held: d.held},
+		walked: map[string]bool{}, listed: map[string]uint64{}, unread: map[string]bool{}, replaced: map[uint32]Change{},
+	}
 }
 
 // everything looks at all files.
@@ -51,18 +58,23 @@ func (l *look) everything(ctx context.Context) error {
 			return fmt.Errorf("the directory %q is empty, and on another file system than before: is it mounted? Touch %s there if that is meant", l.options.Dir, ConfirmFile)
 		}
 	}
-	l.withdraw()
-	return nil
+	return l.takeAway(ctx)
 }
 
 // some looks at some paths.
 func (l *look) some(ctx context.Context, paths []string) error {
+	if err := l.these(ctx, paths); err != nil {
+		return err
+	}
+	return l.takeAway(ctx)
+}
+
+func (l *look) these(ctx context.Context, paths []string) error {
 	for _, p := range paths {
 		if err := l.at(ctx, p); err != nil {
 			return err
 		}
 	}
-	l.withdraw()
 	return nil
 }
 
@@ -74,11 +86,11 @@ func (l *look) at(ctx context.Context, p string) error {
 		return l.walk(ctx, p)
 	case err == nil && info.Mode()&os.ModeSymlink != 0:
 		var b batch
-		dir := ""
-		l.lookAtLink(&b, p, 0, func(j job) bool { dir = j.dir; return true })
+		var dirs []job
+		l.lookAtLink(&b, p, 0, func(j job) bool { dirs = append(dirs, j); return true })
 		l.take(b)
-		if dir != "" {
-			return l.walk(ctx, dir)
+		for _, j := range dirs {
+			return l.walkFrom(ctx, j)
 		}
 		l.walked[p] = true // it may have led to a directory
 	case err == nil && certsource.IsCertificateName(path.Base(p)):
@@ -95,8 +107,12 @@ func (l *look) at(ctx context.Context, p string) error {
 // walk takes in what there is below a directory. The error is one of the
 // directory as a whole.
 func (l *look) walk(ctx context.Context, dir string) error {
+	return l.walkFrom(ctx, job{dir: dir})
+}
+
+func (l *look) walkFrom(ctx context.Context, first job) error {
 	out := make(chan batch, 8)
-	go l.reader.walk(ctx, dir, out)
+	go l.reader.walk(ctx, first, out)
 	var err error
 	for b := range out {
 		for _, u := range b.unread {
@@ -106,7 +122,9 @@ func (l *look) walk(ctx context.Context, dir string) error {
 		}
 		l.take(b)
 	}
-	l.walked[dir] = true
+	if !first.alone {
+		l.walked[first.dir] = true
+	}
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -117,12 +135,18 @@ func (l *look) walk(ctx context.Context, dir string) error {
 func (l *look) take(b batch) {
 	for _, id := range b.seen {
 		l.seen.set(id)
+		delete(l.replaced, id) // it is again what it was
+	}
+	for _, d := range b.listed {
+		l.listed[d.dir] = d.stamp
+		delete(l.unread, d.dir)
 	}
 	for _, u := range b.unread {
 		if !leadsNowhere(u.err) {
-			l.unread = append(l.unread, u.dir)
+			l.unread[u.dir] = true
 		}
 	}
+	l.below = append(l.below, b.below...)
 	l.dated(b.newest)
 	for _, f := range b.findings {
 		if f.known != nil {
@@ -143,7 +167,7 @@ func (l *look) dated(t time.Time) {
 }
 
 // takeFinding makes a file of what was found, and passes the change on, unless
-// it is a withdrawal: these come last.
+// it takes a certificate away: that comes last.
 func (l *look) takeFinding(f finding) {
 	c := Change{Path: f.path, Certificate: f.cert, Refusal: f.refusal}
 	record, known := l.record(f.path)
@@ -152,10 +176,6 @@ func (l *look) takeFinding(f finding) {
 	}
 	n := File{ID: c.Old.ID, Modified: f.modified, stamp: f.stamp}
 	switch {
-	case f.refusal != nil && f.cert == nil && c.Old.Published() && !replaces[f.refusal.Reason]:
-		// Nothing can be read from it now: what was read before stays.
-		n = c.Old
-		n.stamp, n.Failing = f.stamp, f.refusal.Reason
 	case f.refusal != nil:
 		n.Reason = f.refusal.Reason
 		if f.cert != nil && n.Reason == certsource.Expired {
@@ -169,31 +189,61 @@ func (l *look) takeFinding(f finding) {
 			c.Refusal = certsource.Refuse(certsource.Expired, "or does within the TTL")
 		}
 	}
+	if c.Old.Published() && !n.Published() && l.keeps(c, n) {
+		kept := c.Old
+		kept.Failing, kept.stamp = n.Reason, n.stamp
+		if replaces[n.Reason] {
+			kept.stamp = 0 // to be read again
+		}
+		n = kept
+	}
+	if !replaces[n.why()] {
+		delete(l.doubted, f.path)
+	}
 	if n.Reason == certsource.Expired {
 		l.dated(n.NotAfter.Add(-l.options.Margin))
 	}
-	if f.stamp == 0 && (f.refusal == nil || f.refusal.Reason != certsource.Unreadable) {
+	if n.stamp == 0 && (f.refusal == nil || f.refusal.Reason != certsource.Unreadable) {
 		l.report.Unsettled = append(l.report.Unsettled, f.path)
 	}
 	c.New = n
+	delete(l.replaced, c.Old.ID)
 	switch {
-	case c.Old.Published() && !n.Published():
-		l.refused = append(l.refused, c)
+	case c.Old.Published() && (!n.Published() || n.Digest != c.Old.Digest):
+		l.replace(c)
 	case !known || !bytes.Equal(record, n.append(nil)):
 		l.put(c, l.changed)
 	}
 }
 
-// replaces has the reasons for which a file does not keep what it held before:
-// it is whole, and holds something else, or it is no file any more. All others
-// can be those of a file that is being written.
+// replaces has the reasons for which a file does not keep what it held before,
+// once they have stayed: it is whole, and holds something else, or it is no file
+// any more. All others can be those of a file that is being written.
 var replaces = map[certsource.Reason]bool{
 	certsource.Authority: true, certsource.NoAddress: true, certsource.Purpose: true, certsource.Untrusted: true, certsource.Expired: true, certsource.SeveralCertificates: true,
 	certsource.Outside: true, certsource.NotRegular: true,
 }
 
+// doubt is how long a file keeps what it held before, whatever it holds now: a
+// link that is made anew leads nowhere for a moment, and a file that is added to
+// ends as something else.
+const doubt = 2 * time.Second
+
+// keeps reports whether a file keeps what it published, though what it holds now
+// may not be published.
+func (l *look) keeps(c Change, n File) bool {
+	if !replaces[n.Reason] {
+		return true // nothing can be read from it now
+	}
+	if n.Reason == certsource.Expired && n.Digest == c.Old.Digest {
+		return false // it holds what it held
+	}
+	return l.doubts(c.Path)
+}
+
 // findGone finds the files that are not there any more.
 func (l *look) findGone() {
+	l.gone = nil
 	if l.all && l.seen.count == l.before.Len() {
 		return
 	}
@@ -206,20 +256,34 @@ func (l *look) findGone() {
 			dirs = dirs || !certsource.IsCertificateName(path.Base(p))
 		}
 	}
-	if !dirs {
-		return
-	}
-	for key, record := range l.before.table.All() {
-		if !l.seen.has(recordID(record)) && (l.all || l.below(key)) {
-			l.maybeGone(string(key), record)
+	if dirs {
+		for key, record := range l.before.table.All() {
+			if !l.seen.has(recordID(record)) && (l.all || l.within(key)) {
+				l.maybeGone(string(key), record)
+			}
 		}
 	}
+	slices.Sort(l.gone)
+	l.gone = slices.Compact(l.gone)
 }
 
-// below reports whether a path is below a directory that was walked.
-func (l *look) below(p []byte) bool {
+// within reports whether a path is below a directory that was walked.
+func (l *look) within(p []byte) bool {
+	if l.walked["."] {
+		return true
+	}
 	for i, c := range p {
 		if c == '/' && l.walked[string(p[:i])] {
+			return true
+		}
+	}
+	return false
+}
+
+// isUnread reports whether a path is below a directory that could not be read.
+func (l *look) isUnread(p string) bool {
+	for dir := p; len(l.unread) > 0 && dir != "."; {
+		if dir = path.Dir(dir); l.unread[dir] {
 			return true
 		}
 	}
@@ -233,12 +297,10 @@ func (l *look) maybeGone(p string, record []byte) {
 	if l.seen.has(recordID(record)) {
 		return
 	}
-	l.seen.set(recordID(record)) // once
-	for _, dir := range l.unread {
-		if dir == "." || strings.HasPrefix(p, dir+"/") {
-			l.takeFinding(l.reader.unreadable(p, errors.New("its directory cannot be read")))
-			return
-		}
+	if l.isUnread(p) {
+		l.seen.set(recordID(record))
+		l.takeFinding(finding{path: p, known: record, refusal: certsource.Refuse(certsource.Unreadable, "its directory cannot be read")})
+		return
 	}
 	if info, err := l.root.Lstat(p); err == nil && !info.IsDir() && !l.aliased(p) && certsource.IsCertificateName(path.Base(p)) {
 		var b batch
@@ -267,33 +329,4 @@ func (l *look) aliased(p string) bool {
 		}
 	}
 	return false
-}
-
-// withdraw makes withdrawals known, unless the guard holds them back.
-func (l *look) withdraw() {
-	l.findGone()
-	w := l.weigh()
-	allowed := l.guard.allows(w, l.now, l.options, l.reader)
-	switch {
-	case !allowed && l.all:
-		l.held = w.count
-	case !allowed:
-		l.held = max(l.held, w.count)
-	case l.all:
-		l.held = 0
-	}
-	l.report.Held = l.held
-	for _, p := range l.gone {
-		record, ok := l.record(p)
-		if !ok || recordPublished(record) && !allowed {
-			continue
-		}
-		l.put(Change{Path: p, Old: decodeFile(record), Removed: l.removed(p)}, l.changed)
-	}
-	for _, c := range l.refused {
-		if record, ok := l.record(c.Path); allowed && ok && recordPublished(record) {
-			c.Old = decodeFile(record)
-			l.put(c, l.changed)
-		}
-	}
 }

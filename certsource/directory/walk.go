@@ -18,6 +18,15 @@ type batch struct {
 	findings []finding
 	newest   time.Time // the last modification of any of the files or directories
 	unread   []unread
+	listed   []listing
+	below    []job // directories that are below one that was listed alone
+}
+
+// listing is a directory, and its stamp of before it was listed: 0 where the next
+// change would not show in it.
+type listing struct {
+	dir   string
+	stamp uint64
 }
 
 // unread is a directory that could not be read, or not to its end.
@@ -37,7 +46,8 @@ func (b *batch) dated(r *reader, modified time.Time) {
 type job struct {
 	dir     string
 	entries []fs.DirEntry
-	depth   int // of symbolic links to directories
+	depth   int  // of symbolic links to directories
+	alone   bool // without what is in directories below it
 }
 
 const (
@@ -47,11 +57,11 @@ const (
 
 // walk looks at all files below a directory with all processors, and sends
 // what it finds to out, which it closes.
-func (r *reader) walk(ctx context.Context, dir string, out chan<- batch) {
+func (r *reader) walk(ctx context.Context, first job, out chan<- batch) {
 	var (
 		mu      sync.Mutex
 		wake    = sync.NewCond(&mu)
-		jobs    = []job{{dir: dir}}
+		jobs    = []job{first}
 		pending = 1 // jobs not yet done
 		workers sync.WaitGroup
 	)
@@ -123,8 +133,13 @@ func (r *reader) do(j job, push func(job) bool, send func(batch)) {
 	info, err := r.root.Stat(j.dir)
 	if err == nil {
 		b.dated(r, info.ModTime())
+		l := listing{dir: j.dir}
+		if r.settled(info) {
+			l.stamp = stamp(info)
+		}
+		b.listed = append(b.listed, l)
 		err = r.list(j.dir, func(entries []fs.DirEntry) {
-			if part := (job{j.dir, entries, j.depth}); !push(part) {
+			if part := (job{j.dir, entries, j.depth, j.alone}); !push(part) {
 				send(r.lookAt(part, push))
 			}
 		})
@@ -143,6 +158,10 @@ func (r *reader) lookAt(j job, push func(job) bool) (b batch) {
 		return b
 	}
 	defer in.Close()
+	deeper := push
+	if j.alone {
+		deeper = func(below job) bool { b.below = append(b.below, below); return true }
+	}
 	var buf []byte
 	for _, e := range j.entries {
 		name := e.Name()
@@ -156,9 +175,9 @@ func (r *reader) lookAt(j job, push func(job) bool) (b batch) {
 		buf = appendPath(buf[:0], j.dir, name)
 		switch {
 		case e.IsDir():
-			push(job{dir: string(buf), depth: j.depth})
+			deeper(job{dir: string(buf), depth: j.depth})
 		case isLink:
-			r.lookAtLink(&b, string(buf), j.depth, push)
+			r.lookAtLink(&b, string(buf), j.depth, deeper)
 		default:
 			info, err := in.Lstat(name)
 			if err != nil {

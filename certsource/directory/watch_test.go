@@ -42,7 +42,14 @@ func settleTo(w *world, watch *Watch, want ...string) {
 	}
 	deadline := time.After(10 * time.Second)
 	for {
+		var again <-chan time.Time
+		if len(w.report.Unsettled) > 0 {
+			again = time.After(20 * time.Millisecond)
+		}
 		select {
+		case <-again:
+			w.skew += doubt
+			w.checkPaths(w.report.Unsettled...)
 		case <-watch.C:
 			time.Sleep(20 * time.Millisecond) // as a server waits for more
 			if paths, all := watch.Take(); all {

@@ -5,6 +5,16 @@ import (
 	"strings"
 )
 
+// PrivateKeyIn says which kind of private key data is or begins with, "" for
+// none. The beginning of a file is enough.
+func PrivateKeyIn(data []byte) string {
+	data = plainText(data)
+	if what := privateKeyText(data); what != "" {
+		return what
+	}
+	return privateKeyDER(data)
+}
+
 // privateKeyText says which kind of private key a text has, "" for none. It
 // looks for the line that begins or ends one, wherever it is and whatever
 // becomes of the rest: broken PEM around a key is still a key.

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -22,7 +23,6 @@ type count struct{ certificates, addresses int }
 
 // apply takes in one file's change.
 func (p *publisher) apply(c directory.Change) {
-	p.tell(c)
 	was, is := c.Old.Published(), c.New.Published()
 	if was && is && c.Old.Digest == c.New.Digest {
 		return // written again with the same certificate in it
@@ -166,23 +166,26 @@ func (p *publisher) counted(list []mailbox, n int) {
 	}
 }
 
-// tell logs why a file is left out, once for each change of the reason.
-func (p *publisher) tell(c directory.Change) {
-	why := func(f directory.File) certsource.Reason {
-		if f.Failing != "" {
-			return f.Failing
+// tell logs what there is to say of the files.
+func (p *publisher) tell() {
+	for _, r := range p.directory.Remarks() {
+		what := fmt.Sprintf("%q", r.Path)
+		if r.More > 0 {
+			what = fmt.Sprintf("%d more", r.More)
 		}
-		return f.Reason
-	}
-	switch before, now := why(c.Old), why(c.New); {
-	case now == before || c.New.ID == 0:
-	case now == "":
-		log.Infof("Reading %q again: it is all right now", c.Path)
-	case c.New.Failing != "":
-		log.Warningf("Keeping what %q published before: %v", c.Path, c.Refusal)
-	case now == certsource.PrivateKey:
-		log.Errorf("Skipping %q: %v", c.Path, c.Refusal)
-	default:
-		log.Warningf("Skipping %q: %v", c.Path, c.Refusal)
+		switch {
+		case r.Kind == directory.Secret:
+			log.Errorf("Beside the certificates lies %s, which nobody is given: %v", what, r.Refusal)
+		case r.Kind == directory.Gone:
+			log.Infof("What %s published is withdrawn: the file is gone", what)
+		case r.Kind == directory.Restored:
+			log.Infof("Reading %s again: it is all right now", what)
+		case r.Kind == directory.Kept:
+			log.Warningf("Keeping what %s published before: %v", what, r.Refusal)
+		case r.Refusal.Reason == certsource.PrivateKey:
+			log.Errorf("Skipping %s: %v", what, r.Refusal)
+		default:
+			log.Warningf("Skipping %s: %v", what, r.Refusal)
+		}
 	}
 }

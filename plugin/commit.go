@@ -22,6 +22,7 @@ type snapshot struct {
 
 // commit publishes what has been edited.
 func (p *publisher) commit() {
+	p.tell()
 	old := p.current.Load()
 	if old == nil {
 		p.directory.Compact()

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"time"
@@ -31,6 +32,9 @@ type Directory struct {
 
 	doubted map[string]time.Time // files that hold what may not be published, and since when: see doubt
 	missing map[string]missed    // files with certificates that looks have missed, while others changed
+
+	others  map[string]other // files that are not of certificates
+	remarks remarks
 
 	device    uint64 // the file system that the directory was on
 	published int
@@ -101,7 +105,7 @@ func New(o Options) *Directory {
 	}
 	return &Directory{
 		options: o, failing: map[certsource.Reason]int{}, expiry: newExpiry(),
-		doubted: map[string]time.Time{}, missing: map[string]missed{},
+		doubted: map[string]time.Time{}, missing: map[string]missed{}, others: map[string]other{},
 	}
 }
 
@@ -136,7 +140,7 @@ func (d *Directory) open(now time.Time) (*reader, error) {
 	}
 	return &reader{
 		root: root, system: o.System, now: now, began: o.System.Now(),
-		roots: o.Roots, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(),
+		roots: o.Roots, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(), others: d.others,
 	}, nil
 }
 
@@ -157,6 +161,7 @@ func (d *Directory) Look(ctx context.Context, now time.Time, changed func(Change
 	l.unmounted = d.device != 0 && d.device != disk.Device(info)
 	if err = l.everything(ctx); err == nil {
 		d.device = disk.Device(info)
+		d.others = l.others
 	}
 	return l.report, err
 }
@@ -173,7 +178,11 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 		return d.Look(ctx, now, changed)
 	}
 	l := newLook(d, r, changed)
-	err = l.some(ctx, paths)
+	if err = l.some(ctx, paths); len(l.others) > 0 {
+		others := maps.Clone(d.others)
+		maps.Copy(others, l.others)
+		d.others = others
+	}
 	return l.report, err
 }
 
@@ -208,6 +217,7 @@ func (d *Directory) put(c Change, changed func(Change)) {
 			d.expiry.watch(c.New.NotAfter.Add(-d.options.Margin), c.Path)
 		}
 	}
+	d.remark(c)
 	changed(c)
 }
 

@@ -35,6 +35,7 @@ type look struct {
 	// that hold something else now, by their numbers.
 	gone     []string
 	replaced map[uint32]Change
+	others   map[string]other // files that are not of certificates
 	// everywhere is true if a look at some paths has become one at all.
 	everywhere bool
 }
@@ -42,7 +43,7 @@ type look struct {
 func newLook(d *Directory, r *reader, changed func(Change)) *look {
 	return &look{
 		Directory: d, reader: r, changed: changed, before: r.files, report: Report{Held: d.held},
-		walked: map[string]bool{}, listed: map[string]uint64{}, unread: map[string]bool{}, replaced: map[uint32]Change{},
+		walked: map[string]bool{}, listed: map[string]uint64{}, unread: map[string]bool{}, replaced: map[uint32]Change{}, others: map[string]other{},
 	}
 }
 
@@ -98,6 +99,10 @@ func (l *look) at(ctx context.Context, p string) error {
 		l.lookAtFile(&b, l.root, p, []byte(p), info)
 		l.take(b)
 		l.walked[p] = true // it may have vanished in this moment
+	case err == nil:
+		var b batch
+		l.lookAtOther(&b, l.root, p, p, info)
+		l.take(b)
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
 		l.walked[p] = true
 	}
@@ -147,6 +152,9 @@ func (l *look) take(b batch) {
 		}
 	}
 	l.below = append(l.below, b.below...)
+	for _, o := range b.others {
+		l.takeOther(o)
+	}
 	l.dated(b.newest)
 	for _, f := range b.findings {
 		if f.known != nil {

@@ -51,6 +51,7 @@ type reader struct {
 	enter   func(dir string)
 	workers int
 	files   Files // what is known already
+	others  map[string]other
 }
 
 func (r *reader) close() { r.root.Close() }

@@ -56,17 +56,17 @@ func (l *look) takesAway() bool {
 // takeAway ends a look: it makes known what is gone.
 func (l *look) takeAway(ctx context.Context) error {
 	undisturbed, err := l.rest(ctx)
-	if err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if l.takesAway() {
-		same, err := l.sameDirectory()
-		if err != nil {
-			return err
-		}
-		if !same {
+	if err != nil || l.takesAway() {
+		same, trouble := l.sameDirectory()
+		if trouble == nil && !same {
 			l.report.Unsettled = append(l.report.Unsettled, ".")
 			return nil
+		}
+		if err = cmp.Or(err, trouble); err != nil {
+			return err
 		}
 	}
 	l.spareDangling()
@@ -162,10 +162,6 @@ func (l *look) sameDirectory() (bool, error) {
 	failed := func(err error) (bool, error) {
 		return false, fmt.Errorf("reading the directory %q: %s", l.options.Dir, cause(err))
 	}
-	was, err := l.root.Stat(".")
-	if err != nil {
-		return failed(err)
-	}
 	root, err := l.system.Open(l.options.Dir)
 	if err != nil {
 		return failed(err)
@@ -174,6 +170,10 @@ func (l *look) sameDirectory() (bool, error) {
 	now, err := root.Stat(".")
 	if err != nil {
 		return failed(err)
+	}
+	was, err := l.root.Stat(".")
+	if err != nil {
+		return false, nil // it is deleted
 	}
 	a, _ := disk.Inode(was)
 	b, _ := disk.Inode(now)

@@ -19,6 +19,7 @@ type batch struct {
 	newest   time.Time // the last modification of any of the files or directories
 	unread   []unread
 	listed   []listing
+	others   []other
 	below    []job // directories that are below one that was listed alone
 }
 
@@ -169,15 +170,19 @@ func (r *reader) lookAt(j job, push func(job) bool) (b batch) {
 			continue
 		}
 		isLink := e.Type()&fs.ModeSymlink != 0
-		if !e.IsDir() && !isLink && !certsource.IsCertificateName(name) {
-			continue
-		}
 		buf = appendPath(buf[:0], j.dir, name)
 		switch {
 		case e.IsDir():
 			deeper(job{dir: string(buf), depth: j.depth})
 		case isLink:
 			r.lookAtLink(&b, string(buf), j.depth, deeper)
+		case !certsource.IsCertificateName(name):
+			if !e.Type().IsRegular() {
+				continue
+			}
+			if info, err := in.Lstat(name); err == nil {
+				r.lookAtOther(&b, in, name, string(buf), info)
+			}
 		default:
 			info, err := in.Lstat(name)
 			if err != nil {

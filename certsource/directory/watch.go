@@ -261,7 +261,7 @@ func (w *Watch) hearEntry(f *folder, e disk.Event) {
 			w.drop(child)
 		}
 		w.mark(p, false)
-	case certsource.IsCertificateName(e.Name):
+	case certsource.IsCertificateName(e.Name) || isKeyName(e.Name):
 		w.mark(p, false)
 	case e.New:
 		// A directory, or a link to one. Other files with such names come and

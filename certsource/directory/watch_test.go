@@ -55,10 +55,10 @@ func settleTo(w *world, watch *Watch, want ...string) {
 			if paths, all := watch.Take(); all {
 				w.look()
 			} else {
-				w.checkPaths(paths...)
+				w.checkPaths(append(paths, w.report.Unsettled...)...)
 			}
 		case <-deadline:
-			w.Fatalf("waited for %q", want)
+			w.Fatalf("waited for %q, published are %v, unsettled %q", want, w.served, w.report.Unsettled)
 		}
 		if has() && w.err == nil {
 			return

@@ -33,6 +33,8 @@ type Directory struct {
 	doubted map[string]time.Time // files that hold what may not be published, and since when: see doubt
 	missing map[string]missed    // files with certificates that looks have missed, while others changed
 
+	unread  map[string]bool  // directories that could not be read
+	trouble time.Time        // when one of them, or a file, could not be read first
 	others  map[string]other // files that are not of certificates
 	remarks remarks
 
@@ -105,7 +107,7 @@ func New(o Options) *Directory {
 	}
 	return &Directory{
 		options: o, failing: map[certsource.Reason]int{}, expiry: newExpiry(),
-		doubted: map[string]time.Time{}, missing: map[string]missed{}, others: map[string]other{},
+		doubted: map[string]time.Time{}, missing: map[string]missed{}, others: map[string]other{}, unread: map[string]bool{},
 	}
 }
 
@@ -161,7 +163,7 @@ func (d *Directory) Look(ctx context.Context, now time.Time, changed func(Change
 	l.unmounted = d.device != 0 && d.device != disk.Device(info)
 	if err = l.everything(ctx); err == nil {
 		d.device = disk.Device(info)
-		d.others = l.others
+		d.others, d.unread = l.others, l.unread
 	}
 	return l.report, err
 }
@@ -178,7 +180,12 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 		return d.Look(ctx, now, changed)
 	}
 	l := newLook(d, r, changed)
-	if err = l.some(ctx, paths); len(l.others) > 0 {
+	err = l.some(ctx, paths)
+	for dir := range l.listed {
+		delete(d.unread, dir)
+	}
+	maps.Copy(d.unread, l.unread)
+	if len(l.others) > 0 {
 		others := maps.Clone(d.others)
 		maps.Copy(others, l.others)
 		d.others = others

@@ -98,13 +98,19 @@ func (l *look) at(ctx context.Context, p string) error {
 		var b batch
 		l.lookAtFile(&b, l.root, p, []byte(p), info)
 		l.take(b)
-		l.walked[p] = true // it may have vanished in this moment
+		if len(b.seen)+len(b.findings) == 0 {
+			l.walked[p] = true // it has vanished in this moment
+		}
 	case err == nil:
 		var b batch
 		l.lookAtOther(&b, l.root, p, p, info)
 		l.take(b)
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
 		l.walked[p] = true
+	case certsource.IsCertificateName(path.Base(p)):
+		l.take(batch{findings: []finding{l.unreadable(p, err)}})
+	default:
+		l.take(batch{unread: []unread{{p, err}}}) // maybe a directory
 	}
 	return nil
 }
@@ -149,6 +155,9 @@ func (l *look) take(b batch) {
 	for _, u := range b.unread {
 		if !leadsNowhere(u.err) {
 			l.unread[u.dir] = true
+			if !l.Directory.unread[u.dir] {
+				l.trouble = l.now
+			}
 		}
 	}
 	l.below = append(l.below, b.below...)
@@ -197,6 +206,9 @@ func (l *look) takeFinding(f finding) {
 			c.Refusal = certsource.Refuse(certsource.Expired, "or does within the TTL")
 		}
 	}
+	if n.Reason == certsource.Unreadable && c.Old.why() != certsource.Unreadable {
+		l.trouble = l.now
+	}
 	if c.Old.Published() && !n.Published() && l.keeps(c, n) {
 		kept := c.Old
 		kept.Failing, kept.stamp = n.Reason, n.stamp
@@ -211,7 +223,8 @@ func (l *look) takeFinding(f finding) {
 	if n.Reason == certsource.Expired {
 		l.dated(n.NotAfter.Add(-l.options.Margin))
 	}
-	if n.stamp == 0 && (f.refusal == nil || f.refusal.Reason != certsource.Unreadable) {
+	unsettled := f.stamp == 0 && !f.modified.IsZero() && (f.refusal == nil || f.refusal.Reason != certsource.Unreadable)
+	if unsettled || replaces[n.Failing] {
 		l.report.Unsettled = append(l.report.Unsettled, f.path)
 	}
 	c.New = n
@@ -261,7 +274,7 @@ func (l *look) findGone() {
 		if record, ok := l.before.table.Get([]byte(p)); ok {
 			l.maybeGone(p, record)
 		} else {
-			dirs = dirs || !certsource.IsCertificateName(path.Base(p))
+			dirs = true
 		}
 	}
 	if dirs {

@@ -17,7 +17,8 @@ import (
 // of the places at the time that each was looked at, though it was never gone. So
 // before a certificate is taken away the look waits a little, looks again at
 // what has changed since it began, and does that until nothing has. Where that
-// does not end soon, what is at no other place is kept for now, but not for ever.
+// does not end soon, or something cannot be read that may be what is missed, what
+// is at no other place is kept for now, but not for ever.
 
 const (
 	// calm is how long nothing may have changed before what is not there is gone.
@@ -28,6 +29,8 @@ const (
 	// looks have not found it, and it is that long since the first of them.
 	looksToMiss = 3
 	timeToMiss  = 5 * time.Second
+	// timeOfTrouble is how long what could not be read may be what is missed.
+	timeOfTrouble = time.Minute
 	// maxReplaced is how many certificates are kept in memory until they are made
 	// known. Those of more are read a second time.
 	maxReplaced = 4096
@@ -71,7 +74,7 @@ func (l *look) takeAway(ctx context.Context) error {
 	}
 	l.spareDangling()
 	switch {
-	case !undisturbed:
+	case !undisturbed || l.now.Sub(l.trouble).Abs() < timeOfTrouble:
 		l.spareMissing()
 	case l.all:
 		clear(l.missing)
@@ -258,7 +261,7 @@ func (l *look) spareMissing() {
 		return ok && recordPublished(record) && spared(p, recordDigest(record))
 	})
 	maps.DeleteFunc(l.replaced, func(_ uint32, c Change) bool { return spared(c.Path, c.Old.Digest) })
-	if len(soon) > 0 && (l.all || l.everywhere) {
+	if len(soon) > 0 && (l.all || l.everywhere || len(l.unread)+len(l.Directory.unread) > 0) {
 		soon = []string{"."}
 	}
 	slices.Sort(soon)

@@ -47,7 +47,10 @@ func ReadAnchors(r io.Reader) (Anchors, error) {
 		default:
 			return nil, fmt.Errorf("a trust anchor is DS or DNSKEY, not %s", dns.Type(rr.Header().Rrtype))
 		}
-		name := dns.CanonicalName(rr.Header().Name)
+		name, err := canonical(rr.Header().Name)
+		if err != nil {
+			return nil, err
+		}
 		a[name] = append(a[name], rr)
 	}
 	if err := parser.Err(); err != nil {

@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 )
@@ -27,13 +28,13 @@ func TestReadAnchors(t *testing.T) {
 	}
 }
 
-func TestCompare(t *testing.T) {
+func TestPlaces(t *testing.T) {
 	// The example of RFC 4034 section 6.1.
 	names := []string{"example.", "a.example.", "yljkjljk.a.example.", "Z.a.example.", "zABC.a.EXAMPLE.", "z.example.", `\001.z.example.`, "*.z.example.", `\200.z.example.`}
 	for i, a := range names {
 		for j, b := range names {
-			if got, want := compare(a, b), i-j; got < 0 != (want < 0) || got > 0 != (want > 0) {
-				t.Errorf("compare(%q, %q) = %d; want the sign of %d", a, b, got, want)
+			if got, want := cmp.Compare(placeOf(a), placeOf(b)), cmp.Compare(i, j); got != want {
+				t.Errorf("%q and %q compare as %d; want %d", a, b, got, want)
 			}
 		}
 	}

@@ -13,10 +13,12 @@ import (
 type cache struct {
 	mu    sync.Mutex
 	zones map[string]*zone
+	keys  int // of all zones
 }
 
 const (
-	maxCached = 10_000 // zones, and names that are none
+	maxCached     = 10_000 // zones, and names that are none
+	maxCachedKeys = 10_000
 	// maxAge bounds how long a key is used that its zone has given up.
 	maxAge = 15 * time.Minute
 )
@@ -37,10 +39,20 @@ func (c *cache) put(name string, z *zone, now time.Time) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.zones == nil || len(c.zones) >= maxCached {
-		c.zones = map[string]*zone{}
+	if c.zones == nil || len(c.zones) >= maxCached || c.keys >= maxCachedKeys {
+		c.zones, c.keys = map[string]*zone{}, 0
+	}
+	if z.name == name { // others share their zone's
+		c.keys += len(z.keys)
 	}
 	c.zones[name] = z
+}
+
+// empty reports whether no zone has been found yet.
+func (c *cache) empty() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.zones) == 0
 }
 
 // freshUntil returns until when what a message says may be used: no longer than

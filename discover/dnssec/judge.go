@@ -1,150 +1,94 @@
 package dnssec
 
 import (
-	"context"
 	"fmt"
-	"time"
+	"iter"
 
 	"github.com/miekg/dns"
 )
 
 // A verdict is how far one record set can be trusted.
 type verdict struct {
-	security Security
-	why      string
+	judgement
 	wildcard bool
 }
 
 // judge validates a record set of a message's answer section.
-func (s *session) judge(ctx context.Context, m *dns.Msg, set []dns.RR) (verdict, error) {
-	h := set[0].Header()
-	owner := dns.CanonicalName(h.Name)
-	sigs := findSignatures(m.Answer, owner, h.Rrtype)
-	why := fmt.Sprintf("%s %s is not signed, but the zone is", owner, dns.Type(h.Rrtype))
-	tried := map[string]bool{}
-	for _, sig := range sigs {
-		signer := dns.CanonicalName(sig.SignerName)
-		if tried[signer] || !signs(signer, owner, h.Rrtype) {
-			continue
-		}
-		tried[signer] = true
-		z, err := s.walk(ctx, signer)
-		if err != nil {
+func (s *session) judge(m *message, of *set) (verdict, error) {
+	what := fmt.Sprintf("%s %s", of.owner, dns.Type(of.rrtype))
+	fault := bogus(SignatureMissing, "%s is not signed, but the zone is", what)
+	for signer := range s.signers(of, whereJudged(of.owner, of.rrtype)) {
+		z, err := s.walk(signer)
+		switch {
+		case err != nil:
 			return verdict{}, err
-		}
-		if z.security != Secure {
-			return verdict{security: z.security, why: z.why}, nil
-		}
-		if z.name != signer {
-			why = fmt.Sprintf("%s %s is signed by %s, which is not a zone", owner, dns.Type(h.Rrtype), signer)
+		case z.security == Bogus:
+			fault = z.judgement
+			continue
+		case z.security != Secure:
+			return verdict{judgement: z.judgement}, nil
+		case z.name != signer:
+			fault = bogus(SignatureWrong, "%s is signed by %s, which is not a zone", what, signer)
 			continue
 		}
-		var sig *dns.RRSIG
-		if sig, why = s.verifySet(z, set, sigs); why != "" {
+		v := s.verify(z, of)
+		if v.sig == nil {
+			fault = v.judgement
 			continue
 		}
-		if !expanded(sig, owner) {
-			return verdict{security: Secure}, nil
+		if !expanded(v.sig, of.owner) {
+			return verdict{judgement: v.judgement}, nil
 		}
-		v := s.proveExpansion(z, m, owner, sig)
-		v.wildcard = true
-		return v, nil
+		return verdict{s.expansion(z, m, of, v.sig), true}, nil
 	}
-	return s.unsigned(ctx, owner, why)
+	return s.unsigned(whereJudged(of.owner, of.rrtype), fault)
 }
 
-// unsigned judges what no signature holds for: it is Insecure if the zone is,
-// and otherwise Bogus for the given reason.
-func (s *session) unsigned(ctx context.Context, name, why string) (verdict, error) {
-	z, err := s.walk(ctx, name)
+// signers are the zones that a set's signatures name and that can have signed
+// what is judged at a name: none above the closest trust anchor, which alone
+// decides (RFC 4035 section 5: an island of security).
+func (s *session) signers(of *set, at string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		top, ok := s.Anchors.closest(at)
+		tried := map[string]bool{}
+		for _, sig := range of.sigs {
+			signer := dns.CanonicalName(sig.SignerName)
+			if !ok || tried[signer] || !dns.IsSubDomain(signer, at) || !dns.IsSubDomain(top, signer) {
+				continue
+			}
+			if tried[signer] = true; !yield(signer) {
+				return
+			}
+		}
+	}
+}
+
+// unsigned judges what no signature holds for: it is Insecure if the zone is
+// that a name is in, and otherwise Bogus for the given reason.
+func (s *session) unsigned(at string, fault judgement) (verdict, error) {
+	z, err := s.walk(at)
 	if err != nil {
 		return verdict{}, err
 	}
 	if z.security != Secure {
-		return verdict{security: z.security, why: z.why}, nil
+		return verdict{judgement: z.judgement}, nil
 	}
-	return verdict{security: Bogus, why: why}, nil
+	return verdict{judgement: fault}, nil
 }
 
-// signs reports whether a zone of this name can have signed records of owner:
-// it is at or above it, and for a DS record above it.
-func signs(signer, owner string, rrtype uint16) bool {
-	return dns.IsSubDomain(signer, owner) && (rrtype != dns.TypeDS || signer != owner)
-}
-
-// verifySet returns the first signature of z's keys over a set that holds now,
-// or the reason why there is none.
-func (s *session) verifySet(z *zone, set []dns.RR, sigs []*dns.RRSIG) (*dns.RRSIG, string) {
-	h := set[0].Header()
-	what := fmt.Sprintf("%s %s", dns.CanonicalName(h.Name), dns.Type(h.Rrtype))
-	why := what + " is not signed, but the zone is"
-	for _, sig := range sigs {
-		switch {
-		case dns.CanonicalName(sig.SignerName) != z.name:
-			why = fmt.Sprintf("%s is signed by %s, not by its zone %s", what, sig.SignerName, z.name)
-			continue
-		case !supported(sig.Algorithm):
-			why = fmt.Sprintf("the signature of %s is by %s, which is not supported", what, algorithmName(sig.Algorithm))
-			continue
-		case !sig.ValidityPeriod(s.now):
-			why = fmt.Sprintf("the signature of %s %s", what, outOfDate(sig, s.now))
-			continue
-		}
-		known := false
-		for _, key := range z.keys {
-			if key.KeyTag() != sig.KeyTag || key.Algorithm != sig.Algorithm {
-				continue
-			}
-			known = true
-			if s.signatures++; s.signatures > maxSignatures {
-				return nil, errTooMuch.Error()
-			}
-			if sig.Verify(key, set) == nil {
-				return sig, ""
-			}
-		}
-		if known {
-			why = fmt.Sprintf("the signature of %s is wrong", what)
-		} else {
-			why = fmt.Sprintf("the signature of %s is by a key of %s that is not there, or not vouched for (tag %d)", what, z.name, sig.KeyTag)
-		}
+// expansion asks the message for the proof that no name is closer to a set's
+// owner than the wildcard whose records it has.
+func (s *session) expansion(z *zone, m *message, of *set, sig *dns.RRSIG) judgement {
+	if of.rrtype == dns.TypeDS {
+		// A wildcard delegates nothing (RFC 4592 section 4.6).
+		return bogus(WildcardWrong, "the DS records of %s are those of a wildcard, which delegates nothing", of.owner)
 	}
-	return nil, why
-}
-
-// outOfDate says when a signature was or will be valid. Its times are modulo
-// 2^32 seconds (RFC 4034 section 3.1.5).
-func outOfDate(sig *dns.RRSIG, now time.Time) string {
-	at := func(serial uint32) string {
-		distance := int32(serial - uint32(now.Unix()))
-		return now.Add(time.Duration(distance) * time.Second).UTC().Format("2006-01-02 15:04:05Z")
-	}
-	if int32(sig.Expiration-uint32(now.Unix())) < 0 {
-		return "expired at " + at(sig.Expiration)
-	}
-	return "is not valid before " + at(sig.Inception)
-}
-
-// expanded reports whether a signature is over the wildcard that owner was made
-// from (RFC 4035 section 5.3.4).
-func expanded(sig *dns.RRSIG, owner string) bool {
-	labels := dns.CountLabel(owner)
-	if len(owner) > 1 && owner[:2] == "*." {
-		labels--
-	}
-	return int(sig.Labels) < labels
-}
-
-// proveExpansion asks the message for the proof that no name is closer to owner
-// than the wildcard whose records it has.
-func (s *session) proveExpansion(z *zone, m *dns.Msg, owner string, sig *dns.RRSIG) verdict {
-	closer := ancestor(owner, int(sig.Labels)+1)
-	p := s.proofs(z, m)
-	switch covered, out := p.covers(closer); {
+	closer := ancestor(of.owner, int(sig.Labels)+1)
+	switch covered, out := s.proofs(z, m).covers(closer); {
 	case out:
-		return verdict{security: Insecure, why: fmt.Sprintf("%s can be in a zone that is not signed (opt-out)", owner)}
+		return insecure(OptOut, "%s can be in a zone that is not signed (opt-out)", of.owner)
 	case covered:
-		return verdict{security: Secure}
+		return judgement{security: Secure}
 	}
-	return verdict{security: Bogus, why: fmt.Sprintf("%s has the records of a wildcard, but nothing proves that it has none itself", owner)}
+	return bogus(DenialMissing, "%s has the records of a wildcard, but nothing proves that it has none itself", of.owner)
 }

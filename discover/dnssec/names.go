@@ -1,7 +1,6 @@
 package dnssec
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 
@@ -44,76 +43,80 @@ func lowerASCII(wire []byte) []byte {
 	return wire
 }
 
-// compare orders names canonically (RFC 4034 section 6.1): by their labels from
-// the right.
-func compare(a, b string) int {
-	la, lb := octetLabels(a), octetLabels(b)
-	for i := 1; i <= len(la) && i <= len(lb); i++ {
-		if c := bytes.Compare(la[len(la)-i], lb[len(lb)-i]); c != 0 {
-			return c
-		}
-	}
-	return len(la) - len(lb)
-}
+// A place is where a name is in the canonical order (RFC 4034 section 6.1): its
+// labels from the right, each ended by 0. Places compare as octets do, and the
+// place of a name begins with those of the names above it.
+type place string
 
-func octetLabels(name string) [][]byte {
+// placeOf returns the place of a name; that of the root if it is no name.
+func placeOf(name string) place {
 	wire, err := pack(name)
 	if err != nil {
-		return nil
+		return ""
 	}
-	var labels [][]byte
-	for len(wire) > 0 && wire[0] != 0 {
-		end := 1 + int(wire[0])
-		labels = append(labels, wire[1:end])
-		wire = wire[end:]
+	var labels [128]int // where they begin
+	n := 0
+	for at := 0; wire[at] != 0; at += 1 + int(wire[at]) {
+		labels[n] = at
+		n++
 	}
-	return labels
+	key := make([]byte, 0, len(wire)+8)
+	for n--; n >= 0; n-- {
+		at := labels[n]
+		for _, c := range wire[at+1 : at+1+int(wire[at])] {
+			if c <= 1 {
+				key = append(key, 1) // so that nothing but an end is 0
+				c++
+			}
+			key = append(key, c)
+		}
+		key = append(key, 0)
+	}
+	return place(key)
 }
+
+// below reports whether a place is in the tree under another, and not it.
+func (p place) below(parent place) bool {
+	return len(p) > len(parent) && strings.HasPrefix(string(p), string(parent))
+}
+
+// within reports whether a place is at another, or below it.
+func (p place) within(parent place) bool { return strings.HasPrefix(string(p), string(parent)) }
 
 // ancestor returns the name of the last n labels of name.
 func ancestor(name string, n int) string {
-	labels := dns.SplitDomainName(name)
-	if n >= len(labels) {
+	labels := dns.Split(name) // where they begin
+	switch {
+	case n >= len(labels):
 		return name
+	case n <= 0:
+		return "."
 	}
-	return dns.Fqdn(strings.Join(labels[len(labels)-n:], "."))
+	return name[labels[len(labels)-n]:]
 }
 
-// isBelow reports whether name is in the tree under parent, and not parent.
-func isBelow(parent, name string) bool {
-	return parent != name && dns.IsSubDomain(parent, name)
+// parentOf returns the name above name; the root is its own.
+func parentOf(name string) string { return ancestor(name, dns.CountLabel(name)-1) }
+
+// whereJudged is the name whose zone has the records of a name and type: those
+// of a DS are the parent's. The root has no parent, and denies its DS itself.
+func whereJudged(name string, qtype uint16) string {
+	if qtype == dns.TypeDS {
+		return parentOf(name)
+	}
+	return name
 }
 
-// find returns the records of one name and type.
-func find(rrs []dns.RR, name string, rrtype uint16) []dns.RR {
-	var set []dns.RR
-	for _, rr := range rrs {
-		h := rr.Header()
-		if h.Rrtype == rrtype && h.Class == dns.ClassINET && dns.CanonicalName(h.Name) == name {
-			set = append(set, rr)
-		}
+// moved returns where a DNAME at owner leads name, which is below it (RFC 6672
+// section 2.2); false if that is too long to be a name.
+func moved(name, owner, target string) (string, bool) {
+	prefix := strings.TrimSuffix(name, owner)
+	if owner == "." {
+		prefix = name
 	}
-	return set
-}
-
-// findAncestor returns the records of one type at the closest name above name
-// that has any.
-func findAncestor(rrs []dns.RR, name string, rrtype uint16) []dns.RR {
-	for n := dns.CountLabel(name) - 1; n >= 0; n-- {
-		if set := find(rrs, ancestor(name, n), rrtype); len(set) > 0 {
-			return set
-		}
+	if target == "." {
+		target = ""
 	}
-	return nil
-}
-
-// findSignatures returns the signatures of a record set.
-func findSignatures(rrs []dns.RR, name string, covered uint16) []*dns.RRSIG {
-	var sigs []*dns.RRSIG
-	for _, rr := range find(rrs, name, dns.TypeRRSIG) {
-		if sig, ok := rr.(*dns.RRSIG); ok && sig.TypeCovered == covered {
-			sigs = append(sigs, sig)
-		}
-	}
-	return sigs
+	_, ok := dns.IsDomainName(prefix + target)
+	return prefix + target, ok
 }

@@ -1,0 +1,141 @@
+package dnssec
+
+import (
+	"github.com/miekg/dns"
+)
+
+// A message is an answer, sorted once into its record sets.
+type message struct {
+	*dns.Msg
+	answer, authority section
+	proofs            map[string]*proofs // by zone
+}
+
+func newMessage(m *dns.Msg) *message {
+	return &message{Msg: m, answer: sort(m.Answer), authority: sort(m.Ns), proofs: map[string]*proofs{}}
+}
+
+// A section has the record sets of one section of a message.
+type section struct {
+	sets  map[setKey]*set
+	order []*set // as they came
+}
+
+type setKey struct {
+	owner  string
+	rrtype uint16
+}
+
+// A set is the records of one name and type, with their signatures.
+type set struct {
+	setKey
+	rrs  []dns.RR // as they came, until get has seen to them
+	sigs []*dns.RRSIG
+	// tooLarge is set where there are more records or signatures than we look
+	// at.
+	tooLarge bool
+	settled  bool
+	verified map[string]verified // by zone
+}
+
+// verified is what came of verifying a set with the keys of a zone.
+type verified struct {
+	sig *dns.RRSIG // that holds, nil if none does
+	judgement
+}
+
+func sort(rrs []dns.RR) section {
+	s := section{sets: map[setKey]*set{}}
+	at := func(owner string, rrtype uint16) *set {
+		key := setKey{owner, rrtype}
+		if s.sets[key] == nil {
+			s.sets[key] = &set{setKey: key}
+			s.order = append(s.order, s.sets[key])
+		}
+		return s.sets[key]
+	}
+	for _, rr := range rrs {
+		h := rr.Header()
+		if h.Class != dns.ClassINET {
+			continue
+		}
+		owner := dns.CanonicalName(h.Name)
+		if sig, ok := rr.(*dns.RRSIG); ok {
+			if of := at(owner, sig.TypeCovered); len(of.sigs) < maxRecords {
+				of.sigs = append(of.sigs, sig)
+			} else {
+				of.tooLarge = true
+			}
+			continue
+		}
+		of := at(owner, h.Rrtype)
+		of.rrs = append(of.rrs, rr)
+	}
+	return s
+}
+
+// get returns the records of a name and type, nil if there are none.
+func (s section) get(owner string, rrtype uint16) *set {
+	of := s.sets[setKey{owner, rrtype}]
+	if of == nil || len(of.rrs) == 0 {
+		return nil
+	}
+	of.settle()
+	return of
+}
+
+// getAbove returns the records of one type at the closest name above name that
+// has any.
+func (s section) getAbove(name string, rrtype uint16) *set {
+	for n := dns.CountLabel(name) - 1; n >= 0; n-- {
+		if of := s.get(ancestor(name, n), rrtype); of != nil {
+			return of
+		}
+	}
+	return nil
+}
+
+// settle leaves out records that are there twice (RFC 4034 section 6.3), and
+// gives all the same owner: signatures do not see its case.
+func (s *set) settle() {
+	if s.settled {
+		return
+	}
+	s.settled = true
+	seen := map[string]bool{}
+	var kept []dns.RR
+	for _, rr := range s.rrs {
+		key := identity(rr, s.owner)
+		if seen[key] {
+			continue
+		}
+		if len(kept) == maxRecords {
+			s.tooLarge = true
+			break
+		}
+		seen[key] = true
+		if rr.Header().Name != s.owner {
+			rr = dns.Copy(rr)
+			rr.Header().Name = s.owner
+		}
+		kept = append(kept, rr)
+	}
+	s.rrs = kept
+}
+
+// identity is equal for records that are the same.
+func identity(rr dns.RR, owner string) string {
+	rr = dns.Copy(rr)
+	h := rr.Header()
+	h.Name, h.Ttl = owner, 0
+	wire := make([]byte, dns.Len(rr)+1)
+	n, err := dns.PackRR(rr, wire, 0, nil, false)
+	if err != nil {
+		return rr.String()
+	}
+	switch h.Rrtype {
+	case dns.TypeCNAME, dns.TypeDNAME, dns.TypeNS, dns.TypePTR: // a name only
+		return string(lowerASCII(wire[:n]))
+	}
+	return string(wire[:n])
+}

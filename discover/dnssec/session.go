@@ -1,0 +1,204 @@
+package dnssec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A session is one look-up: what it has learned, and how much it has worked.
+type session struct {
+	*Validator
+	now      time.Time
+	work     work
+	zones    map[string]*zone // by any name in or at the top of them
+	messages map[dns.Question]*message
+	hashes   map[hashed]string
+}
+
+func (s *session) lookup(name string, qtype uint16) (*Answer, error) {
+	a := &Answer{Security: Secure, Name: name}
+	for {
+		m, err := s.ask(a.Name, qtype)
+		if err != nil {
+			if m, err = s.without(a.Name, qtype, err); err != nil {
+				return nil, err
+			}
+		}
+		if of := m.answer.get(a.Name, qtype); of != nil {
+			v, err := s.judge(m, of)
+			if err != nil {
+				return nil, err
+			}
+			a.Records, a.Wildcard = of.rrs, v.wildcard
+			return a.lower(v.judgement), nil
+		}
+		target, v, err := s.alias(m, a.Name)
+		if err != nil {
+			return nil, err
+		}
+		if target == "" {
+			d, err := s.judgeDenial(m, a.Name, qtype)
+			if err != nil {
+				return nil, err
+			}
+			a.NameError = d.kind == nameError
+			if d.security == Insecure {
+				if refers(m) {
+					return nil, notFollowed(a.Name, qtype)
+				}
+				a.NameError = m.Rcode == dns.RcodeNameError
+			}
+			return a.lower(d.judgement), nil
+		}
+		if a.lower(v.judgement).Security < Insecure {
+			return a, nil
+		}
+		if a.Aliases = append(a.Aliases, a.Name); len(a.Aliases) > maxAliases {
+			return a.lower(bogus(AliasWrong, "there are too many aliases")), nil
+		}
+		// What follows in the message may be somebody else's: ask anew.
+		a.Name = target
+	}
+}
+
+// without looks at what is known where a question has no answer: nothing that
+// came could be trusted if the zone is Insecure, and the alias that leads to
+// such a zone is there all the same.
+func (s *session) without(name string, qtype uint16, failure error) (*message, error) {
+	var server *ServerError
+	if !errors.As(failure, &server) && s.cache.empty() {
+		return nil, failure // nobody has answered anything yet
+	}
+	z, err := s.walk(whereJudged(name, qtype))
+	if err != nil {
+		return nil, failure
+	}
+	switch z.security {
+	case Insecure:
+		return nil, &UnsignedError{Reason: z.reason, Why: z.why, Err: failure}
+	case Secure:
+		if m, err := s.ask(name, dns.TypeCNAME); err == nil && m.answer.get(name, dns.TypeCNAME) != nil {
+			return m, nil
+		}
+	}
+	return nil, failure
+}
+
+// alias returns where the message says that name leads, "" if nowhere.
+func (s *session) alias(m *message, name string) (target string, v verdict, err error) {
+	wrong := func(format string) (string, verdict, error) {
+		return name, verdict{judgement: bogus(AliasWrong, format, name)}, nil
+	}
+	// The CNAME beside a DNAME is made from it, and not signed.
+	of := m.answer.getAbove(name, dns.TypeDNAME)
+	if of == nil {
+		of = m.answer.get(name, dns.TypeCNAME)
+	}
+	switch {
+	case of == nil:
+		return "", verdict{}, nil
+	case len(of.rrs) > 1:
+		return wrong("there are several aliases at %s")
+	}
+	switch rr := of.rrs[0].(type) {
+	case *dns.CNAME:
+		target = dns.CanonicalName(rr.Target)
+	case *dns.DNAME:
+		var ok bool
+		if target, ok = moved(name, of.owner, dns.CanonicalName(rr.Target)); !ok {
+			return wrong("the alias of %s is too long to be a name")
+		}
+	}
+	v, err = s.judge(m, of)
+	return target, v, err
+}
+
+// ask sends one question, once.
+func (s *session) ask(name string, qtype uint16) (*message, error) {
+	question := dns.Question{Name: name, Qtype: qtype, Qclass: dns.ClassINET}
+	if m := s.messages[question]; m != nil {
+		return m, nil
+	}
+	if len(s.messages) == maxQuestions {
+		return nil, errTooMuch
+	}
+	q := newQuestion(question)
+	// We validate ourselves, and want to see what does not validate, too.
+	q.CheckingDisabled = true
+	m, err := exchange(s.work.ctx, s.Exchange, q)
+	if err != nil {
+		return nil, err
+	}
+	s.messages[question] = m
+	return m, nil
+}
+
+// newQuestion returns a message that asks for signatures, too.
+func newQuestion(question dns.Question) *dns.Msg {
+	q := new(dns.Msg)
+	q.Id = dns.Id()
+	q.Question = []dns.Question{question}
+	q.RecursionDesired = true
+	q.SetEdns0(1232, true)
+	return q
+}
+
+// exchange sends a question, and returns what is an answer to it.
+func exchange(ctx context.Context, send Exchange, q *dns.Msg) (*message, error) {
+	name, qtype := q.Question[0].Name, q.Question[0].Qtype
+	m, err := send(ctx, q)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("asking for %s %s: %w", name, dns.Type(qtype), err)
+	case !m.Response || len(m.Question) != 1 || m.Question[0].Qtype != qtype || m.Question[0].Qclass != dns.ClassINET ||
+		dns.CanonicalName(m.Question[0].Name) != name:
+		return nil, fmt.Errorf("asking for %s %s: the answer is to another question", name, dns.Type(qtype))
+	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
+		return nil, &ServerError{Name: name, Type: qtype, Rcode: m.Rcode, Extra: extendedError(m)}
+	case m.Truncated:
+		return nil, fmt.Errorf("asking for %s %s: the answer is cut short", name, dns.Type(qtype))
+	}
+	return newMessage(m), nil
+}
+
+// refers reports whether a message only says whom else to ask. A resolver would
+// have asked them.
+func refers(m *message) bool {
+	if m.Rcode != dns.RcodeSuccess || m.Authoritative || len(m.answer.order) > 0 {
+		return false
+	}
+	referral := false
+	for _, of := range m.authority.order {
+		if of.rrtype == dns.TypeSOA {
+			return false
+		}
+		referral = referral || of.rrtype == dns.TypeNS
+	}
+	return referral
+}
+
+func notFollowed(name string, qtype uint16) error {
+	return fmt.Errorf("asking for %s %s: the server names others to ask: it is no resolver, and does not have the zone", name, dns.Type(qtype))
+}
+
+func extendedError(m *dns.Msg) string {
+	opt := m.IsEdns0()
+	if opt == nil {
+		return ""
+	}
+	for _, option := range opt.Option {
+		if ede, ok := option.(*dns.EDNS0_EDE); ok {
+			text := dns.ExtendedErrorCodeToString[ede.InfoCode]
+			if ede.ExtraText != "" {
+				text = strings.TrimPrefix(text+": "+ede.ExtraText, ": ")
+			}
+			return text
+		}
+	}
+	return ""
+}

@@ -3,6 +3,7 @@ package discover
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -35,13 +36,19 @@ type answered struct {
 func (l *lookup) askRecords(ctx context.Context, name string, qtype uint16) answered {
 	r := answered{Records: Records{Name: name}}
 	a, err := l.Resolver.Lookup(ctx, name, qtype)
-	if err != nil {
+	var unsigned *dnssec.UnsignedError
+	switch {
+	case errors.As(err, &unsigned) && qtype == dns.TypeSMIMEA:
+		// Servers that do not know the type never answer: without a signature
+		// the records would count for nothing all the same.
+		r.Security, r.whyNot = dnssec.Insecure, unsigned.Error()
+		return r
+	case err != nil:
 		r.Err = err
 		return r
 	}
 	r.Security, r.Aliases, r.records, r.whyNot = a.Security, a.Aliases, a.Records, a.Why
-	if a.Security < dnssec.Insecure {
-		r.Err = fmt.Errorf("the answer is %s: %s", a.Security, a.Why)
+	if r.Err = a.Err(); r.Err != nil {
 		r.records = nil
 	}
 	return r

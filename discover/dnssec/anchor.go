@@ -64,8 +64,8 @@ func ReadAnchors(r io.Reader) (Anchors, error) {
 
 // closest returns the zone of the anchor that is closest above name, or at it.
 func (a Anchors) closest(name string) (string, bool) {
-	for n := dns.CountLabel(name); n >= 0; n-- {
-		if zone := ancestor(name, n); len(a[zone]) > 0 {
+	for zone := range upwards(name) {
+		if len(a[zone]) > 0 {
 			return zone, true
 		}
 	}

@@ -37,34 +37,30 @@ func failed(format string, args ...any) denial {
 func (s *session) judgeDenial(m *message, name string, qtype uint16) (denial, error) {
 	at := whereJudged(name, qtype)
 	fault := failed("nothing signed says that %s has no %s", name, dns.Type(qtype)).judgement
-	tried := map[string]bool{}
+	var sets []*set
 	for _, of := range m.authority.order {
-		if of.rrtype != dns.TypeNSEC && of.rrtype != dns.TypeNSEC3 {
+		if of.rrtype == dns.TypeNSEC || of.rrtype == dns.TypeNSEC3 {
+			sets = append(sets, of)
+		}
+	}
+	for _, signer := range s.signers(at, sets...) {
+		z, err := s.walk(signer)
+		switch {
+		case err != nil:
+			return denial{}, err
+		case z.security == Bogus:
+			fault = z.judgement
+			continue
+		case z.security != Secure:
+			return denial{judgement: z.judgement}, nil
+		case z.name != signer:
 			continue
 		}
-		for signer := range s.signers(of, at) {
-			if tried[signer] {
-				continue
-			}
-			tried[signer] = true
-			z, err := s.walk(signer)
-			switch {
-			case err != nil:
-				return denial{}, err
-			case z.security == Bogus:
-				fault = z.judgement
-				continue
-			case z.security != Secure:
-				return denial{judgement: z.judgement}, nil
-			case z.name != signer:
-				continue
-			}
-			d := s.deny(z, m, name, qtype)
-			if d.kind != unproven {
-				return d, nil
-			}
-			fault = d.judgement
+		d := s.deny(z, m, name, qtype)
+		if d.kind != unproven {
+			return d, nil
 		}
+		fault = d.judgement
 	}
 	v, err := s.unsigned(at, fault)
 	return denial{judgement: v.judgement}, err

@@ -2,7 +2,6 @@ package dnssec
 
 import (
 	"fmt"
-	"iter"
 
 	"github.com/miekg/dns"
 )
@@ -15,9 +14,9 @@ type verdict struct {
 
 // judge validates a record set of a message's answer section.
 func (s *session) judge(m *message, of *set) (verdict, error) {
-	what := fmt.Sprintf("%s %s", of.owner, dns.Type(of.rrtype))
+	at, what := whereJudged(of.owner, of.rrtype), fmt.Sprintf("%s %s", of.owner, dns.Type(of.rrtype))
 	fault := bogus(SignatureMissing, "%s is not signed, but the zone is", what)
-	for signer := range s.signers(of, whereJudged(of.owner, of.rrtype)) {
+	for _, signer := range s.signers(at, of) {
 		z, err := s.walk(signer)
 		switch {
 		case err != nil:
@@ -41,26 +40,32 @@ func (s *session) judge(m *message, of *set) (verdict, error) {
 		}
 		return verdict{s.expansion(z, m, of, v.sig), true}, nil
 	}
-	return s.unsigned(whereJudged(of.owner, of.rrtype), fault)
+	return s.unsigned(at, fault)
 }
 
-// signers are the zones that a set's signatures name and that can have signed
+// signers are the zones that the signatures of sets name and that can have signed
 // what is judged at a name: none above the closest trust anchor, which alone
 // decides (RFC 4035 section 5: an island of security).
-func (s *session) signers(of *set, at string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		top, ok := s.Anchors.closest(at)
-		tried := map[string]bool{}
+func (s *session) signers(at string, sets ...*set) []string {
+	top, ok := s.Anchors.closest(at)
+	if !ok {
+		return nil
+	}
+	tried := map[string]bool{}
+	var signers []string
+	for _, of := range sets {
 		for _, sig := range of.sigs {
 			signer := dns.CanonicalName(sig.SignerName)
-			if !ok || tried[signer] || !dns.IsSubDomain(signer, at) || !dns.IsSubDomain(top, signer) {
+			if tried[signer] {
 				continue
 			}
-			if tried[signer] = true; !yield(signer) {
-				return
+			tried[signer] = true
+			if dns.IsSubDomain(signer, at) && dns.IsSubDomain(top, signer) {
+				signers = append(signers, signer)
 			}
 		}
 	}
+	return signers
 }
 
 // unsigned judges what no signature holds for: it is Insecure if the zone is

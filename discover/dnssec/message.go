@@ -87,8 +87,8 @@ func (s section) get(owner string, rrtype uint16) *set {
 // getAbove returns the records of one type at the closest name above name that
 // has any.
 func (s section) getAbove(name string, rrtype uint16) *set {
-	for n := dns.CountLabel(name) - 1; n >= 0; n-- {
-		if of := s.get(ancestor(name, n), rrtype); of != nil {
+	for above := range upwards(parentOf(name)) {
+		if of := s.get(above, rrtype); of != nil && above != name {
 			return of
 		}
 	}

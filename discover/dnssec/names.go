@@ -2,6 +2,7 @@ package dnssec
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -93,6 +94,18 @@ func ancestor(name string, n int) string {
 		return "."
 	}
 	return name[labels[len(labels)-n]:]
+}
+
+// upwards are a name and all names above it, up to the root.
+func upwards(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, begin := range dns.Split(name) {
+			if !yield(name[begin:]) {
+				return
+			}
+		}
+		yield(".")
+	}
 }
 
 // parentOf returns the name above name; the root is its own.

@@ -170,10 +170,12 @@ func (p *proofs) closestEncloser(name string) (string, bool) {
 	if len(p.nsec3) == 0 {
 		return "", false
 	}
-	for n := dns.CountLabel(name) - 1; n >= dns.CountLabel(p.zone.name); n-- {
-		encloser := ancestor(name, n)
+	for encloser := range upwards(parentOf(name)) {
 		if types, ok := p.matching(encloser); ok {
 			return encloser, !handsOver(types)
+		}
+		if encloser == p.zone.name {
+			break
 		}
 	}
 	return "", false

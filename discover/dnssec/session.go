@@ -22,44 +22,62 @@ type session struct {
 
 func (s *session) lookup(name string, qtype uint16) (*Answer, error) {
 	a := &Answer{Security: Secure, Name: name}
+	err := s.find(a, qtype)
+	switch {
+	case s.work.ctx.Err() != nil:
+		// Where the time ended the work, the answer is not what it would be.
+		return nil, fmt.Errorf("asking for %s %s: %w", name, dns.Type(qtype), s.work.ctx.Err())
+	case errors.Is(err, errTooMuch):
+		return a.lower(bogus(TooMuchWork, "%v", errTooMuch)), nil
+	case err != nil:
+		return nil, err
+	}
+	return a, nil
+}
+
+// find looks for records of a type at the answer's name, and where that leads.
+func (s *session) find(a *Answer, qtype uint16) error {
 	for {
 		m, err := s.ask(a.Name, qtype)
 		if err != nil {
 			if m, err = s.without(a.Name, qtype, err); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		if of := m.answer.get(a.Name, qtype); of != nil {
 			v, err := s.judge(m, of)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			a.Records, a.Wildcard = of.rrs, v.wildcard
-			return a.lower(v.judgement), nil
+			a.lower(v.judgement)
+			return nil
 		}
 		target, v, err := s.alias(m, a.Name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if target == "" {
 			d, err := s.judgeDenial(m, a.Name, qtype)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			a.NameError = d.kind == nameError
 			if d.security == Insecure {
 				if refers(m) {
-					return nil, notFollowed(a.Name, qtype)
+					return notFollowed(a.Name, qtype)
 				}
 				a.NameError = m.Rcode == dns.RcodeNameError
 			}
-			return a.lower(d.judgement), nil
+			a.lower(d.judgement)
+			return nil
 		}
 		if a.lower(v.judgement).Security < Insecure {
-			return a, nil
+			return nil
 		}
 		if a.Aliases = append(a.Aliases, a.Name); len(a.Aliases) > maxAliases {
-			return a.lower(bogus(AliasWrong, "there are too many aliases")), nil
+			a.lower(bogus(AliasWrong, "there are too many aliases"))
+			return nil
 		}
 		// What follows in the message may be somebody else's: ask anew.
 		a.Name = target

@@ -69,9 +69,10 @@ func (w *work) digest(ds *dns.DS, key *dns.DNSKEY) bool {
 func (w *work) hash(name string, p hashing) string {
 	// A block of SHA-1 takes 55 octets beside its padding.
 	blocks := 1 + (20+len(p.salt)/2)/56
-	w.hashed += (len(name)/56 + 1) + int(p.iterations+1)*blocks
-	if w.hashed > maxHashed || w.ctx.Err() != nil {
+	blocks = len(name)/56 + (int(p.iterations)+1)*blocks
+	if w.hashed+blocks > maxHashed || w.ctx.Err() != nil {
 		return ""
 	}
+	w.hashed += blocks
 	return dns.HashName(name, dns.SHA1, p.iterations, p.salt)
 }

@@ -37,13 +37,7 @@ func failed(format string, args ...any) denial {
 func (s *session) judgeDenial(m *message, name string, qtype uint16) (denial, error) {
 	at := whereJudged(name, qtype)
 	fault := failed("nothing signed says that %s has no %s", name, dns.Type(qtype)).judgement
-	var sets []*set
-	for _, of := range m.authority.order {
-		if of.rrtype == dns.TypeNSEC || of.rrtype == dns.TypeNSEC3 {
-			sets = append(sets, of)
-		}
-	}
-	for _, signer := range s.signers(at, sets...) {
+	for _, signer := range s.signers(at, m.denials...) {
 		z, err := s.walk(signer)
 		switch {
 		case err != nil:

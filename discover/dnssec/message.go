@@ -8,11 +8,18 @@ import (
 type message struct {
 	*dns.Msg
 	answer, authority section
-	proofs            map[string]*proofs // by zone
+	denials           []*set             // the NSEC and NSEC3 records that are signed
+	proofs            map[string]*proofs // of these, by zone
 }
 
 func newMessage(m *dns.Msg) *message {
-	return &message{Msg: m, answer: sort(m.Answer), authority: sort(m.Ns), proofs: map[string]*proofs{}}
+	sorted := &message{Msg: m, answer: sort(m.Answer), authority: sort(m.Ns), proofs: map[string]*proofs{}}
+	for _, of := range sorted.authority.order {
+		if (of.rrtype == dns.TypeNSEC || of.rrtype == dns.TypeNSEC3) && len(of.sigs) > 0 && len(sorted.denials) < maxDenials {
+			sorted.denials = append(sorted.denials, of)
+		}
+	}
+	return sorted
 }
 
 // A section has the record sets of one section of a message.
@@ -105,7 +112,10 @@ func (s *set) settle() {
 	seen := map[string]bool{}
 	var kept []dns.RR
 	for _, rr := range s.rrs {
-		key := identity(rr, s.owner)
+		key := ""
+		if len(s.rrs) > 1 {
+			key = identity(rr, s.owner)
+		}
 		if seen[key] {
 			continue
 		}

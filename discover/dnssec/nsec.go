@@ -51,7 +51,7 @@ func (s *session) proofs(z *zone, m *message) *proofs {
 	p := &proofs{s: s, zone: z, zoneAt: placeOf(z.name), byHash: map[string][]nsec3{}}
 	m.proofs[z.name] = p
 	var candidates []nsec3
-	for _, of := range m.authority.order {
+	for _, of := range m.denials {
 		of.settle()
 		for _, rr := range of.rrs {
 			switch rr := rr.(type) {

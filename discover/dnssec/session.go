@@ -28,7 +28,7 @@ func (s *session) lookup(name string, qtype uint16) (*Answer, error) {
 		// Where the time ended the work, the answer is not what it would be.
 		return nil, fmt.Errorf("asking for %s %s: %w", name, dns.Type(qtype), s.work.ctx.Err())
 	case errors.Is(err, errTooMuch):
-		return a.lower(bogus(TooMuchWork, "%v", errTooMuch)), nil
+		return a.lower(bogus(TooMuchWork, "%v", err)), nil
 	case err != nil:
 		return nil, err
 	}
@@ -180,6 +180,8 @@ func exchange(ctx context.Context, send Exchange, q *dns.Msg) (*message, error) 
 		return nil, &ServerError{Name: name, Type: qtype, Rcode: m.Rcode, Extra: extendedError(m)}
 	case m.Truncated:
 		return nil, fmt.Errorf("asking for %s %s: the answer is cut short", name, dns.Type(qtype))
+	case len(m.Answer)+len(m.Ns) > maxMessage:
+		return nil, fmt.Errorf("asking for %s %s: there are %d records: %w", name, dns.Type(qtype), len(m.Answer)+len(m.Ns), errTooMuch)
 	}
 	return newMessage(m), nil
 }

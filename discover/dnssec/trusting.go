@@ -26,6 +26,9 @@ func (t *Trusting) Lookup(ctx context.Context, name string, qtype uint16) (*Answ
 	for {
 		asked := a.Name
 		m, err := t.ask(ctx, asked, qtype)
+		if errors.Is(err, errTooMuch) {
+			return a.lower(bogus(TooMuchWork, "%v", err)), nil
+		}
 		if err != nil {
 			return nil, t.without(ctx, asked, err)
 		}

@@ -13,9 +13,14 @@ import (
 const (
 	maxAliases   = 16
 	maxQuestions = 100
+	// maxMessage is the records of one message.
+	maxMessage = 1000
 	// maxRecords is of one record set and of its signatures, as in BIND
 	// (max-records-per-type).
 	maxRecords = 100
+	// maxDenials is how many NSEC or NSEC3 records of one message are looked at.
+	// A denial needs four; there may be one of each alias on the way to it.
+	maxDenials = 4 * (maxAliases + 1)
 	// maxFailures is how many signatures and digests may be wrong: keys with
 	// the same tag make some in honest zones, but very seldom.
 	maxFailures = 8

@@ -42,6 +42,9 @@ var recipes = []recipe{
 	{name: "newkey.test", records: records, keys: 2, ds: func(z *testZones, name string) string {
 		return z.dsOf(z.keys[name][0]) + z.dsOf(z.renamed(name)) // one of a key that is not there yet
 	}},
+	{name: "cut.alias.nodes.test", records: "user" + digest, parent: "nodes.test"},
+	{name: "open.alias.nodes.test", records: "user" + digest, parent: "nodes.test", unsigned: true},
+	{name: "nodes.test", records: records},
 	{name: "rsa.test", records: records, algorithm: "RSASHA256"},
 	{name: "ed25519.test", records: records, algorithm: "ED25519"},
 	{name: "p384.test", records: records, algorithm: "ECDSAP384SHA384"},
@@ -134,6 +137,12 @@ var cases = []struct {
 	// RFC 9905 came after these versions of delv and Unbound.
 	{name: "user._smimecert.sha1.test", want: Insecure, found: 1, delv: Secure, unbound: Secure},
 	{name: "user._smimecert.sha1ds.test", want: Secure, found: 1},
+
+	// Names below an alias exist (RFC 1034 section 3.6.2); below a DNAME they do not.
+	{name: "user.cut.alias.nodes.test", want: Secure, found: 1},
+	{name: "nobody.cut.alias.nodes.test", want: Secure, found: -1},
+	{name: "user.open.alias.nodes.test", want: Insecure, found: 1},
+	{name: "nobody.alias.nodes.test", want: Secure, found: -1},
 
 	// Key rolls.
 	{name: "user._smimecert.roll.test", want: Secure, found: 1},

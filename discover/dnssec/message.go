@@ -133,6 +133,14 @@ func (s *set) settle() {
 	s.rrs = kept
 }
 
+// complete is Secure if all records are there to be looked at.
+func (s *set) complete() judgement {
+	if s.tooLarge {
+		return bogus(TooMuchWork, "%s %s has more than %d records or signatures", s.owner, dns.Type(s.rrtype), maxRecords)
+	}
+	return judgement{security: Secure}
+}
+
 // identity is equal for records that are the same.
 func identity(rr dns.RR, owner string) string {
 	rr = dns.Copy(rr)

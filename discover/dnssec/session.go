@@ -50,7 +50,7 @@ func (s *session) find(a *Answer, qtype uint16) error {
 				return err
 			}
 			a.Records, a.Wildcard = of.rrs, v.wildcard
-			a.lower(v.judgement)
+			a.lower(v.judgement).lower(of.complete())
 			return nil
 		}
 		target, v, err := s.alias(m, a.Name)

@@ -40,7 +40,7 @@ func (t *Trusting) Lookup(ctx context.Context, name string, qtype uint16) (*Answ
 		}
 		if of := m.answer.get(a.Name, qtype); of != nil {
 			a.Records = of.rrs
-			return a, nil
+			return a.lower(of.complete()), nil
 		}
 		switch {
 		case m.Rcode == dns.RcodeNameError:

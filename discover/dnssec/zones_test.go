@@ -20,7 +20,7 @@ type testZones struct {
 	t       *testing.T
 	dir     string
 	address string              // of the server
-	parent  strings.Builder     // the delegations in test.
+	cuts    map[string]string   // the delegations, by the zone that has them
 	sources map[string]string   // zone -> file that is served
 	keys    map[string][]string // zone -> names of the key files
 	anchors string              // file with the DS of test.
@@ -41,26 +41,32 @@ type recipe struct {
 	unsigned  bool
 	ds        func(z *testZones, name string) string // the DS in the parent, in place of the right one
 	keys      int                                    // how many key signing keys, 1 if 0
+	parent    string                                 // which has the delegation, and is made later; test if empty
 }
 
 // makeZones makes and serves zones below test.
 func makeZones(t *testing.T, recipes []recipe) *testZones {
 	t.Helper()
-	z := &testZones{t: t, dir: t.TempDir(), sources: map[string]string{}, keys: map[string][]string{}}
+	z := &testZones{t: t, dir: t.TempDir(), sources: map[string]string{}, keys: map[string][]string{}, cuts: map[string]string{}}
 	for _, r := range recipes {
+		r.records += z.cuts[r.name]
 		z.make(r)
-		if strings.Count(r.name, ".") > 1 {
+		parent := r.parent
+		switch {
+		case parent == "" && strings.Count(r.name, ".") > 1:
 			continue // its parent's records have the delegation
+		case parent == "":
+			parent = "test"
 		}
-		fmt.Fprintf(&z.parent, "%s. IN NS ns.test.\n", r.name)
+		z.cuts[parent] += r.name + ". IN NS ns.test.\n"
 		switch {
 		case r.ds != nil:
-			z.parent.WriteString(r.ds(z, r.name))
+			z.cuts[parent] += r.ds(z, r.name)
 		case !r.unsigned:
-			z.parent.WriteString(z.dsOf(z.keys[r.name][0]))
+			z.cuts[parent] += z.dsOf(z.keys[r.name][0])
 		}
 	}
-	z.make(recipe{name: "test", records: "ns.test. IN A 127.0.0.1\n" + z.parent.String()})
+	z.make(recipe{name: "test", records: "ns.test. IN A 127.0.0.1\n" + z.cuts["test"]})
 	z.anchors = filepath.Join(z.dir, "anchors")
 	z.write("anchors", z.dsOf(z.keys["test"][0]))
 	z.serve()

@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"errors"
@@ -247,5 +248,42 @@ func TestReasons(t *testing.T) {
 	var security *SecurityError
 	if err := a.Err(); !errors.As(err, &security) || security.Reason != NoAnchor || !strings.Contains(fmt.Sprint(err), "indeterminate") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestUnusableRSA names RSA keys that are not looked at, however good their
+// signatures may be.
+func TestUnusableRSA(t *testing.T) {
+	for what, test := range map[string]struct {
+		exponent []byte
+		modulus  int // octets
+		want     string
+	}{
+		"the usual":              {[]byte{3, 1, 0, 1}, 128, ""},
+		"the largest exponent":   {[]byte{4, 0x7f, 0xff, 0xff, 0xff}, 512, ""},
+		"of three octets length": {[]byte{0, 0, 3, 1, 0, 1}, 256, ""},
+		"2^31":                   {[]byte{4, 0x80, 0, 0, 0}, 256, "exponent has 32 bits"},
+		"2^32+1":                 {[]byte{5, 1, 0, 0, 0, 1}, 256, "exponent has 33 bits"},
+		"as long as the modulus": {append([]byte{0, 1, 0}, bytes.Repeat([]byte{0xff}, 256)...), 256, "exponent has 2048 bits"},
+		"512 bits":               {[]byte{3, 1, 0, 1}, 64, "modulus has 512 bits"},
+		"8192 bits":              {[]byte{3, 1, 0, 1}, 1024, "modulus has 8192 bits"},
+		"nothing":                {nil, 0, "no RSA key"},
+		"no exponent":            {[]byte{0, 0, 0}, 128, "no RSA key"},
+		"no modulus":             {[]byte{3, 1, 0, 1}, 0, "no RSA key"},
+		"cut short":              {[]byte{200, 1}, 0, "no RSA key"},
+	} {
+		i := newIsland(t, dns.RSASHA256)
+		i.key.PublicKey = toBase64(append(test.exponent, bytes.Repeat([]byte{0xff}, test.modulus)...))
+		if got := unusableRSA(i.key); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%s: %q; want %q", what, got, test.want)
+		}
+		signed := i.sign(i.key) // by another key: but it is not looked at
+		i.answer("test.", dns.TypeDNSKEY, signed, nil)
+		i.answer("test.", dns.TypeTXT, i.sign(record(t, `test. 60 TXT "x"`)), nil)
+		reason := SignatureWrong
+		if test.want != "" {
+			reason = KeyUnusable
+		}
+		i.expect(i.validator(), "test.", dns.TypeTXT, Bogus, reason)
 	}
 }

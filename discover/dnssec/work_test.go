@@ -327,7 +327,7 @@ func TestWork(t *testing.T) {
 }
 
 // within holds the work of a look-up against its limits.
-func (s *session) within(t *testing.T) {
+func (s *session) within(t testing.TB) {
 	t.Helper()
 	// Each message may need one signature of its answer, and those of the
 	// closest encloser, the next closer name, the wildcard and the chosen NSEC3.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,8 +98,11 @@ func usable(m *dns.Msg) bool {
 
 // TrustAD returns a Resolver that takes the server's word for what is signed
 // (the AD flag), which is only worth something if the server is [Server.Private]:
-// for others it is an error.
+// for others it is an error. Of several, only those that are private are asked.
 func TrustAD(s *Server) (Resolver, error) {
+	if private := slices.DeleteFunc(slices.Clone(s.several), func(one *Server) bool { return !one.Private() }); len(private) > 0 {
+		s = inTurn(private)
+	}
 	if !s.Private() {
 		return nil, fmt.Errorf("anybody on the way to %s could set its AD flag: use a resolver on this machine, or tls:// or https://", s)
 	}

@@ -198,6 +198,26 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestTrustADInTurn asks only those of several resolvers that can be believed.
+func TestTrustADInTurn(t *testing.T) {
+	fails, asked := handle(t, reply(dns.RcodeServerFailure, nil))
+	good, _ := handle(t, reply(dns.RcodeNameError, func(m *dns.Msg) { m.AuthenticatedData = true }))
+	anybody, err := ParseServer("192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolver, err := TrustAD(inTurn([]*Server{anybody, fails, good}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := resolver.Lookup(t.Context(), "x.test", dns.TypeTXT); err != nil || !a.NameError || a.Security != dnssec.Secure || asked.Load() == 0 {
+		t.Errorf("%+v, %v; %d questions to the first one", a, err, asked.Load())
+	}
+	if _, err := TrustAD(inTurn([]*Server{anybody, anybody})); err == nil {
+		t.Error("the AD flag of others is trusted")
+	}
+}
+
 func TestSystemServer(t *testing.T) {
 	for text, want := range map[string]string{
 		"nameserver 192.0.2.1\n": "192.0.2.1:53",

@@ -68,7 +68,7 @@ type resolverFlags struct {
 }
 
 func (o *resolverFlags) define(f *flag.FlagSet) {
-	f.StringVar(&o.server, "server", "", "`ADDR[:PORT]`, tls://HOST or https://HOST/PATH of the resolver or name server to ask (default the system's resolver)")
+	f.StringVar(&o.server, "server", "", "`ADDR[:PORT]`, tls://HOST or https://HOST/PATH of the resolver or name server to ask (default the system's resolvers, in turn)")
 	f.StringVar(&o.anchor, "anchor", "", "`FILE` of DNSKEY or DS records to trust (default the root's keys)")
 	f.BoolVar(&o.trustAD, "trust-ad", false, "believe the server's AD flag, in place of validating; for servers on this machine, tls:// and https:// only")
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "`DURATION` after which to give up")

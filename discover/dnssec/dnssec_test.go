@@ -1,12 +1,14 @@
 package dnssec
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -223,13 +225,20 @@ func (z *testZones) delv(t *testing.T, name string) (Security, string) {
 // unboundHost asks Unbound's validator.
 func (z *testZones) unboundHost(t *testing.T, name string) (Security, string) {
 	t.Helper()
+	return unboundHost(t, z.address, z.anchors, name, "TYPE53")
+}
+
+// unboundHost asks Unbound's validator, which forwards to an address.
+func unboundHost(t testing.TB, address, anchors, name, qtype string) (Security, string) {
+	t.Helper()
 	config := filepath.Join(t.TempDir(), "unbound.conf")
-	host, port, _ := strings.Cut(z.address, ":")
-	text := fmt.Sprintf("server:\n  do-not-query-localhost: no\n  trust-anchor-file: %q\n  val-nsec3-keysize-iterations: \"1024 150 2048 150 4096 150\"\n  local-zone: \"test.\" transparent\nforward-zone:\n  name: \".\"\n  forward-addr: %s@%s\n", z.anchors, host, port)
+	text := fmt.Sprintf("server:\n  do-not-query-localhost: no\n  trust-anchor-file: %q\n  val-nsec3-keysize-iterations: \"1024 150 2048 150 4096 150\"\n  local-zone: \"test.\" transparent\nforward-zone:\n  name: \".\"\n  forward-addr: %s\n", anchors, atPort(address))
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	out, _ := exec.Command("unbound-host", "-C", config, "-v", "-t", "TYPE53", name).CombinedOutput()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, "unbound-host", "-C", config, "-v", "-t", qtype, name).CombinedOutput()
 	switch text := string(out); {
 	case strings.Contains(text, "(BOGUS"):
 		return Bogus, text

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,9 +19,11 @@ import (
 // An island is one zone, test., of one key, whose answers a test makes up. It is
 // what a stranger can do to us who has a zone and a name server.
 type island struct {
-	t       testing.TB
-	key     *dns.DNSKEY
-	signer  crypto.Signer
+	t      testing.TB
+	key    *dns.DNSKEY
+	signer crypto.Signer
+
+	mu      sync.Mutex
 	answers map[dns.Question]*dns.Msg
 }
 
@@ -78,12 +81,16 @@ func (i *island) answer(name string, qtype uint16, answer, authority []dns.RR) *
 	m.SetQuestion(name, qtype)
 	m.Response, m.Authoritative, m.Compress = true, true, true
 	m.Answer, m.Ns = answer, authority
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	i.answers[m.Question[0]] = m
 	return m
 }
 
 func (i *island) exchange(_ context.Context, q *dns.Msg) (*dns.Msg, error) {
+	i.mu.Lock()
 	m := i.answers[q.Question[0]]
+	i.mu.Unlock()
 	if name := q.Question[0].Name; m == nil && q.Question[0].Qtype == dns.TypeDS {
 		m = i.answer(name, dns.TypeDS, nil, i.sign(record(i.t, `%s 60 NSEC \000.%s A`, name, name)))
 	}

@@ -176,7 +176,7 @@ func TestWays(t *testing.T) {
 		defer cancel()
 		q := new(dns.Msg)
 		q.SetQuestion("x.test.", qtype)
-		if m, err := one.Exchange(ctx, q); err != nil {
+		if m, err := one.Exchange(ctx, q); err != nil || one.noDatagrams.Load() != (network == "udp") {
 			t.Errorf("silent by %s: %v, %v", network, m, err)
 		}
 	}

@@ -22,6 +22,9 @@ type Server struct {
 	encrypted bool
 	roots     *x509.CertPool // for tests; the system's if nil
 
+	// noDatagrams is set while answers come by TCP only.
+	noDatagrams atomic.Bool
+
 	several []*Server     // to ask in turn, in place of all of the above
 	turn    atomic.Uint32 // which of them answered last, and is asked first
 }

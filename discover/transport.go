@@ -22,7 +22,8 @@ const (
 // Exchange asks one question. SMIMEA goes by TCP, and by UDP only if there is
 // no TCP (RFC 8162 section 7); anything else by UDP, and by TCP if the answer is
 // cut short or lost. Neither gets more than half of the context's time as long
-// as there is the other. The answer is to the question, or it is an error.
+// as there is the other, and where datagrams are lost the next question goes by
+// TCP. The answer is to the question, or it is an error.
 func (s *Server) Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	switch {
 	case len(s.several) > 0:
@@ -40,10 +41,16 @@ func (s *Server) Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 		}
 		return m, err
 	}
-	m, err := s.exchange(ctx, q, "udp", share(ctx, 2, datagramTime))
-	if (err != nil || m.Truncated) && ctx.Err() == nil {
-		return s.exchange(ctx, q, "tcp", questionTime)
+	lost := s.noDatagrams.Load()
+	if !lost {
+		m, err := s.exchange(ctx, q, "udp", share(ctx, 2, datagramTime))
+		if err == nil && !m.Truncated || ctx.Err() != nil {
+			return m, err
+		}
+		lost = err != nil
 	}
+	m, err := s.exchange(ctx, q, "tcp", questionTime)
+	s.noDatagrams.Store(lost && err == nil)
 	return m, err
 }
 

@@ -28,15 +28,15 @@ func proven(kind denialKind) denial {
 	return denial{kind: kind, judgement: judgement{security: Secure}}
 }
 
-// failed is none.
-func failed(format string, args ...any) denial {
+// undenied is none.
+func undenied(format string, args ...any) denial {
 	return denial{judgement: bogus(DenialMissing, format, args...)}
 }
 
 // judgeDenial validates that a message without the records denies them.
 func (s *session) judgeDenial(m *message, name string, qtype uint16) (denial, error) {
 	at := whereJudged(name, qtype)
-	fault := failed("nothing signed says that %s has no %s", name, dns.Type(qtype)).judgement
+	fault := undenied("nothing signed says that %s has no %s", name, dns.Type(qtype)).judgement
 	for _, signer := range s.signers(at, m.denials...) {
 		z, err := s.walk(signer)
 		switch {
@@ -84,12 +84,12 @@ func denyAt(types []uint16, name string, qtype uint16) denial {
 	case has(dns.TypeNXNAME):
 		return proven(nameError) // RFC 9824 section 3.1
 	case has(qtype) || has(dns.TypeCNAME) && qtype != dns.TypeDS: // an alias is no delegation
-		return failed("the server denies %s %s, and proves that it or an alias is there", name, dns.Type(qtype))
+		return undenied("the server denies %s %s, and proves that it or an alias is there", name, dns.Type(qtype))
 	case qtype == dns.TypeDS && has(dns.TypeSOA) && name != ".":
-		return failed("the DS of %s is denied by the zone itself, not by its parent", name)
+		return undenied("the DS of %s is denied by the zone itself, not by its parent", name)
 	case qtype != dns.TypeDS && parentSide:
 		// RFC 6840 section 4.1.
-		return failed("%s %s is denied by the parent zone, not by the zone itself", name, dns.Type(qtype))
+		return undenied("%s %s is denied by the parent zone, not by the zone itself", name, dns.Type(qtype))
 	}
 	d := proven(noData)
 	d.delegation = parentSide
@@ -98,7 +98,7 @@ func denyAt(types []uint16, name string, qtype uint16) denial {
 
 // denyCovered denies a name that none of the records is of.
 func (p *proofs) denyCovered(name string, qtype uint16) denial {
-	fail := failed("the server says that %s does not exist, but does not prove it", name)
+	fail := undenied("the server says that %s does not exist, but does not prove it", name)
 	if p.emptyNonTerminal(name) {
 		return proven(noData)
 	}
@@ -122,10 +122,10 @@ func (p *proofs) denyCovered(name string, qtype uint16) denial {
 		if d := denyAt(types, wildcard, qtype); d.kind == noData && !d.delegation {
 			return proven(noData)
 		}
-		return failed("the server denies %s %s, but there is a wildcard that can have it", name, dns.Type(qtype))
+		return undenied("the server denies %s %s, but there is a wildcard that can have it", name, dns.Type(qtype))
 	}
 	if covered, _ := p.covers(wildcard); covered {
 		return proven(nameError)
 	}
-	return failed("the server says that %s does not exist, but does not prove that there is no wildcard", name)
+	return undenied("the server says that %s does not exist, but does not prove that there is no wildcard", name)
 }

@@ -173,10 +173,12 @@ func exchange(ctx context.Context, send Exchange, q *dns.Msg) (*message, error) 
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("asking for %s %s: %w", name, dns.Type(qtype), err)
+	case m.Response && len(m.Question) == 0 && failed(m): // it has not understood the question
+		return nil, &ServerError{Name: name, Type: qtype, Rcode: m.Rcode, Extra: extendedError(m)}
 	case !m.Response || len(m.Question) != 1 || m.Question[0].Qtype != qtype || m.Question[0].Qclass != dns.ClassINET ||
 		dns.CanonicalName(m.Question[0].Name) != name:
 		return nil, fmt.Errorf("asking for %s %s: the answer is to another question", name, dns.Type(qtype))
-	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
+	case failed(m):
 		return nil, &ServerError{Name: name, Type: qtype, Rcode: m.Rcode, Extra: extendedError(m)}
 	case m.Truncated:
 		return nil, fmt.Errorf("asking for %s %s: the answer is cut short", name, dns.Type(qtype))
@@ -185,6 +187,9 @@ func exchange(ctx context.Context, send Exchange, q *dns.Msg) (*message, error) 
 	}
 	return newMessage(m), nil
 }
+
+// failed reports whether a server has no answer.
+func failed(m *dns.Msg) bool { return m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError }
 
 // refers reports whether a message only says whom else to ask. A resolver would
 // have asked them.

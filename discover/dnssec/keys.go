@@ -42,33 +42,35 @@ func (s *session) fetchKeys(name string, vouchers []dns.RR, until time.Time) (*z
 			keys.add(key)
 		}
 	}
-	entry := zone{name: name, keys: s.vouchedFor(keys, vouchers)}
-	if len(entry.keys) == 0 {
+	entries, over := s.vouchedFor(keys, vouchers)
+	if len(entries) == 0 {
 		z.judgement = bogus(KeyMissing, "no DNSKEY record of %s is the one that its %s records name (%s)", name, dns.Type(vouchers[0].Header().Rrtype), tags(vouchers))
-		if s.work.over() {
+		if over {
 			z.judgement = bogus(TooMuchWork, "the keys of %s: %v", name, errTooMuch)
 		}
 		return z, nil
 	}
-	z.judgement, z.keys = s.verify(&entry, of).judgement, keys
+	z.judgement, z.keys = s.verify(&zone{name: name, keys: entries}, of).judgement, keys
 	return z, nil
 }
 
-// vouchedFor returns those keys that a DS or DNSKEY record that is trusted names.
-func (s *session) vouchedFor(keys keyring, vouchers []dns.RR) keyring {
-	found := keyring{}
+// vouchedFor returns those keys that a DS or DNSKEY record that is trusted names;
+// over if it has not looked at all of them.
+func (s *session) vouchedFor(keys keyring, vouchers []dns.RR) (found keyring, over bool) {
+	found = keyring{}
+	before := s.work.failures
 	for _, voucher := range vouchers {
 		id := idOf(voucher)
 		for _, key := range keys[id] {
-			if s.work.over() {
-				return found
+			if s.work.over(before) {
+				return found, true
 			}
 			if s.vouches(voucher, key) && !slices.Contains(found[id], key) {
 				found[id] = append(found[id], key)
 			}
 		}
 	}
-	return found
+	return found, false
 }
 
 func (s *session) vouches(voucher dns.RR, key *dns.DNSKEY) bool {

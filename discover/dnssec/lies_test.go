@@ -126,7 +126,7 @@ func TestLies(t *testing.T) {
 			wrong := *right
 			wrong.Signature = wrong.Signature[4:] + "AAAA"
 			many := []dns.RR{m.Answer[0]}
-			for range maxFailures {
+			for range maxSetFailures {
 				many = append(many, &wrong)
 			}
 			m.Answer = append(many, right) // after which it would be right

@@ -44,6 +44,7 @@ func (s *session) verifyNow(z *zone, of *set) verified {
 		return verified{judgement: of.complete()}
 	}
 	fault := bogus(SignatureMissing, "%s is not signed, but the zone is", what)
+	before := s.work.failures
 	for _, sig := range of.sigs {
 		if fault = s.unfit(z, sig, what); fault.why != "" {
 			continue
@@ -53,7 +54,7 @@ func (s *session) verifyNow(z *zone, of *set) verified {
 			fault = bogus(KeyMissing, "the signature of %s is by a key of %s that is not there, or not vouched for (tag %d)", what, z.name, sig.KeyTag)
 		}
 		for _, key := range keys {
-			if s.work.over() {
+			if s.work.over(before) {
 				return verified{judgement: bogus(TooMuchWork, "%s: %v", what, errTooMuch)}
 			}
 			if why := unusableRSA(key); why != "" {

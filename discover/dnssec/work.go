@@ -14,16 +14,18 @@ const (
 	maxAliases   = 16
 	maxQuestions = 100
 	// maxMessage is the records of one message.
-	maxMessage = 1000
-	// maxRecords is of one record set and of its signatures, as in BIND
+	maxMessage = 2000
+	// maxRecords is of one record set, and of its signatures. BIND takes 100
 	// (max-records-per-type).
-	maxRecords = 100
+	maxRecords = 500
 	// maxDenials is how many NSEC or NSEC3 records of one message are looked at.
 	// A denial needs four; there may be one of each alias on the way to it.
 	maxDenials = 4 * (maxAliases + 1)
 	// maxFailures is how many signatures and digests may be wrong: keys with
 	// the same tag make some in honest zones, but very seldom.
-	maxFailures = 8
+	maxFailures = 16
+	// maxSetFailures is how many of these may be of one record set.
+	maxSetFailures = 4
 	// maxVerified is how many signatures are looked at in all. An honest answer
 	// needs one of each of its record sets.
 	maxVerified = 200
@@ -44,9 +46,10 @@ type work struct {
 	hashed   int // blocks, for NSEC3
 }
 
-// over reports whether enough has been done.
-func (w *work) over() bool {
-	return w.failures >= maxFailures || w.verified >= maxVerified || w.ctx.Err() != nil
+// over reports whether enough has been done, in all and for a record set that
+// was begun with so many failures.
+func (w *work) over(before int) bool {
+	return w.failures >= maxFailures || w.failures-before >= maxSetFailures || w.verified >= maxVerified || w.ctx.Err() != nil
 }
 
 // verify checks one signature by one key.

@@ -168,6 +168,18 @@ var hostile = map[string]struct {
 		i.answer("test.", dns.TypeDNSKEY, i.sign(rrs...), nil)
 		i.answer("x.test.", dns.TypeTXT, i.sign(record(i.t, `x.test. 60 TXT "x"`)), nil)
 	}, Bogus},
+	"400 keys, and records of 490 that are wrongly signed": {func(i *island) {
+		rrs := []dns.RR{i.key}
+		for n := range 400 {
+			rrs = append(rrs, &dns.DNSKEY{Hdr: i.key.Hdr, Flags: 256, Protocol: 3, Algorithm: 13, PublicKey: toBase64([]byte{byte(n >> 8), byte(n), 1})})
+		}
+		i.answer("test.", dns.TypeDNSKEY, i.sign(rrs...), nil)
+		var texts []dns.RR
+		for n := range 490 {
+			texts = append(texts, record(i.t, "x.test. 60 TXT %d", n))
+		}
+		i.answer("x.test.", dns.TypeTXT, append(texts, forged(i.sign(texts...)[490].(*dns.RRSIG), 490)...), nil)
+	}, Bogus},
 	"3300 keys": {func(i *island) {
 		rrs := []dns.RR{i.key}
 		for n := range 3300 {
@@ -182,17 +194,17 @@ var hostile = map[string]struct {
 		signed := i.sign(record(i.t, `x.test. 60 TXT "x"`))
 		i.answer("x.test.", dns.TypeTXT, append(signed[:1], forged(signed[1].(*dns.RRSIG), 600)...), nil)
 	}, Bogus},
-	"KeyTrap: keys of one tag and 90 signatures": {func(i *island) {
+	"KeyTrap: 400 keys of one tag and 490 signatures": {func(i *island) {
 		signed := i.sign(record(i.t, `x.test. 60 TXT "x"`))
-		i.answer("x.test.", dns.TypeTXT, append(signed[:1], forged(signed[1].(*dns.RRSIG), 90)...), nil)
-		i.answer("test.", dns.TypeDNSKEY, i.sign(append([]dns.RR{i.key}, colliding(i.t, i.key, 90)...)...), nil)
+		i.answer("x.test.", dns.TypeTXT, append(signed[:1], forged(signed[1].(*dns.RRSIG), 490)...), nil)
+		i.answer("test.", dns.TypeDNSKEY, i.sign(append([]dns.RR{i.key}, colliding(i.t, i.key, 400)...)...), nil)
 	}, Bogus},
 	"DS records and keys of one tag": {func(i *island) {
 		key, signer := generate(i.t, "sub.test.", i.key.Algorithm)
-		keys := append(colliding(i.t, key, 98), key)
+		keys := append(colliding(i.t, key, 400), key)
 		i.answer("sub.test.", dns.TypeDNSKEY, signBy(i.t, key, signer, 0, keys...), nil)
 		var ds []dns.RR
-		for n := range 99 {
+		for n := range 400 {
 			wrong := key.ToDS(dns.SHA256)
 			wrong.Digest = fmt.Sprintf("%064x", n)
 			ds = append(ds, wrong)

@@ -169,7 +169,7 @@ func (p *publisher) run(ctx context.Context) {
 			// To look at one file by its path costs as much as at several
 			// where all are looked at.
 			switch many := max(1000, p.directory.Files().Len()/8); {
-			case all || len(paths) > many:
+			case all || len(paths) > many || p.current.Load() == nil:
 				look()
 			case len(paths) > 0:
 				calm := p.held == 0 && p.lastErr == ""
@@ -181,6 +181,10 @@ func (p *publisher) run(ctx context.Context) {
 		case <-poll.C:
 			look()
 		case <-expire.C:
+			if p.current.Load() == nil {
+				look() // what has been restored but never looked at is not published
+				continue
+			}
 			p.directory.Expire(ctx, time.Now(), p.apply)
 			p.commit()
 		case batch := <-work:
@@ -281,8 +285,12 @@ func (p *publisher) look(ctx context.Context) []string {
 	return report.Unsettled
 }
 
-// check looks at some paths only.
+// check looks at some paths only, unless nothing has been published yet: what
+// has never been read must not be denied.
 func (p *publisher) check(ctx context.Context, paths []string) []string {
+	if p.current.Load() == nil {
+		return p.look(ctx)
+	}
 	report, err := p.directory.Check(ctx, paths, time.Now(), p.apply)
 	if ctx.Err() != nil {
 		return nil

@@ -80,19 +80,20 @@ func (l *life) shared(state, key string) error {
 }
 
 // acquire returns the publisher with a key, which make makes if there is none.
-func (l *life) acquire(s *SMIMEA, key string, make func() *publisher) (p *publisher, first bool) {
+// First is true for the first one of the process, made for one made just now.
+func (l *life) acquire(s *SMIMEA, key string, make func() *publisher) (p *publisher, first, made bool) {
 	publishers.Lock()
 	defer publishers.Unlock()
 	first = len(publishers.byKey) == 0
 	p = publishers.byKey[key]
 	if p == nil {
-		p = make()
+		p, made = make(), true
 		p.key = key
 		publishers.byKey[key] = p
 	}
 	s.life = l
 	p.holders[s] = true
-	return p, first
+	return p, first, made
 }
 
 // release ends a publisher if nobody holds it any more. The lock is held.

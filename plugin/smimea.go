@@ -164,7 +164,7 @@ func (s *SMIMEA) follow(l *life) error {
 	if err := l.shared(s.config.state, s.config.key(s.places)); err != nil {
 		return err
 	}
-	p, first := l.acquire(s, s.config.key(s.places), func() *publisher {
+	p, first, made := l.acquire(s, s.config.key(s.places), func() *publisher {
 		p := newPublisher(s.config, s.places)
 		p.signer.Store(s.signer)
 		p.start()
@@ -176,10 +176,13 @@ func (s *SMIMEA) follow(l *life) error {
 	// a directory of millions. At a reload the old instance still answers.
 	var patience <-chan time.Time
 	var trouble <-chan error
-	if first {
+	switch {
+	case first:
 		patience = time.After(5 * time.Second)
-	} else {
+	case made:
 		trouble = p.trouble
+	default:
+		return nil // it answers as well, or as badly, as it did for the block before
 	}
 	select {
 	case <-p.ready:

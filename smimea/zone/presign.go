@@ -95,9 +95,10 @@ func (p *Presigner) Next(z *Zone, k Keys, dnskey []dns.RR, apex [][]dns.RR, now 
 		return nil, err
 	}
 	for _, rr := range dnskey {
+		rr = dns.Copy(rr)
 		rr.Header().Ttl = z.TTL
+		e.Apex = append(e.Apex, rr)
 	}
-	e.Apex = append(e.Apex, dnskey...)
 	if err := p.chain(e, now); err != nil {
 		p.last, p.order = nil, nil // what the order has got is in no edition
 		return nil, err

@@ -1,0 +1,110 @@
+// Package answer answers questions about names of ours, from a snapshot, without a
+// lock.
+//
+// The way down: [Block.Query] finds the zone that a question is about; [Query.Answer]
+// decides what there is to say, as an [Answer] (query.go, deny.go); [Query.Write]
+// makes octets or a message of it, and sends that (write.go).
+// [Block.Octets] is all of it in one, for who has a socket of his own.
+package answer
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/miekg/dns"
+
+	"coredns-smimea/plugin/internal/publish"
+	"coredns-smimea/plugin/internal/sign"
+	"coredns-smimea/smimea/zone"
+)
+
+// A Block is what the answers of one server block depend on. It does not change
+// once queries come in.
+type Block struct {
+	Index    *zone.Index                       // of the zones
+	Snapshot *atomic.Pointer[publish.Snapshot] // what is served; nil while nothing is
+	Signer   *sign.Signer                      // nil: nothing is signed
+	// Offer takes signatures that a query needed, to be kept.
+	Offer func(sign.Batch)
+	// Next is the plugin behind us.
+	Next plugin.Handler
+
+	// OwnKeys: DNSKEY records come from Signer, and not from the plugins behind us.
+	OwnKeys bool
+	// SignBelow: *dnssec* stands above us and signs answers, though not denials.
+	SignBelow bool
+	// TakesOctets: the plugins above us let answers pass that are octets.
+	TakesOctets bool
+	// Challenges returns the records of an ACME challenge of ours that answers a
+	// question, if there is one. It is nil if challenges come to none of our names.
+	Challenges func(r *dns.Msg) []dns.RR
+
+	UDPLimit int    // octets of an answer over UDP, at the most
+	TCPOnly  bool   // SMIMEA records go out over TCP only
+	Denials  *Limit // of signed denials over UDP; nil: none
+}
+
+// A Result is how a query was answered. Its order is that of its names.
+type Result uint8
+
+const (
+	Answered Result = iota
+	NoData
+	NameError
+	Truncated
+	Failed
+	Results // how many there are
+)
+
+var resultNames = [Results]string{"success", "nodata", "nxdomain", "truncated", "failure"}
+
+func (r Result) String() string { return resultNames[r] }
+
+// An Answer is what there is to say to a query, before it is a message.
+type Answer struct {
+	Result Result
+	Rcode  int // of the message, or, with Refused, what the caller has to send
+
+	// Refused: there is no message of ours; CoreDNS makes one of Rcode.
+	Refused bool
+	// Passed: another plugin has written its answer, with Rcode.
+	Passed bool
+
+	// Owner: the answer section is the records that the zone keeps at the name,
+	// with their signatures.
+	Owner bool
+	// Records are the answer section otherwise, with their signatures.
+	Records []dns.RR
+	// Denial is the authority section: the SOA record and what proves that there
+	// is nothing else.
+	Denial []dns.RR
+	// Truncated: nothing goes out but word to ask again over TCP.
+	Truncated bool
+}
+
+func refused(rcode int) Answer { return Answer{Result: Failed, Rcode: rcode, Refused: true} }
+
+func truncated() Answer { return Answer{Result: Truncated, Truncated: true} }
+
+// Octets appends the whole answer to r, as it goes out, to dst; datagram says
+// whether that is over UDP. It reports false, and appends nothing, if the question
+// is none of ours or needs another plugin, or the answer has no octets of its own
+// yet: then the query is to go the way of all.
+func (b *Block) Octets(ctx context.Context, dst []byte, r *dns.Msg, datagram bool) ([]byte, Result, bool) {
+	q, ok := b.Query(ctx, nil, r)
+	if !ok {
+		return dst, Failed, false
+	}
+	defer q.Done()
+	q.datagram = datagram
+	if _, improper := q.improper(); improper || !q.look() || !q.kept() || q.TCPOnly && datagram && q.name.Tree == zone.Certs {
+		return dst, Failed, false
+	}
+	q.limit()
+	out, ok := q.appendOctets(dst)
+	if !ok {
+		return dst, Failed, false
+	}
+	return out, Answered, true
+}

@@ -1,0 +1,224 @@
+package answer
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/miekg/dns"
+
+	"coredns-smimea/plugin/internal/neighbour"
+	"coredns-smimea/plugin/internal/sign"
+	"coredns-smimea/smimea/zone"
+)
+
+// A Query is one question about a name of ours, on its way to an answer. Queries
+// are used again: nothing may keep one, or what it has room for, after Done. They
+// are no local variables also because the stacks of CoreDNS's goroutines, one a
+// query, are small: to outgrow one costs more than all else that we do.
+type Query struct {
+	question
+	packing zone.Packing
+	wire    [256]byte  // the name as it is on the wire
+	reply   [1280]byte // the same of the reply
+}
+
+var queries = sync.Pool{New: func() any { return new(Query) }}
+
+// question is what differs from query to query.
+type question struct {
+	*Block
+	ctx   context.Context
+	w     dns.ResponseWriter
+	r     *dns.Msg
+	qtype uint16
+	point zone.Point
+
+	opt      *dns.OPT
+	datagram bool // the answer goes out over UDP
+	zone     *zone.Zone
+	name     zone.Name
+	signed   bool // the answer is to be signed
+	// awaited says that an ACME challenge may come to be at the name.
+	awaited bool
+}
+
+// Query finds the zone that a question is about. It reports false if that is none
+// of ours. A query that is found must be ended by Done.
+func (b *Block) Query(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (*Query, bool) {
+	if b.Index.Foreign(r.Question[0].Name) {
+		return nil, false
+	}
+	q := queries.Get().(*Query)
+	owner, err := zone.AppendWire(q.wire[:0], r.Question[0].Name)
+	if err == nil {
+		var ok bool
+		if q.point, ok = b.Index.Find(owner); ok {
+			q.Block, q.ctx, q.w, q.r, q.qtype = b, ctx, w, r, r.Question[0].Qtype
+			return q, true
+		}
+	}
+	queries.Put(q)
+	return nil, false
+}
+
+// Done ends a query.
+func (q *Query) Done() {
+	q.question = question{}
+	queries.Put(q)
+}
+
+// Zone returns the index of the zone, Type the type that is asked for.
+func (q *Query) Zone() int    { return q.point.Zone }
+func (q *Query) Type() uint16 { return q.qtype }
+
+// Transfer reports whether the query is for a transfer of the whole zone.
+func (q *Query) Transfer() bool {
+	return (q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR) && q.point.Apex && q.proper()
+}
+
+// proper reports whether the query is an ordinary one.
+func (q *Query) proper() bool {
+	return q.r.Opcode == dns.OpcodeQuery && q.r.Question[0].Qclass == dns.ClassINET && len(q.r.Question) == 1
+}
+
+// Answer decides what there is to say, by the snapshot of the moment. The error is
+// one of signing.
+func (q *Query) Answer() (Answer, error) {
+	if a, ok := q.improper(); ok {
+		return a, nil
+	}
+	q.datagram = neighbour.Datagram(q.ctx, q.w)
+	if !q.look() {
+		return refused(dns.RcodeServerFailure), nil // not read yet; *ready* says so
+	}
+	if q.name.Kind == zone.ApexName && q.qtype == dns.TypeDNSKEY && q.Signer.Signs(q.point.Zone) {
+		if q.OwnKeys {
+			return passed(q.Signer.ServeKeys(q.ctx, q.w, q.r))
+		}
+		return passed(plugin.NextOrFailure(neighbour.Self, q.Next, q.ctx, q.w, q.r))
+	}
+	if q.Challenges != nil && q.point.Tree == zone.Rest && q.name.Kind == zone.Absent && strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge") {
+		// The name has to be there before the challenge is: a resolver that was
+		// told that it is not would not ask for the TXT record.
+		q.awaited, q.name.Kind = true, zone.EmptyNonTerminal
+		if q.qtype == dns.TypeTXT {
+			if a, ok := q.challenge(); ok {
+				return a, nil
+			}
+		}
+	}
+	q.limit()
+	if q.kept() {
+		if q.TCPOnly && q.name.Tree == zone.Certs && q.datagram {
+			return truncated(), nil // RFC 8162 section 9.1: never REFUSED, which would end the search
+		}
+		return Answer{Owner: true}, nil
+	}
+	if records := q.records(); len(records) > 0 {
+		return q.answer(records)
+	}
+	return q.deny()
+}
+
+// improper answers questions that are none.
+func (q *Query) improper() (Answer, bool) {
+	switch {
+	case q.r.Opcode != dns.OpcodeQuery:
+		return refused(dns.RcodeNotImplemented), true
+	case q.r.Question[0].Qclass != dns.ClassINET:
+		return refused(dns.RcodeRefused), true
+	case len(q.r.Question) > 1:
+		return refused(dns.RcodeFormatError), true
+	}
+	switch q.qtype {
+	case dns.TypeNXNAME, dns.TypeOPT, dns.TypeTSIG, dns.TypeTKEY, dns.TypeNone:
+		return refused(dns.RcodeFormatError), true // RFC 9824 section 3.5; the others are no types to ask for
+	case dns.TypeMAILA, dns.TypeMAILB:
+		return refused(dns.RcodeNotImplemented), true
+	case dns.TypeAXFR, dns.TypeIXFR:
+		return refused(dns.RcodeRefused), true // below the apex
+	}
+	return Answer{}, false
+}
+
+// look looks the name up. It reports false if the zone has not been read yet.
+func (q *Query) look() bool {
+	snap := q.Snapshot.Load()
+	if snap == nil || snap.Zones[q.point.Zone] == nil {
+		return false
+	}
+	q.zone = snap.Zones[q.point.Zone]
+	q.name = q.zone.Lookup(q.point)
+	q.opt = q.r.IsEdns0()
+	q.signed = q.opt != nil && q.opt.Do() && q.Signer.Signs(q.point.Zone)
+	return true
+}
+
+// passed is the answer of another plugin.
+func passed(rcode int, err error) (Answer, error) {
+	return Answer{Result: Answered, Rcode: rcode, Passed: true}, err
+}
+
+// challenge answers what proves to an authority whose domain this is (RFC 8555
+// section 8.4): our own challenges, or those of *tls*, which stands behind us.
+func (q *Query) challenge() (Answer, bool) {
+	if records := q.Challenges(q.r); records != nil {
+		if q.signed && !q.SignBelow {
+			if sigs, err := q.Signer.Sign(records); err == nil {
+				records = append(records, sigs...)
+			}
+		}
+		return Answer{Records: records}, true
+	}
+	a, err := passed(plugin.NextOrFailure(neighbour.Self, q.Next, q.ctx, q.w, q.r))
+	return a, err == nil && plugin.ClientWrite(a.Rcode)
+}
+
+// limit lowers the size that a UDP client says it takes: what is larger than
+// our limit is to be asked for over TCP, and not worth being spoofed for.
+func (q *Query) limit() {
+	if q.opt != nil && int(q.opt.UDPSize()) > q.UDPLimit && q.datagram {
+		q.opt.SetUDPSize(uint16(q.UDPLimit))
+	}
+}
+
+// kept reports whether what is asked for is the records of an owner, which stay in
+// the zone's table.
+func (q *Query) kept() bool {
+	return q.name.Kind == zone.Owner && (q.qtype == dns.TypeANY || q.qtype == q.name.Type())
+}
+
+// records returns what other names than owners have of the type: copies.
+func (q *Query) records() []dns.RR {
+	switch q.name.Kind {
+	case zone.ApexName:
+		switch q.qtype {
+		case dns.TypeSOA, dns.TypeANY: // RFC 8482: one RRset is enough
+			return []dns.RR{q.zone.SOA()}
+		case dns.TypeNS:
+			return q.zone.NS()
+		case dns.TypeCDS, dns.TypeCDNSKEY:
+			return q.Signer.ExtraOf(q.point.Zone, q.qtype)
+		}
+	case zone.HostName:
+		if q.qtype == dns.TypeANY {
+			return sign.Copies(q.name.Host(q.name.Types()[0]))
+		}
+		return sign.Copies(q.name.Host(q.qtype))
+	}
+	return nil
+}
+
+// answer answers with records that are made for this answer.
+func (q *Query) answer(records []dns.RR) (Answer, error) {
+	if q.signed && !q.SignBelow {
+		sigs, err := q.Signer.Sign(records)
+		if err != nil {
+			return refused(dns.RcodeServerFailure), err
+		}
+		records = append(records[:len(records):len(records)], sigs...)
+	}
+	return Answer{Records: records}, nil
+}

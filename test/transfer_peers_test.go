@@ -163,6 +163,16 @@ func (s *secondary) stop(t *testing.T) {
 	s.process = nil
 }
 
+// kill ends it as a crash does.
+func (s *secondary) kill(t *testing.T) {
+	t.Helper()
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-s.done
+	s.cmd = nil
+}
+
 // A primary is our server, which can be ended and begun again.
 type primary struct {
 	*secondary

@@ -164,13 +164,9 @@ func (s *secondary) stop(t *testing.T) {
 }
 
 // kill ends it as a crash does.
-func (s *secondary) kill(t *testing.T) {
-	t.Helper()
-	if err := s.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-s.done
-	s.cmd = nil
+func (s *secondary) kill() {
+	s.process.Kill()
+	s.process = nil
 }
 
 // A primary is our server, which can be ended and begun again.

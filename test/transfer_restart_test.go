@@ -72,7 +72,7 @@ func TestTransferKilled(t *testing.T) {
 	for round := range 3 {
 		f.change(t, c) // the first makes the state stale, and the next are in no state
 		f.change(t, c)
-		f.kill(t)
+		f.kill()
 		f.start(t)
 		f.follow(t)
 		f.change(t, c)

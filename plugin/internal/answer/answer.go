@@ -87,18 +87,18 @@ func refused(rcode int) Answer { return Answer{Result: Failed, Rcode: rcode, Ref
 
 func truncated() Answer { return Answer{Result: Truncated, Truncated: true} }
 
-// Octets appends the whole answer to r, as it goes out, to dst; datagram says
+// Octets appends the whole answer to r, as it goes out, to dst; isDatagram says
 // whether that is over UDP. It reports false, and appends nothing, if the question
 // is none of ours or needs another plugin, or the answer has no octets of its own
 // yet: then the query is to go the way of all.
-func (b *Block) Octets(ctx context.Context, dst []byte, r *dns.Msg, datagram bool) ([]byte, Result, bool) {
+func (b *Block) Octets(ctx context.Context, dst []byte, r *dns.Msg, isDatagram bool) ([]byte, Result, bool) {
 	q, ok := b.Query(ctx, nil, r)
 	if !ok {
 		return dst, Failed, false
 	}
 	defer q.Done()
-	q.datagram = datagram
-	if _, improper := q.improper(); improper || !q.look() || !q.kept() || q.TCPOnly && datagram && q.name.Tree == zone.Certs {
+	q.over = transportOf(isDatagram)
+	if _, improper := q.improper(); improper || !q.look() || !q.kept() || q.TCPOnly && isDatagram && q.name.Tree == zone.Certs {
 		return dst, Failed, false
 	}
 	q.limit()

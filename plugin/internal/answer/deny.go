@@ -17,7 +17,7 @@ func (q *Query) deny() (Answer, error) {
 	if q.name.Kind == zone.Absent {
 		a.Result, a.Rcode = NameError, dns.RcodeNameError
 	}
-	if q.signed && q.datagram && !q.Denials.Take(time.Now()) {
+	if q.signed && q.datagram() && !q.Denials.Take(time.Now()) {
 		// A flood of names that do not exist costs a signature each. Who
 		// really wants to know comes back over TCP.
 		return truncated(), nil

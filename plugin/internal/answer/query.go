@@ -35,13 +35,37 @@ type question struct {
 	qtype uint16
 	point zone.Point
 
-	opt      *dns.OPT
-	datagram bool // the answer goes out over UDP
-	zone     *zone.Zone
-	name     zone.Name
-	signed   bool // the answer is to be signed
+	opt    *dns.OPT
+	over   transport
+	zone   *zone.Zone
+	name   zone.Name
+	signed bool // the answer is to be signed
 	// awaited says that an ACME challenge may come to be at the name.
 	awaited bool
+}
+
+// transport is how an answer goes out, once somebody has asked.
+type transport uint8
+
+const (
+	unknown transport = iota
+	datagram
+	stream
+)
+
+func transportOf(isDatagram bool) transport {
+	if isDatagram {
+		return datagram
+	}
+	return stream
+}
+
+// datagram reports whether the answer goes out over UDP.
+func (q *Query) datagram() bool {
+	if q.over == unknown {
+		q.over = transportOf(neighbour.Datagram(q.ctx, q.w))
+	}
+	return q.over == datagram
 }
 
 // Query finds the zone that a question is about. It reports false if that is none
@@ -89,7 +113,6 @@ func (q *Query) Answer() (Answer, error) {
 	if a, ok := q.improper(); ok {
 		return a, nil
 	}
-	q.datagram = neighbour.Datagram(q.ctx, q.w)
 	if !q.look() {
 		return refused(dns.RcodeServerFailure), nil // not read yet; *ready* says so
 	}
@@ -111,7 +134,7 @@ func (q *Query) Answer() (Answer, error) {
 	}
 	q.limit()
 	if q.kept() {
-		if q.TCPOnly && q.name.Tree == zone.Certs && q.datagram {
+		if q.TCPOnly && q.name.Tree == zone.Certs && q.datagram() {
 			return truncated(), nil // RFC 8162 section 9.1: never REFUSED, which would end the search
 		}
 		return Answer{Owner: true}, nil
@@ -179,7 +202,7 @@ func (q *Query) challenge() (Answer, bool) {
 // limit lowers the size that a UDP client says it takes: what is larger than
 // our limit is to be asked for over TCP, and not worth being spoofed for.
 func (q *Query) limit() {
-	if q.opt != nil && int(q.opt.UDPSize()) > q.UDPLimit && q.datagram {
+	if q.opt != nil && int(q.opt.UDPSize()) > q.UDPLimit && q.datagram() {
 		q.opt.SetUDPSize(uint16(q.UDPLimit))
 	}
 }

@@ -53,7 +53,7 @@ func (q *Query) appendOctets(dst []byte) ([]byte, bool) {
 		}
 		size = max(size, int(q.opt.UDPSize()))
 	}
-	if !q.datagram {
+	if !q.datagram() {
 		size = dns.MaxMsgSize
 	}
 	q.packing = zone.Packing{OPT: q.opt, Signed: q.signed, Size: size}

@@ -130,12 +130,14 @@ func passes(over string, handlers []string) bool {
 // size matters. Behind *proxyproto* the request knows; that DNS over QUIC and
 // HTTP/3, which run over UDP, have streams, only their server knows.
 func Datagram(ctx context.Context, w dns.ResponseWriter) bool {
-	if _, tcp := w.RemoteAddr().(*net.TCPAddr); tcp {
-		return false // as nearly all that is none: the rest costs more
-	}
-	state := request.Request{W: w}
-	if state.Proto() != "udp" {
+	switch w.RemoteAddr().(type) {
+	case *net.UDPAddr:
+	case *net.TCPAddr:
 		return false
+	default:
+		if state := (request.Request{W: w}); state.Proto() != "udp" {
+			return false
+		}
 	}
 	server, ok := ctx.Value(dnsserver.Key{}).(*dnsserver.Server)
 	return !ok || !strings.Contains(server.Addr, "://") || strings.HasPrefix(server.Addr, transport.DNS+"://")

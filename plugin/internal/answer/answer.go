@@ -83,9 +83,17 @@ type Answer struct {
 	Truncated bool
 }
 
-func refused(rcode int) Answer { return Answer{Result: Failed, Rcode: rcode, Refused: true} }
+// refuse makes an answer one without a message of ours.
+func (a *Answer) refuse(rcode int) { *a = Answer{Result: Failed, Rcode: rcode, Refused: true} }
 
-func truncated() Answer { return Answer{Result: Truncated, Truncated: true} }
+// truncate makes an answer one that says only to ask again over TCP.
+func (a *Answer) truncate() { *a = Answer{Result: Truncated, Truncated: true} }
+
+// pass makes an answer the one that another plugin has written.
+func (a *Answer) pass(rcode int, err error) error {
+	*a = Answer{Result: Answered, Rcode: rcode, Passed: true}
+	return err
+}
 
 // Octets appends the whole answer to r, as it goes out, to dst; isDatagram says
 // whether that is over UDP. It reports false, and appends nothing, if the question
@@ -98,7 +106,8 @@ func (b *Block) Octets(ctx context.Context, dst []byte, r *dns.Msg, isDatagram b
 	}
 	defer q.Done()
 	q.over = transportOf(isDatagram)
-	if _, improper := q.improper(); improper || !q.look() || !q.kept() || q.TCPOnly && isDatagram && q.name.Tree == zone.Certs {
+	q.answer = Answer{}
+	if q.improper(&q.answer) || !q.look() || !q.kept() || q.TCPOnly && isDatagram && q.name.Tree == zone.Certs {
 		return dst, Failed, false
 	}
 	q.limit()

@@ -12,21 +12,22 @@ import (
 
 // deny says that the name does not exist, or has no records of the type. The
 // SOA of the zone goes with it, for how long that may be believed (RFC 2308).
-func (q *Query) deny() (Answer, error) {
-	a := Answer{Result: NoData}
+func (q *Query) deny(a *Answer) error {
+	a.Result = NoData
 	if q.name.Kind == zone.Absent {
 		a.Result, a.Rcode = NameError, dns.RcodeNameError
 	}
 	if q.signed && q.datagram() && !q.Denials.Take(time.Now()) {
 		// A flood of names that do not exist costs a signature each. Who
 		// really wants to know comes back over TCP.
-		return truncated(), nil
+		a.truncate()
+		return nil
 	}
 	soa := q.soa()
 	a.Denial = []dns.RR{soa}
 	if q.signed {
-		if err := q.prove(&a, soa); err != nil {
-			return refused(dns.RcodeServerFailure), err
+		if err := q.prove(a, soa); err != nil {
+			return err
 		}
 		if q.name.Kind == zone.Absent && !q.opt.Co() {
 			// RFC 9824 section 3.1: the NSEC says that the name exists, only to say
@@ -42,7 +43,7 @@ func (q *Query) deny() (Answer, error) {
 			a.Denial[i].Header().Ttl = 0
 		}
 	}
-	return a, nil
+	return nil
 }
 
 // prove adds what makes a denial believable: signatures, and an NSEC record of

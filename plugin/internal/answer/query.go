@@ -19,6 +19,7 @@ import (
 // query, are small: to outgrow one costs more than all else that we do.
 type Query struct {
 	question
+	answer  Answer
 	packing zone.Packing
 	wire    [256]byte  // the name as it is on the wire
 	reply   [1280]byte // the same of the reply
@@ -89,7 +90,7 @@ func (b *Block) Query(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (*Q
 
 // Done ends a query.
 func (q *Query) Done() {
-	q.question = question{}
+	q.question, q.answer = question{}, Answer{}
 	queries.Put(q)
 }
 
@@ -107,63 +108,74 @@ func (q *Query) proper() bool {
 	return q.r.Opcode == dns.OpcodeQuery && q.r.Question[0].Qclass == dns.ClassINET && len(q.r.Question) == 1
 }
 
-// Answer decides what there is to say, by the snapshot of the moment. The error is
-// one of signing.
-func (q *Query) Answer() (Answer, error) {
-	if a, ok := q.improper(); ok {
-		return a, nil
+// Answer decides what there is to say, by the snapshot of the moment. The answer is
+// good until Done. The error is one of signing.
+func (q *Query) Answer() (*Answer, error) {
+	a := &q.answer
+	*a = Answer{}
+	err := q.decide(a)
+	if err != nil && !a.Passed {
+		a.refuse(dns.RcodeServerFailure)
+	}
+	return a, err
+}
+
+func (q *Query) decide(a *Answer) error {
+	if q.improper(a) {
+		return nil
 	}
 	if !q.look() {
-		return refused(dns.RcodeServerFailure), nil // not read yet; *ready* says so
+		a.refuse(dns.RcodeServerFailure) // not read yet; *ready* says so
+		return nil
 	}
 	if q.name.Kind == zone.ApexName && q.qtype == dns.TypeDNSKEY && q.Signer.Signs(q.point.Zone) {
 		if q.OwnKeys {
-			return passed(q.Signer.ServeKeys(q.ctx, q.w, q.r))
+			return a.pass(q.Signer.ServeKeys(q.ctx, q.w, q.r))
 		}
-		return passed(plugin.NextOrFailure(neighbour.Self, q.Next, q.ctx, q.w, q.r))
+		return a.pass(plugin.NextOrFailure(neighbour.Self, q.Next, q.ctx, q.w, q.r))
 	}
 	if q.Challenges != nil && q.point.Tree == zone.Rest && q.name.Kind == zone.Absent && strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge") {
 		// The name has to be there before the challenge is: a resolver that was
 		// told that it is not would not ask for the TXT record.
 		q.awaited, q.name.Kind = true, zone.EmptyNonTerminal
-		if q.qtype == dns.TypeTXT {
-			if a, ok := q.challenge(); ok {
-				return a, nil
-			}
+		if q.qtype == dns.TypeTXT && q.challenge(a) {
+			return nil
 		}
 	}
 	q.limit()
 	if q.kept() {
+		a.Owner = true
 		if q.TCPOnly && q.name.Tree == zone.Certs && q.datagram() {
-			return truncated(), nil // RFC 8162 section 9.1: never REFUSED, which would end the search
+			a.truncate() // RFC 8162 section 9.1: never REFUSED, which would end the search
 		}
-		return Answer{Owner: true}, nil
+		return nil
 	}
-	if records := q.records(); len(records) > 0 {
-		return q.answer(records)
+	if a.Records = q.records(); len(a.Records) > 0 {
+		return q.sign(a)
 	}
-	return q.deny()
+	return q.deny(a)
 }
 
 // improper answers questions that are none.
-func (q *Query) improper() (Answer, bool) {
+func (q *Query) improper(a *Answer) bool {
 	switch {
 	case q.r.Opcode != dns.OpcodeQuery:
-		return refused(dns.RcodeNotImplemented), true
+		a.refuse(dns.RcodeNotImplemented)
 	case q.r.Question[0].Qclass != dns.ClassINET:
-		return refused(dns.RcodeRefused), true
+		a.refuse(dns.RcodeRefused)
 	case len(q.r.Question) > 1:
-		return refused(dns.RcodeFormatError), true
+		a.refuse(dns.RcodeFormatError)
+	default:
+		switch q.qtype {
+		case dns.TypeNXNAME, dns.TypeOPT, dns.TypeTSIG, dns.TypeTKEY, dns.TypeNone:
+			a.refuse(dns.RcodeFormatError) // RFC 9824 section 3.5; the others are no types to ask for
+		case dns.TypeMAILA, dns.TypeMAILB:
+			a.refuse(dns.RcodeNotImplemented)
+		case dns.TypeAXFR, dns.TypeIXFR:
+			a.refuse(dns.RcodeRefused) // below the apex
+		}
 	}
-	switch q.qtype {
-	case dns.TypeNXNAME, dns.TypeOPT, dns.TypeTSIG, dns.TypeTKEY, dns.TypeNone:
-		return refused(dns.RcodeFormatError), true // RFC 9824 section 3.5; the others are no types to ask for
-	case dns.TypeMAILA, dns.TypeMAILB:
-		return refused(dns.RcodeNotImplemented), true
-	case dns.TypeAXFR, dns.TypeIXFR:
-		return refused(dns.RcodeRefused), true // below the apex
-	}
-	return Answer{}, false
+	return a.Refused
 }
 
 // look looks the name up. It reports false if the zone has not been read yet.
@@ -179,24 +191,20 @@ func (q *Query) look() bool {
 	return true
 }
 
-// passed is the answer of another plugin.
-func passed(rcode int, err error) (Answer, error) {
-	return Answer{Result: Answered, Rcode: rcode, Passed: true}, err
-}
-
 // challenge answers what proves to an authority whose domain this is (RFC 8555
-// section 8.4): our own challenges, or those of *tls*, which stands behind us.
-func (q *Query) challenge() (Answer, bool) {
-	if records := q.Challenges(q.r); records != nil {
-		if q.signed && !q.SignBelow {
-			if sigs, err := q.Signer.Sign(records); err == nil {
-				records = append(records, sigs...)
-			}
-		}
-		return Answer{Records: records}, true
+// section 8.4): our own challenges, or those of *tls*, which stands behind us. It
+// reports whether there is one.
+func (q *Query) challenge(a *Answer) bool {
+	if a.Records = q.Challenges(q.r); a.Records != nil {
+		_ = q.sign(a) // an authority takes one without a signature as well
+		return true
 	}
-	a, err := passed(plugin.NextOrFailure(neighbour.Self, q.Next, q.ctx, q.w, q.r))
-	return a, err == nil && plugin.ClientWrite(a.Rcode)
+	err := a.pass(plugin.NextOrFailure(neighbour.Self, q.Next, q.ctx, q.w, q.r))
+	if err == nil && plugin.ClientWrite(a.Rcode) {
+		return true
+	}
+	*a = Answer{}
+	return false
 }
 
 // limit lowers the size that a UDP client says it takes: what is larger than
@@ -234,14 +242,14 @@ func (q *Query) records() []dns.RR {
 	return nil
 }
 
-// answer answers with records that are made for this answer.
-func (q *Query) answer(records []dns.RR) (Answer, error) {
-	if q.signed && !q.SignBelow {
-		sigs, err := q.Signer.Sign(records)
-		if err != nil {
-			return refused(dns.RcodeServerFailure), err
-		}
-		records = append(records[:len(records):len(records)], sigs...)
+// sign adds the signatures of an answer's records, which were made for it.
+func (q *Query) sign(a *Answer) error {
+	if !q.signed || q.SignBelow {
+		return nil
 	}
-	return Answer{Records: records}, nil
+	sigs, err := q.Signer.Sign(a.Records)
+	if err == nil {
+		a.Records = append(a.Records[:len(a.Records):len(a.Records)], sigs...)
+	}
+	return err
 }

@@ -13,7 +13,7 @@ import (
 
 // Write sends an answer: as octets if it can be, as most can, or as a message. It
 // returns what CoreDNS is to know of it, and how it went.
-func (q *Query) Write(a Answer) (rcode int, result Result, err error) {
+func (q *Query) Write(a *Answer) (rcode int, result Result, err error) {
 	switch {
 	case a.Refused, a.Passed:
 		return a.Rcode, a.Result, nil
@@ -64,7 +64,7 @@ func (q *Query) appendOctets(dst []byte) ([]byte, bool) {
 }
 
 // message makes a message of an answer. The error is one of signing.
-func (q *Query) message(a Answer) (*zone.Reply, error) {
+func (q *Query) message(a *Answer) (*zone.Reply, error) {
 	reply := zone.NewReply(q.r)
 	reply.Msg.Rcode = a.Rcode
 	switch {

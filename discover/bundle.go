@@ -12,10 +12,19 @@ import (
 	"coredns-smimea/certsource"
 )
 
-// A certificateBytes is one certificate as it came.
-type certificateBytes struct {
-	raw    []byte // DER
-	source string // URL, or "SMIMEA"
+// A bundle is what a download holds.
+type bundle struct {
+	certs      [][]byte // DER, each once
+	unread     []string // what else there is, and why it is not used
+	privateKey bool
+}
+
+// readBundle returns all certificates in data: PEM, DER, or PKCS#7 that has
+// certificates only. What it is, the bytes say, not the media type.
+func readBundle(data []byte) (b bundle, err error) {
+	b.privateKey = hasPrivateKey(data)
+	b.certs, err = splitBundle(data)
+	return b, err
 }
 
 // splitBundle returns the DER of all certificates in data: PEM, DER, or PKCS#7
@@ -44,7 +53,7 @@ func splitBundle(data []byte) ([][]byte, error) {
 	if cert, err := certsource.Parse(data); err == nil {
 		return append([][]byte{cert.Raw}, cert.Others...), nil
 	}
-	return nil, errors.New("no certificate is in it")
+	return nil, Problem{NoCertificate, "no certificate is in it"}
 }
 
 func deduplicate(certs [][]byte) [][]byte {

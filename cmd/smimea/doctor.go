@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 
 	"coredns-smimea/discover"
 	"coredns-smimea/discover/diagnose"
@@ -108,10 +105,8 @@ func doctor(u *ui, operands []string, o *doctorOptions) (exit, error) {
 			}
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := o.context()
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
 
 	result := doctorJSON{Schema: "smimea-doctor/1", Domain: any.Domain, Findings: []findingJSON{}, Summary: map[string]int{"ok": 0, "warning": 0, "error": 0}}
 	for _, f := range d.Examine(ctx, any.Domain, addresses) {

@@ -5,11 +5,12 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
+	"syscall"
 	"time"
 
 	"coredns-smimea/discover"
@@ -72,6 +73,15 @@ func (o *resolverFlags) define(f *flag.FlagSet) {
 	f.StringVar(&o.anchor, "anchor", "", "`FILE` of DNSKEY or DS records to trust (default the root's keys)")
 	f.BoolVar(&o.trustAD, "trust-ad", false, "believe the server's AD flag, in place of validating; for servers on this machine, tls:// and https:// only")
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "`DURATION` after which to give up")
+}
+
+// context ends with the time-out, or when the user interrupts. A second interrupt ends
+// the program, as it does where nobody listens.
+func (o *resolverFlags) context() (context.Context, context.CancelFunc) {
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(interrupted, stop)
+	ctx, cancel := context.WithTimeout(interrupted, o.timeout)
+	return ctx, func() { cancel(); stop() }
 }
 
 func (o *resolverFlags) serverToAsk() (*discover.Server, error) {
@@ -143,17 +153,18 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 		return 0, err
 	}
 	if !u.json {
-		c.Story = u.tell
+		c.Story = func(step string) { u.say("%s", step) }
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := o.context()
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
 
 	r := c.Lookup(ctx, address)
 	status := lookupExit(r.Verdict)
-	if status == exitTryAgain && !u.json && o.server == "" && !o.trustAD && strings.Contains(r.Why, "bogus") {
-		u.say("many resolvers do not pass on signatures; -server names another one")
+	if !u.json {
+		u.verdict(r)
+		if o.server == "" && !o.trustAD && r.Why.Code == discover.Bogus {
+			u.say("many resolvers do not pass on signatures; -server names another one")
+		}
 	}
 	var found *discover.Certificate
 	if len(r.Certificates) > 0 && (status == exitOK || status == exitUnverified) {
@@ -173,19 +184,14 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 	return status, nil
 }
 
-// verdictColours are of the word that begins the last step of a story.
 var verdictColours = map[discover.Verdict]colour{
 	discover.Verified: green, discover.None: yellow, discover.Unverified: yellow, discover.Wrong: red, discover.Unknown: red,
 }
 
-// tell writes a step of a look-up.
-func (u *ui) tell(step string) {
-	word, rest, _ := strings.Cut(step, ": ")
-	if c, ok := verdictColours[discover.Verdict(word)]; ok && u.errColours {
-		fmt.Fprintf(u.stderr, "smimea: %s: %s\n", paint(true, c, word), printable(rest))
-		return
-	}
-	u.say("%s", step)
+// verdict ends the story of a look-up.
+func (u *ui) verdict(r *discover.Result) {
+	word := paint(u.errColours, verdictColours[r.Verdict], string(r.Verdict))
+	fmt.Fprintf(u.stderr, "smimea: %s: %s\n", word, printable(r.Why.Text))
 }
 
 func lookupExit(v discover.Verdict) exit {
@@ -227,6 +233,7 @@ type lookupJSON struct {
 	Schema       string            `json:"schema"` // smimea-lookup/1
 	Address      string            `json:"address"`
 	Verdict      string            `json:"verdict"`
+	Code         string            `json:"code"`
 	Why          string            `json:"why"`
 	Exit         int               `json:"exit"`
 	Certificates []certificateJSON `json:"certificates"`
@@ -247,27 +254,31 @@ type certificateJSON struct {
 	Match       string    `json:"match,omitempty"`
 	Association string    `json:"association,omitempty"`
 	Problems    []string  `json:"problems"`
-	Chain       string    `json:"chain,omitempty"`
+	Codes       []string  `json:"codes"` // of the problems, in their order
+	Untrusted   string    `json:"chain,omitempty"`
 	Revocation  string    `json:"revocation,omitempty"`
 }
 
 type lookedUpJSON struct {
 	Name     string   `json:"name,omitempty"`
 	Security string   `json:"security"`
+	Code     string   `json:"code,omitempty"`
 	Error    string   `json:"error,omitempty"`
 	Records  []string `json:"records"`
 	Aliases  []string `json:"aliases,omitempty"`
 }
 
 type downloadJSON struct {
-	URL       string `json:"url"`
-	MediaType string `json:"media_type,omitempty"`
-	Error     string `json:"error,omitempty"`
+	URL       string   `json:"url"`
+	MediaType string   `json:"media_type,omitempty"`
+	Moved     []string `json:"moved,omitempty"`
+	Code      string   `json:"code,omitempty"`
+	Error     string   `json:"error,omitempty"`
 }
 
 func lookupResult(r *discover.Result, status int) lookupJSON {
 	result := lookupJSON{
-		Schema: "smimea-lookup/1", Address: r.Address.String(), Verdict: string(r.Verdict), Why: r.Why, Exit: status,
+		Schema: "smimea-lookup/1", Address: r.Address.String(), Verdict: string(r.Verdict), Code: string(r.Why.Code), Why: r.Why.Text, Exit: status,
 		Certificates: []certificateJSON{}, SMIMEA: lookedUp(r.SMIMEA), TXT: lookedUp(r.TXT), Downloads: []downloadJSON{},
 		Suggestion: r.Suggestion,
 	}
@@ -275,17 +286,28 @@ func lookupResult(r *discover.Result, status int) lookupJSON {
 		result.Certificates = append(result.Certificates, certificateJSON{
 			PEM: string(pemOf(c.Raw)), Source: c.Source, Addresses: orEmpty(c.Addresses), NotBefore: c.NotBefore, NotAfter: c.NotAfter,
 			Encrypts: c.Encrypts, Signs: c.Signs, Match: string(c.Match), Association: c.Association,
-			Problems: orEmpty(c.Problems), Chain: c.Chain, Revocation: c.Revocation,
+			Problems: []string{}, Codes: []string{}, Untrusted: c.Untrusted, Revocation: c.Revocation,
 		})
+		line := &result.Certificates[len(result.Certificates)-1]
+		for _, p := range c.Problems {
+			line.Problems, line.Codes = append(line.Problems, p.Text), append(line.Codes, string(p.Code))
+		}
 	}
 	for _, d := range r.Downloads {
-		result.Downloads = append(result.Downloads, downloadJSON{d.URL, d.MediaType, errorText(d.Err)})
+		result.Downloads = append(result.Downloads, downloadJSON{d.URL, d.MediaType, d.Moved, errorCode(d.Err), errorText(d.Err)})
 	}
 	return result
 }
 
 func lookedUp(r discover.Records) lookedUpJSON {
-	return lookedUpJSON{r.Name, r.Security.String(), errorText(r.Err), orEmpty(r.Data), r.Aliases}
+	return lookedUpJSON{r.Name, r.Security.String(), errorCode(r.Err), errorText(r.Err), orEmpty(r.Data), r.Aliases}
+}
+
+// errorCode is the code of an error that discover gave one.
+func errorCode(err error) string {
+	var p discover.Problem
+	errors.As(err, &p)
+	return string(p.Code)
 }
 
 func errorText(err error) string {

@@ -105,19 +105,19 @@ func (e *examination) address(ctx context.Context, a smimea.Address) {
 	where := a.String()
 	switch r.Verdict {
 	case discover.Verified:
-		e.say(OK, "verified", where, r.Why, "")
+		e.say(OK, "verified", where, r.Why.Text, "")
 	case discover.None:
 		remedy := "put a certificate with exactly this address into the directory; smimea check says why one is left out"
 		if r.Suggestion != "" {
 			remedy = "senders must write it as " + r.Suggestion + ", or publish this form, too"
 		}
-		e.say(Error, "none", where, r.Why, remedy)
+		e.say(Error, "none", where, r.Why.Text, remedy)
 	case discover.Unverified:
-		e.say(Error, "unverified", where, r.Why, "publish signed SMIMEA records")
+		e.say(Error, "unverified", where, r.Why.Text, "publish signed SMIMEA records")
 	case discover.Wrong:
-		e.say(Error, "wrong", where, r.Why, "publish the records and the file of one certificate, which is in date and has the address")
+		e.say(Error, "wrong", where, r.Why.Text, "publish the records and the file of one certificate, which is in date and has the address")
 	default:
-		e.say(Error, "unknown", where, r.Why, "see that what senders ask answers")
+		e.say(Error, "unknown", where, r.Why.Text, "see that what senders ask answers")
 	}
 	for _, d := range r.Downloads {
 		e.media(d)

@@ -80,11 +80,16 @@ func (r *race) run(ctx context.Context, resolver Resolver, connect func(context.
 		for range answers {
 		}
 	}()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	timer.Stop()
+	due := false // an attempt, should there come an address
 	begin := func() {
 		address, ok := r.next()
-		if !ok {
+		if due = !ok; due {
 			return
 		}
+		timer.Reset(attemptDelay)
 		r.attempts++
 		r.running++
 		go func() {
@@ -92,9 +97,6 @@ func (r *race) run(ctx context.Context, resolver Resolver, connect func(context.
 			r.results <- attempt{conn, err}
 		}()
 	}
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	timer.Stop()
 	incoming := answers
 	for {
 		if r.waiting == 0 && r.running == 0 && (len(r.queue[0])+len(r.queue[1]) == 0 || r.attempts == maxAttempts) {
@@ -102,19 +104,17 @@ func (r *race) run(ctx context.Context, resolver Resolver, connect func(context.
 		}
 		select {
 		case answer, ok := <-incoming:
-			switch {
-			case !ok:
+			if !ok {
 				incoming, r.waiting = nil, 0
-			default:
+			} else {
 				r.take(answer)
 			}
 			switch {
-			case r.running > 0:
-			case r.waiting > 0 && len(r.queue[0]) == 0:
+			case r.running > 0 && !due:
+			case r.running == 0 && r.waiting > 0 && len(r.queue[0]) == 0:
 				timer.Reset(resolutionDelay) // IPv6 may still come
 			default:
 				begin()
-				timer.Reset(attemptDelay)
 			}
 		case done := <-r.results:
 			r.running--
@@ -123,12 +123,13 @@ func (r *race) run(ctx context.Context, resolver Resolver, connect func(context.
 			}
 			r.fail(done.err)
 			begin()
-			timer.Reset(attemptDelay)
 		case <-timer.C:
 			begin()
-			timer.Reset(attemptDelay)
 		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), r.failed)
+			if r.failed != nil {
+				return nil, r.failed
+			}
+			return nil, ctx.Err()
 		}
 	}
 }

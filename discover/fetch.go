@@ -135,7 +135,7 @@ func (l *lookup) fetch(ctx context.Context, index int, t target) delivery {
 	case err == nil:
 	case ctx.Err() != nil && errors.As(context.Cause(ctx), &p):
 		d.Err = Problem{p.Code, t.url + ": " + p.Text}
-	case limited.Err() != nil && ctx.Err() == nil:
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		d.Err = Problem{Unreachable, fmt.Sprintf("%s: it took longer than %v", t.url, t.limit)}
 	case errors.As(err, &p):
 		d.Err = Problem{p.Code, t.url + ": " + err.Error()}

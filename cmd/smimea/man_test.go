@@ -128,15 +128,18 @@ nsupdate() { cat; }
 }
 
 // smimeaPath is a folder with this command in it.
-func smimeaPath(t *testing.T) string {
+func smimeaPath(t *testing.T) string { return commandPath(t, "smimea") }
+
+// commandPath is a folder with a command of TestMain's in it.
+func commandPath(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// testscript.Main makes the test binary be smimea if that is its name.
-	if err := os.Symlink(self, filepath.Join(dir, "smimea")); err != nil {
+	// testscript.Main makes the test binary be the command whose name it has.
+	if err := os.Symlink(self, filepath.Join(dir, name)); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -162,7 +162,9 @@ func (l *lookup) judge(ctx context.Context) {
 	l.chain(ctx)
 	if l.Revocation {
 		for _, c := range l.Certificates[:min(len(l.Certificates), maxChained)] {
-			l.checkRevocation(ctx, c)
+			if c.Revocation == "" {
+				l.checkRevocation(ctx, c)
+			}
 		}
 	}
 	l.sort()

@@ -164,6 +164,9 @@ func (c *Client) Lookup(ctx context.Context, a smimea.Address) *Result {
 		l.addFromRecords()
 		l.download(ctx)
 		l.judge(ctx)
+		if _, why := l.outcome(); why.Code == Mismatch && l.refresh(ctx) {
+			l.judge(ctx)
+		}
 	}
 	for _, c := range l.Certificates {
 		l.tell("%s", c.line())
@@ -181,6 +184,7 @@ type lookup struct {
 	*Result
 	now          time.Time
 	associations associations            // usable ones
+	at           string                  // the name that has the SMIMEA records
 	seen         map[string]bool         // certificates, by their DER
 	authorities  map[string][]*authority // by their subjects
 	guessed      bool                    // what was downloaded nothing names

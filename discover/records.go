@@ -48,12 +48,13 @@ func (l *lookup) ask(ctx context.Context) {
 type answered struct {
 	Records
 	records []dns.RR
+	at      string // the name that has them, which can be an alias's end
 	whyNot  string
 }
 
 // askRecords looks up one name and type. A bogus answer is an error.
 func (l *lookup) askRecords(ctx context.Context, resolver Resolver, name string, qtype uint16) answered {
-	r := answered{Records: Records{Name: name}}
+	r := answered{Records: Records{Name: name}, at: name}
 	a, err := resolver.Lookup(ctx, name, qtype)
 	var unsigned *dnssec.UnsignedError
 	switch {
@@ -66,7 +67,7 @@ func (l *lookup) askRecords(ctx context.Context, resolver Resolver, name string,
 		r.Err = fmt.Errorf("%s: %w", dns.Type(qtype), err)
 		return r
 	}
-	r.Security, r.Aliases, r.records, r.whyNot = a.Security, a.Aliases, a.Records, a.Why
+	r.Security, r.Aliases, r.records, r.at, r.whyNot = a.Security, a.Aliases, a.Records, a.Name, a.Why
 	if a.Security < dnssec.Insecure {
 		code := Bogus
 		if a.Security == dnssec.Indeterminate {
@@ -146,7 +147,7 @@ func (l *lookup) takeSMIMEA(r answered) {
 		all = append(all, a)
 	}
 	slices.Sort(r.Data)
-	l.SMIMEA = r.Records
+	l.SMIMEA, l.at = r.Records, r.at
 	l.tellRecords("SMIMEA", r)
 	if len(unusable) > 0 {
 		l.tell("of these, not usable: %s", strings.Join(slices.Compact(slices.Sorted(slices.Values(unusable))), ", "))

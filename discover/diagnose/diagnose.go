@@ -13,7 +13,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/miekg/dns"
 
@@ -98,7 +97,7 @@ var trees = []tree{{"_smimecert", dns.TypeSMIMEA}, {"_smime", dns.TypeTXT}}
 // tree looks at the top of a sub-tree, and returns the apex of its zone.
 func (e *examination) tree(ctx context.Context, t tree, published bool) (apex string) {
 	name := t.label + "." + e.domain + "."
-	apex, err := e.apexOf(ctx, name)
+	apex, err := discover.Apex(ctx, e.Server.Exchange, name)
 	if err != nil {
 		e.say(Error, "no_answer", name, err.Error(), "see that the domain's name servers can be reached, and answer")
 		return ""
@@ -172,23 +171,6 @@ func (e *examination) denial(ctx context.Context, v *dnssec.Validator, on, name 
 	}
 }
 
-// apexOf returns the zone that a name is in, as the SOA record says.
-func (e *examination) apexOf(ctx context.Context, name string) (string, error) {
-	m, err := e.Server.Exchange(ctx, question(name, dns.TypeSOA))
-	if err != nil {
-		return "", fmt.Errorf("asking for %s SOA: %w", name, err)
-	}
-	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-		return "", &dnssec.ServerError{Name: name, Type: dns.TypeSOA, Rcode: m.Rcode}
-	}
-	for _, rr := range append(m.Answer, m.Ns...) {
-		if soa, ok := rr.(*dns.SOA); ok && dns.IsSubDomain(soa.Hdr.Name, name) {
-			return dns.CanonicalName(soa.Hdr.Name), nil
-		}
-	}
-	return "", fmt.Errorf("no SOA record is above %s", name)
-}
-
 func question(name string, qtype uint16) *dns.Msg {
 	q := new(dns.Msg)
 	q.SetQuestion(name, qtype)
@@ -250,7 +232,7 @@ func (e *examination) zone(ctx context.Context, apex string, addresses []smimea.
 		}
 		serials = append(serials, soa.Serial)
 		e.say(OK, "serial", where, fmt.Sprintf("has %s with serial %d", apex, soa.Serial), "")
-		v := e.through(server, apex)
+		v := discover.Through(e.resolver, apex, server.Exchange)
 		for _, t := range trees {
 			if top := t.label + "." + e.domain + "."; dns.IsSubDomain(apex, top) {
 				e.denial(ctx, v, where+": ", randomLabel()+"."+top, t.qtype)
@@ -275,16 +257,4 @@ func firstSOA(m *dns.Msg) *dns.SOA {
 		}
 	}
 	return nil
-}
-
-// through returns a validator that asks one name server for what is in the
-// zone, and the usual one for what leads to it.
-func (e *examination) through(server *discover.Server, apex string) *dnssec.Validator {
-	return &dnssec.Validator{Anchors: e.Anchors, Exchange: func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
-		name := q.Question[0].Name
-		if dns.IsSubDomain(apex, name) && !(strings.EqualFold(name, apex) && q.Question[0].Qtype == dns.TypeDS) {
-			return server.Exchange(ctx, q)
-		}
-		return e.Server.Exchange(ctx, q)
-	}}
 }

@@ -244,6 +244,19 @@ func (n *Names) answer(q *dns.Msg) *dns.Msg {
 	return m
 }
 
+// Sign returns records of a zone with the signature of its key: what a cache has that
+// asked before the zone was changed.
+func (n *Names) Sign(zone string, set ...dns.RR) []dns.RR {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, z := range n.zones {
+		if z.name == dns.Fqdn(zone) {
+			return z.sign(set)
+		}
+	}
+	return nil
+}
+
 func (z *zone) sign(set []dns.RR) []dns.RR {
 	signed := slices.Clone(set)
 	if z.unsigned {

@@ -36,6 +36,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -126,6 +127,20 @@ type Result struct {
 	Suggestion string
 	// Story is how it went, a line each, without the verdict.
 	Story []string
+
+	associations []association // the usable ones
+}
+
+// Expected returns the SMIMEA records that a certificate would have: of the usages,
+// selectors and matching types of the records that were found.
+func (r *Result) Expected(c *Certificate) (records []string) {
+	for _, a := range r.associations {
+		expected := association{a.Association, a.Append(nil, c.Raw, c.spki)[3:]}.String()
+		if !slices.Contains(records, expected) {
+			records = append(records, expected)
+		}
+	}
+	return records
 }
 
 // Records are one DNS look-up.
@@ -148,6 +163,8 @@ type Download struct {
 	MediaType string
 	// Moved are the URLs that it was redirected to.
 	Moved []string
+	// TLSEnds is when the web server's certificate ends, zero if none was seen.
+	TLSEnds time.Time
 	// Err is nil if certificates came.
 	Err error
 }

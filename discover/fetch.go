@@ -126,8 +126,8 @@ func (l *lookup) fetch(ctx context.Context, index int, t target) delivery {
 	limited, cancel := context.WithTimeout(ctx, t.limit)
 	defer cancel()
 	got, err := l.follow(limited, t)
+	d.MediaType, d.Moved, d.TLSEnds = got.mediaType, got.hops, got.tlsEnds
 	if err == nil {
-		d.MediaType, d.Moved = got.mediaType, got.hops
 		d.bundle, err = readBundle(got.body)
 	}
 	var p Problem
@@ -160,22 +160,22 @@ func (c *Client) follow(ctx context.Context, t target) (file, error) {
 	if u.Scheme != "https" {
 		return file{}, Problem{BadURL, fmt.Sprintf("it is of the scheme %s, and only https can be asked", u.Scheme)}
 	}
-	var hops []string
+	var f file
 	for {
 		if err := t.allows(u); err != nil {
-			return file{}, err
+			return f, redirected(err, f.hops)
 		}
-		got, err := c.ask(ctx, request{
+		f.page, err = c.ask(ctx, request{
 			method: http.MethodGet, url: u, limit: maxBody,
 			header: http.Header{"Accept": {"application/pem-certificate-chain, application/pkcs7-mime, application/pkix-cert, */*;q=0.5"}},
 		})
-		if err != nil || got.moved == nil {
-			return file{got, hops}, redirected(err, hops)
+		if err != nil || f.moved == nil {
+			return f, redirected(err, f.hops)
 		}
-		if u = got.moved; len(hops) == maxRedirects || slices.Contains(hops, u.String()) {
-			return file{}, Problem{TooManyHops, fmt.Sprintf("it redirects in a circle, or more than %d times", maxRedirects)}
+		if u = f.moved; len(f.hops) == maxRedirects || slices.Contains(f.hops, u.String()) {
+			return f, Problem{TooManyHops, fmt.Sprintf("it redirects in a circle, or more than %d times: %s", maxRedirects, strings.Join(append(f.hops, u.String()), ", "))}
 		}
-		hops = append(hops, u.String())
+		f.hops = append(f.hops, u.String())
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http/httpproxy"
 )
@@ -35,6 +36,7 @@ type page struct {
 	body      []byte
 	mediaType string
 	moved     *url.URL
+	tlsEnds   time.Time // when the server's certificate ends
 }
 
 // ask asks a web server once. The connection ends with it.
@@ -60,27 +62,31 @@ func (c *Client) ask(ctx context.Context, r request) (page, error) {
 		return page{}, err
 	}
 	defer response.Body.Close()
+	var got page
+	if response.TLS != nil && len(response.TLS.PeerCertificates) > 0 {
+		got.tlsEnds = response.TLS.PeerCertificates[0].NotAfter
+	}
 	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		moved, err := response.Location()
-		if err != nil {
-			return page{}, Problem{BadURL, "it redirects to nowhere"}
+		if got.moved, err = response.Location(); err != nil {
+			return got, Problem{BadURL, "it redirects to nowhere"}
 		}
-		return page{moved: moved}, nil
+		return got, nil
 	default:
-		return page{}, Problem{statusCode(response.StatusCode), "the server says " + response.Status}
+		return got, Problem{statusCode(response.StatusCode), "the server says " + response.Status}
 	}
-	body, err := decoded(response, r.limit)
+	got.mediaType = response.Header.Get("Content-Type")
+	got.body, err = decoded(response, r.limit)
 	if err == nil {
 		// When time is up the transport says goodbye before it hangs up, upon
 		// which a server may end a slow body in good order.
 		err = ctx.Err()
 	}
 	if err != nil {
-		return page{}, fmt.Errorf("reading the body: %w", err)
+		return got, fmt.Errorf("reading the body: %w", err)
 	}
-	return page{body: body, mediaType: response.Header.Get("Content-Type")}, nil
+	return got, nil
 }
 
 // statusCode tells apart that a server says that there is nothing from what may get

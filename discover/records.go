@@ -153,6 +153,7 @@ func (l *lookup) takeSMIMEA(r answered) {
 		l.tell("of these, not usable: %s", strings.Join(slices.Compact(slices.Sorted(slices.Values(unusable))), ", "))
 	}
 	l.associations = newAssociations(all)
+	l.Result.associations = l.associations.records
 }
 
 // usable reports whether a record can be understood. Others are as if they were

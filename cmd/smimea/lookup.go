@@ -39,7 +39,8 @@ whoever brings them. The exit status says how it went:
       is printed if nothing was found
   64  the command line is wrong
   65  found, and wrong: not what the records name, expired, revoked, or of
-      another address. It is not printed
+      another address; it is not printed. Or the TXT record leads, for good, to no
+      certificate
   75  try again: servers fail, or answers are forged. This never means that
       there is no certificate
 `,
@@ -63,14 +64,15 @@ type lookupOptions struct {
 
 // resolverFlags say whom to ask, and whom to believe.
 type resolverFlags struct {
-	server, anchor string
-	trustAD        bool
-	timeout        time.Duration
+	server  string
+	anchor  list
+	trustAD bool
+	timeout time.Duration
 }
 
 func (o *resolverFlags) define(f *flag.FlagSet) {
 	f.StringVar(&o.server, "server", "", "`ADDR[:PORT]`, tls://HOST or https://HOST/PATH of the resolver or name server to ask (default the system's resolvers, in turn)")
-	f.StringVar(&o.anchor, "anchor", "", "`FILE` of DNSKEY or DS records to trust (default the root's keys)")
+	f.Var(&o.anchor, "anchor", "`FILE` of DNSKEY or DS records to trust, may be repeated (default the root's keys)")
 	f.BoolVar(&o.trustAD, "trust-ad", false, "believe the server's AD flag, in place of validating; for servers on this machine, tls:// and https:// only")
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "`DURATION` after which to give up")
 }
@@ -100,19 +102,25 @@ func (o *resolverFlags) serverToAsk() (*discover.Server, error) {
 }
 
 func (o *resolverFlags) anchors() (dnssec.Anchors, error) {
-	if o.anchor == "" {
+	if len(o.anchor) == 0 {
 		return dnssec.RootAnchors(), nil
 	}
-	file, err := os.Open(o.anchor)
-	if err != nil {
-		return nil, fail(exitNoInput, err)
+	all := dnssec.Anchors{}
+	for _, path := range o.anchor {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, fail(exitNoInput, err)
+		}
+		anchors, err := dnssec.ReadAnchors(file)
+		file.Close()
+		if err != nil {
+			return nil, fail(exitUsage, fmt.Errorf("reading %q: %w", path, err))
+		}
+		for name, records := range anchors {
+			all[name] = append(all[name], records...)
+		}
 	}
-	defer file.Close()
-	anchors, err := dnssec.ReadAnchors(file)
-	if err != nil {
-		return nil, fail(exitUsage, fmt.Errorf("reading %q: %w", o.anchor, err))
-	}
-	return anchors, nil
+	return all, nil
 }
 
 func (o *resolverFlags) resolver() (discover.Resolver, error) {

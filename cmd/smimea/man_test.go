@@ -105,7 +105,7 @@ func manualWorld(t *testing.T) (prelude string) {
 	})), "example.com")
 	records := runSmimea(t, dir, "records", "-url", "https://{domain}:"+web.Port+"/.well-known/smime/{file}", "smime")
 	names := discovertest.Serve(t, discovertest.Zone{Name: "example.com", Records: append(strings.Split(records, "\n"), "@ IN A 127.0.0.1")})
-	for name, text := range map[string]string{"roots.pem": string(web.RootsPEM), "anchors": names.Anchors, "message": "Hello\n", "K_smimecert.example.com.+013+12345.key": names.Anchors} {
+	for name, text := range map[string]string{"roots.pem": string(web.RootsPEM), "anchors": names.Anchors, "message": "Hello\n", "Kexample.com.+013+12345.key": names.Anchors} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -112,7 +112,7 @@ func (l *lookup) take(d delivery) {
 		l.tell("warning to the owner: %s has a private key in it; it is no secret any more", d.URL)
 	}
 	l.tell("download: %s has %d certificate(s)", d.URL, len(d.certs))
-	for _, text := range d.unread {
+	for _, text := range d.unused {
 		l.tell("download: %s: not used: %s", d.URL, text)
 	}
 	for _, der := range d.certs {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -13,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/discover"
 	"coredns-smimea/discover/dnssec"
 	"coredns-smimea/smimea"
@@ -154,7 +154,7 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 	if c.Purpose != discover.Any && c.Purpose != discover.Encrypt && c.Purpose != discover.Sign {
 		return 0, usageError("-for takes encrypt or sign")
 	}
-	if c.Roots, err = readRoots(o.roots); err != nil {
+	if c.Roots, err = readRoots(u, o.roots); err != nil {
 		return 0, err
 	}
 	if c.Resolver, err = o.resolver(); err != nil {
@@ -220,8 +220,9 @@ func pemOf(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// readRoots reads a file of certificates. Without one, the system's count.
-func readRoots(path string) (*x509.CertPool, error) {
+// readRoots reads a file of certificates. Without one, the system's count. What is not
+// used of it is said.
+func readRoots(u *ui, path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -229,9 +230,12 @@ func readRoots(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, fail(exitNoInput, err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(bytes.TrimSpace(data)) {
-		return nil, fail(exitUsage, fmt.Errorf("%q has no certificate in PEM", path))
+	pool, unused := certsource.ReadRoots(data)
+	for _, what := range unused {
+		u.warn("%s: not used: %s", path, what)
+	}
+	if pool == nil {
+		return nil, fail(exitUsage, fmt.Errorf("%q has no certificate of an authority that can be used", path))
 	}
 	return pool, nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/smimea"
 )
 
@@ -158,10 +159,19 @@ func (l *lookup) chains(c *Certificate, roots, intermediates *x509.CertPool) ([]
 	}
 	leaf := *c.parsed
 	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions), oidAltName.Equal)
-	return leaf.Verify(x509.VerifyOptions{
+	leaf.EmailAddresses = nil // certsource.Permitted judges them
+	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: intermediates, CurrentTime: l.now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
 	})
+	if err != nil {
+		return nil, err
+	}
+	chains = slices.DeleteFunc(chains, func(chain []*x509.Certificate) bool { return !certsource.Permitted(c.Addresses, chain[1:]) })
+	if len(chains) == 0 {
+		return nil, errors.New("an issuer's name constraints exclude an address")
+	}
+	return chains, nil
 }
 
 func matchOf(a association) Match {

@@ -8,16 +8,15 @@
 //
 //	address, err := smimea.ParseAddress(recipient)
 //	...
-//	result := client.Lookup(ctx, address)
-//	switch result.Verdict {
+//	switch result := client.Lookup(ctx, address); result.Verdict {
 //	case discover.Verified:
 //		encryptTo(result.Certificates[0].Raw)
 //	case discover.None, discover.Unverified:
-//		passOn() // or bounce, as the policy has it
+//		passOn(result.Why.Code) // as the policy has it
 //	case discover.Wrong:
-//		bounce(result.Why.Text)
-//	case discover.Unknown:
-//		tempFail(result.Why.Text)
+//		refuse(result.Why.Text)
+//	default: // discover.Unknown
+//		tryAgainLater(result.Why.Text)
 //	}
 //
 // Only [Verified] is a certificate to rely on, and only [None] says that there is

@@ -28,6 +28,10 @@ type Certificate struct {
 	Association string
 	// Problems are why it must not be used. Without any, it can.
 	Problems []Problem
+	// Chain are its issuers, DER, the nearest first, as far as they were found:
+	// with the certificate, in SMIMEA records, or where it says that they are. It
+	// is without a root: who does not have that has no use for it.
+	Chain [][]byte
 	// Untrusted is "", or why it does not chain to the roots. It says nothing
 	// about the verdict, but with usages 0 and 1.
 	Untrusted string
@@ -160,9 +164,11 @@ const fromRecords = "SMIMEA"
 func (l *lookup) judge(ctx context.Context) {
 	l.sort()
 	l.chain(ctx)
+	l.findIssuers(ctx)
+	l.report()
 	if l.Revocation {
-		for _, c := range l.Certificates[:min(len(l.Certificates), maxChained)] {
-			if c.Revocation == "" {
+		for _, c := range l.chained() {
+			if c.Revocation == "" && c.usable() {
 				l.checkRevocation(ctx, c)
 			}
 		}

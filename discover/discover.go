@@ -121,6 +121,10 @@ type Result struct {
 	SMIMEA, TXT Records
 	// Downloads are the URLs that were asked: those of the TXT records, or a guess.
 	Downloads []Download
+	// Expires is until when the result may be kept: for the least TTL of the
+	// records, no longer than the certificate holds, nor than an hour. What is
+	// Unknown or Wrong is not to be kept: it may be mended at any time.
+	Expires time.Time
 	// Suggestion is another address that has records: the one with its
 	// local-part in lower case. It can be another user's.
 	Suggestion string
@@ -153,6 +157,8 @@ type Records struct {
 	Data []string
 	// Aliases led to Name's records.
 	Aliases []string
+	// TTL is the least of the records', 0 without any.
+	TTL time.Duration
 }
 
 // A Download is one URL that was asked for a certificate.
@@ -171,7 +177,8 @@ type Download struct {
 // Lookup looks for the certificates of an address. The context bounds it all;
 // each question and download has a bound of its own besides.
 func (c *Client) Lookup(ctx context.Context, a smimea.Address) *Result {
-	l := &lookup{Client: c, Result: &Result{Address: a}, now: time.Now(), seen: map[string]bool{}, authorities: map[string][]*authority{}}
+	l := &lookup{Client: c, Result: &Result{Address: a}, now: time.Now(), seen: map[string]bool{}, authorities: map[string][]*authority{},
+		tried: map[string]bool{}, verified: map[string]error{}}
 	if c.Now != nil {
 		l.now = c.Now()
 	}
@@ -188,6 +195,7 @@ func (c *Client) Lookup(ctx context.Context, a smimea.Address) *Result {
 		l.tell("%s", c.line())
 	}
 	l.Verdict, l.Why = l.verdict()
+	l.Expires = l.expires()
 	if len(l.Certificates) == 0 && len(l.SMIMEA.Data) == 0 && l.Verdict != Unknown {
 		l.suggest(ctx)
 	}
@@ -204,6 +212,9 @@ type lookup struct {
 	seen         map[string]bool         // certificates, by their DER
 	authorities  map[string][]*authority // by their subjects
 	guessed      bool                    // what was downloaded nothing names
+	tried        map[string]bool         // places of issuers
+	asked        int                     // how many of them
+	verified     map[string]error        // signatures, by issuer and certificate
 	overfull     bool                    // there are more certificates than are looked at
 	cut          bool                    // the context ended while certificates were judged
 }

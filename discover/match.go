@@ -75,12 +75,9 @@ func (l *lookup) above(certs []*Certificate) (found []*authority) {
 // anchors, with the usages of RFC 6698 section 2.1.1.
 func (l *lookup) chain(ctx context.Context) {
 	const tooMany = "there are too many certificates to look at it"
-	chained := l.Certificates
-	if len(chained) > maxChained {
-		for _, c := range chained[maxChained:] {
-			c.Untrusted = tooMany
-		}
-		chained = chained[:maxChained]
+	chained := l.chained()
+	for _, c := range l.Certificates[len(chained):] {
+		c.Untrusted = tooMany
 	}
 	authorities := l.above(chained)
 	intermediates, anchors := x509.NewCertPool(), x509.NewCertPool()
@@ -121,6 +118,7 @@ func (l *lookup) chain(ctx context.Context) {
 // hold holds a certificate against the known authorities, and the records that
 // demand one.
 func (l *lookup) hold(c *Certificate, intermediates *x509.CertPool) {
+	c.Untrusted = ""
 	trusted, err := l.chains(c, l.Roots, intermediates)
 	if err != nil {
 		c.Untrusted = chainWords(err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -75,6 +76,11 @@ func (l *lookup) askRecords(ctx context.Context, resolver Resolver, name string,
 		}
 		r.Err = Problem{code, fmt.Sprintf("%s: the answer is %s: %s", dns.Type(qtype), a.Security, a.Why)}
 		r.records = nil
+	}
+	for i, rr := range r.records {
+		if ttl := time.Duration(rr.Header().Ttl) * time.Second; i == 0 || ttl < r.TTL {
+			r.TTL = ttl
+		}
 	}
 	return r
 }

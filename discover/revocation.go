@@ -1,7 +1,6 @@
 package discover
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -71,10 +70,8 @@ func (l *lookup) issuerOf(c *Certificate) *x509.Certificate {
 	if c.issuer != nil {
 		return c.issuer
 	}
-	for _, a := range l.above([]*Certificate{c}) {
-		if bytes.Equal(a.parsed.RawSubject, c.parsed.RawIssuer) && c.parsed.CheckSignatureFrom(a.parsed) == nil {
-			return a.parsed
-		}
+	if path := l.path(c); len(path) > 0 {
+		return path[0].parsed
 	}
 	return nil
 }

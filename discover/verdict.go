@@ -2,6 +2,7 @@ package discover
 
 import (
 	"slices"
+	"time"
 
 	"coredns-smimea/discover/dnssec"
 	"coredns-smimea/smimea"
@@ -102,4 +103,29 @@ func (l *lookup) downloadError() error {
 		}
 	}
 	return found
+}
+
+// Limits of how long a result may be kept.
+const (
+	maxKept  = time.Hour
+	noneKept = 5 * time.Minute // a denial
+)
+
+func (l *lookup) expires() time.Time {
+	if l.Verdict == Unknown || l.Verdict == Wrong {
+		return time.Time{}
+	}
+	kept := maxKept
+	for _, r := range []Records{l.SMIMEA, l.TXT} {
+		ttl := r.TTL
+		if len(r.Data) == 0 {
+			ttl = noneKept
+		}
+		kept = min(kept, ttl)
+	}
+	until := l.now.Add(kept)
+	if len(l.Certificates) > 0 && l.Certificates[0].NotAfter.Before(until) {
+		until = l.Certificates[0].NotAfter
+	}
+	return until
 }

@@ -48,6 +48,7 @@ whoever brings them. The exit status says how it went:
 		o := lookupOptions{}
 		o.define(f)
 		f.StringVar(&o.out, "o", "", "`FILE` to write the certificate to, in place of stdout")
+		f.BoolVar(&o.chain, "chain", false, "write its issuers' certificates, too, behind it, as far as they were found")
 		f.StringVar(&o.purpose, "for", "", "`PURPOSE`: encrypt or sign, to leave out certificates for the other")
 		f.BoolVar(&o.allowPrivate, "allow-private", false, "let downloads go to private addresses, too")
 		f.BoolVar(&o.revocation, "revocation", false, "ask the issuers whether certificates are revoked")
@@ -60,6 +61,7 @@ type lookupOptions struct {
 	resolverFlags
 	out, purpose, roots      string
 	allowPrivate, revocation bool
+	chain                    bool
 }
 
 // resolverFlags say whom to ask, and whom to believe.
@@ -179,7 +181,7 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 		found = r.Certificates[0]
 	}
 	if found != nil && o.out != "" {
-		if err := os.WriteFile(o.out, pemOf(found.Raw), 0o644); err != nil {
+		if err := os.WriteFile(o.out, o.pem(found), 0o644); err != nil {
 			return 0, fail(exitCannotWrite, err)
 		}
 	}
@@ -187,7 +189,7 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 	case u.json:
 		return status, u.emit(lookupResult(r, int(status)))
 	case found != nil && o.out == "":
-		u.print("%s", pemOf(found.Raw))
+		u.print("%s", o.pem(found))
 	}
 	return status, nil
 }
@@ -214,6 +216,18 @@ func lookupExit(v discover.Verdict) exit {
 		return exitWrong
 	}
 	return exitTryAgain
+}
+
+// pem is what is written of a certificate: the leaf first, then issuers upwards (RFC
+// 8555 section 9.1).
+func (o *lookupOptions) pem(c *discover.Certificate) []byte {
+	text := pemOf(c.Raw)
+	if o.chain {
+		for _, der := range c.Chain {
+			text = append(text, pemOf(der)...)
+		}
+	}
+	return text
 }
 
 func pemOf(der []byte) []byte {
@@ -252,6 +266,7 @@ type lookupJSON struct {
 	SMIMEA       lookedUpJSON      `json:"smimea"`
 	TXT          lookedUpJSON      `json:"txt"`
 	Downloads    []downloadJSON    `json:"downloads"`
+	Expires      *time.Time        `json:"expires,omitempty"`
 	Suggestion   string            `json:"suggestion,omitempty"`
 }
 
@@ -266,7 +281,8 @@ type certificateJSON struct {
 	Match       string    `json:"match,omitempty"`
 	Association string    `json:"association,omitempty"`
 	Problems    []string  `json:"problems"`
-	Codes       []string  `json:"codes"` // of the problems, in their order
+	Codes       []string  `json:"codes"`   // of the problems, in their order
+	Issuers     []string  `json:"issuers"` // PEM, the nearest first
 	Untrusted   string    `json:"chain,omitempty"`
 	Revocation  string    `json:"revocation,omitempty"`
 }
@@ -294,13 +310,19 @@ func lookupResult(r *discover.Result, status int) lookupJSON {
 		Certificates: []certificateJSON{}, SMIMEA: lookedUp(r.SMIMEA), TXT: lookedUp(r.TXT), Downloads: []downloadJSON{},
 		Suggestion: r.Suggestion,
 	}
+	if !r.Expires.IsZero() {
+		result.Expires = &r.Expires
+	}
 	for _, c := range r.Certificates {
 		result.Certificates = append(result.Certificates, certificateJSON{
 			PEM: string(pemOf(c.Raw)), Source: c.Source, Addresses: orEmpty(c.Addresses), NotBefore: c.NotBefore, NotAfter: c.NotAfter,
 			Encrypts: c.Encrypts, Signs: c.Signs, Match: string(c.Match), Association: c.Association,
-			Problems: []string{}, Codes: []string{}, Untrusted: c.Untrusted, Revocation: c.Revocation,
+			Problems: []string{}, Codes: []string{}, Issuers: []string{}, Untrusted: c.Untrusted, Revocation: c.Revocation,
 		})
 		line := &result.Certificates[len(result.Certificates)-1]
+		for _, der := range c.Chain {
+			line.Issuers = append(line.Issuers, string(pemOf(der)))
+		}
 		for _, p := range c.Problems {
 			line.Problems, line.Codes = append(line.Problems, p.Text), append(line.Codes, string(p.Code))
 		}

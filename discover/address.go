@@ -70,8 +70,8 @@ func addressesOf(ctx context.Context, resolver Resolver, host string, qtype uint
 		return nil, err
 	}
 	// TLS protects what is downloaded: an address need not be signed. One that
-	// should be, and does not validate, leads astray, or is about to.
-	if a.Security == dnssec.Bogus {
+	// should be, and does not validate, leads astray.
+	if a.Security < dnssec.Insecure {
 		return nil, errors.New("the address of " + host + " is " + a.Security.String() + ": " + a.Why)
 	}
 	for _, rr := range a.Records {

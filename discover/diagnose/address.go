@@ -23,6 +23,9 @@ const (
 func (e *examination) address(ctx context.Context, a smimea.Address) {
 	client := e.Client
 	client.Resolver = e.resolver
+	if e.Elsewhere != nil {
+		client.Resolver = beforehand{e}
+	}
 	r := client.Lookup(ctx, a)
 	where := a.String()
 	f := Finding{Level: Error, Code: string(r.Verdict), Where: where, Text: r.Why.Text}

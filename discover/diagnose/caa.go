@@ -16,7 +16,10 @@ func (e *examination) authorization(ctx context.Context) {
 	for name := e.domain + "."; name != "."; {
 		a, err := e.resolver.Lookup(ctx, name, dns.TypeCAA)
 		if err != nil || a.Security == dnssec.Bogus {
-			return // what is amiss has been said of names that matter more
+			if name == e.domain+"." {
+				return // what is amiss has been said of names that matter more
+			}
+			break
 		}
 		if len(a.Records) > 0 {
 			e.issuers(name, a.Records)

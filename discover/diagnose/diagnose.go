@@ -63,6 +63,7 @@ type examination struct {
 	*Doctor
 	domain   string // without the final dot
 	resolver *dnssec.Validator
+	apexes   map[string]string // of the zones that the trees are in, by label
 	findings []Finding
 	causes   []cause
 }
@@ -70,12 +71,13 @@ type examination struct {
 // Examine looks at a mail domain, as A-labels without the final dot, and at
 // some of its addresses.
 func (d *Doctor) Examine(ctx context.Context, domain string, addresses []smimea.Address) []Finding {
-	e := &examination{Doctor: d, domain: domain}
+	e := &examination{Doctor: d, domain: domain, apexes: map[string]string{}}
 	e.resolver = &dnssec.Validator{Exchange: e.exchange, Anchors: e.anchors(ctx)}
-	zones := map[string]bool{}
 	for _, t := range trees {
-		if apex := e.tree(ctx, t, addresses); apex != "" && !zones[apex] {
-			zones[apex] = true
+		e.apexes[t.label] = e.tree(ctx, t, addresses)
+	}
+	for _, apex := range slices.Compact([]string{e.apexes[trees[0].label], e.apexes[trees[1].label]}) {
+		if apex != "" {
 			e.zone(ctx, apex, addresses)
 		}
 	}
@@ -97,6 +99,22 @@ func (e *examination) exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error
 		return m, err // what the server of the domain says is more to the point
 	}
 	return other, nil
+}
+
+// beforehand is a Resolver of addresses before zones are delegated: their keys lead to
+// nothing else, so that what Elsewhere says of hosts is taken as not signed.
+type beforehand struct{ *examination }
+
+func (e beforehand) Lookup(ctx context.Context, name string, qtype uint16) (*dnssec.Answer, error) {
+	a, err := e.resolver.Lookup(ctx, name, qtype)
+	if err != nil || a.Security != dnssec.Indeterminate || qtype != dns.TypeA && qtype != dns.TypeAAAA {
+		return a, err
+	}
+	records, err := e.raw(ctx, name, qtype)
+	if err != nil {
+		return nil, err
+	}
+	return &dnssec.Answer{Security: dnssec.Insecure, Why: a.Why, Name: a.Name, Records: records}, nil
 }
 
 // say notes a finding.

@@ -15,9 +15,6 @@ import (
 // serverOwner looks at the records of one owner on one server, and at the two
 // traps beside them: signed denials of other types that deny these records too.
 func (e *examination) serverOwner(ctx context.Context, server *discover.Server, v *dnssec.Validator, where, apex, owner string, qtype uint16) {
-	if !dns.IsSubDomain(apex, owner) {
-		return
-	}
 	a, err := v.Lookup(ctx, owner, qtype)
 	switch {
 	case err != nil:

@@ -133,12 +133,11 @@ func (e *examination) zone(ctx context.Context, apex string, addresses []smimea.
 		e.say(OK, "serial", server.where, fmt.Sprintf("has %s with serial %d", apex, soa.Serial), "")
 		v := discover.Through(e.resolver, apex, server.Exchange)
 		for _, t := range trees {
-			if top := t.label + "." + e.domain + "."; dns.IsSubDomain(apex, top) {
-				e.denial(ctx, v, apex, server.where+": ", randomLabel()+"."+top, t.qtype)
+			if e.apexes[t.label] != apex {
+				continue
 			}
-		}
-		for _, a := range addresses {
-			for _, t := range trees {
+			e.denial(ctx, v, apex, server.where+": ", randomLabel()+"."+t.label+"."+e.domain+".", t.qtype)
+			for _, a := range addresses {
 				if owner, ok := t.owner(a); ok {
 					e.serverOwner(ctx, server.Server, v, server.where, apex, owner, t.qtype)
 				}

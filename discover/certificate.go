@@ -135,7 +135,7 @@ func (l *lookup) name(c *Certificate) {
 // known reports whether there is a certificate to rely on already.
 func (l *lookup) known() bool {
 	return l.SMIMEA.Security == dnssec.Secure && slices.ContainsFunc(l.Certificates, func(c *Certificate) bool {
-		return c.usable() && c.Match != Unmatched && (c.Encrypts || l.Purpose == Sign)
+		return c.usable() && c.Match != Unmatched
 	})
 }
 

@@ -185,6 +185,7 @@ func (c *Client) Lookup(ctx context.Context, a smimea.Address) *Result {
 	l.ask(ctx)
 	if l.SMIMEA.Err == nil { // otherwise nothing could come of it
 		l.addFromRecords()
+		l.chain(ctx)
 		l.download(ctx)
 		l.judge(ctx)
 		if _, why := l.outcome(); why.Code == Mismatch && l.refresh(ctx) {

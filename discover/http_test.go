@@ -6,6 +6,7 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
+	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"coredns-smimea/internal/zoo"
 )
 
 func compressed(t *testing.T, data []byte, coding string) []byte {
@@ -143,5 +147,58 @@ func TestProxy(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
 	if r := w.expect(c, "u@example.test", Unknown); !strings.Contains(r.Why.Text, "refused") {
 		t.Errorf("a proxy that is down: %s", r.Why)
+	}
+}
+
+// TestNoWebNeeded holds that a verdict that the records give is not waited for.
+func TestNoWebNeeded(t *testing.T) {
+	w := newWorld(t)
+	var guesses atomic.Int32
+	w.pages.HandleFunc("/.well-known/smime/", func(rw http.ResponseWriter, r *http.Request) {
+		guesses.Add(1)
+		<-r.Context().Done()
+	})
+	w.pages.HandleFunc("/silent", func(rw http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	w.pages.HandleFunc("/drip", func(rw http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			rw.Write([]byte("-"))
+			rw.(http.Flusher).Flush()
+			<-time.After(50 * time.Millisecond)
+		}
+	})
+	sign := certificate(t, zoo.Template{Addresses: []string{"sign@example.test"}, KeyUsage: x509.KeyUsageDigitalSignature})
+	w.publish("full@example.test", user(t, "full@example.test"), []string{"3 0 0"})
+	w.publish("known@example.test", user(t, "known@example.test"), []string{"1 0 0"})
+	w.publish("sign@example.test", sign, []string{"3 0 0"})
+	w.publish("silent@example.test", user(t, "silent@example.test"), []string{"3 0 0"}, w.url("example.test", "/silent"), w.url("example.test", "/drip"))
+	c := w.client()
+	began := time.Now()
+	for _, name := range []string{"full", "known", "sign"} {
+		w.expect(c, name+"@example.test", Verified)
+	}
+	if guesses.Load() > 0 {
+		t.Errorf("the web server was asked %d times", guesses.Load())
+	}
+	r := w.expect(c, "silent@example.test", Verified)
+	if took := time.Since(began); took > downloadTime/2 {
+		t.Errorf("it took %v", took)
+	}
+	for _, d := range r.Downloads {
+		if problemOf(d.Err, "").Code != NotWaitedFor {
+			t.Errorf("%s: %v", d.URL, d.Err)
+		}
+	}
+}
+
+// TestSlowServers holds that one slow URL takes nothing from another.
+func TestSlowServers(t *testing.T) {
+	w := newWorld(t)
+	w.pages.HandleFunc("/a-silent", func(rw http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	w.files["/b"] = user(t, "u@example.test")
+	w.publish("u@example.test", w.files["/b"], []string{"3 1 1"}, w.url("example.test", "/a-silent"), w.url("example.test", "/b"))
+	began := time.Now()
+	w.expect(w.client(), "u@example.test", Verified)
+	if took := time.Since(began); took > downloadTime/2 {
+		t.Errorf("it took %v", took)
 	}
 }

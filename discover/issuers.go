@@ -44,7 +44,7 @@ func (l *lookup) findIssuers(ctx context.Context) {
 
 // askIssuer asks the places that a certificate names for its issuer's, until one has it.
 func (l *lookup) askIssuer(ctx context.Context, of *x509.Certificate) bool {
-	places, issuer := of.IssuingCertificateURL, string(of.RawIssuer)
+	places, issuer := of.IssuingCertificateURL, of.RawIssuer
 	for _, place := range places[:min(len(places), maxIssuerURL)] {
 		if l.asked++; l.asked > maxIssuers || l.tried[place] {
 			continue
@@ -55,11 +55,11 @@ func (l *lookup) askIssuer(ctx context.Context, of *x509.Certificate) bool {
 			l.tell("issuer: %s: %v", place, err)
 			continue
 		}
-		before := len(l.authorities[issuer])
+		before := len(l.authorities[string(issuer)])
 		for _, der := range certs[:min(len(certs), maxAuthorities)] {
 			l.addAuthority(der)
 		}
-		if len(l.authorities[issuer]) > before {
+		if len(l.authorities[string(issuer)]) > before {
 			l.tell("issuer: %s has its certificate", place)
 			return true
 		}

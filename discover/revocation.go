@@ -14,8 +14,9 @@ import (
 
 // Limits of what a certificate makes us ask.
 const (
-	maxCRL    = 16 << 20 // octets
-	maxPlaces = 2        // of each kind
+	maxOCSP   = 32 << 10 // octets
+	maxCRL    = 16 << 20
+	maxPlaces = 2 // of each kind
 )
 
 // checkRevocation asks a certificate's issuer, by OCSP (RFC 6960) or else for
@@ -81,7 +82,7 @@ func (l *lookup) askOCSP(ctx context.Context, server string, cert, issuer *x509.
 	if err != nil {
 		return "", err
 	}
-	body, err := l.plainHTTP(ctx, http.MethodPost, server, question, maxBody)
+	body, err := l.plainHTTP(ctx, http.MethodPost, server, question, maxOCSP)
 	if err != nil {
 		return "", err
 	}

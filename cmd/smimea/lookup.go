@@ -1,20 +1,14 @@
 package main
 
 import (
-	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
-	"time"
 
 	"coredns-smimea/certsource"
 	"coredns-smimea/discover"
-	"coredns-smimea/discover/dnssec"
 	"coredns-smimea/smimea"
 )
 
@@ -62,86 +56,6 @@ type lookupOptions struct {
 	out, purpose, roots      string
 	allowPrivate, revocation bool
 	chain                    bool
-}
-
-// resolverFlags say whom to ask, and whom to believe.
-type resolverFlags struct {
-	server  string
-	anchor  list
-	trustAD bool
-	timeout time.Duration
-}
-
-func (o *resolverFlags) define(f *flag.FlagSet) {
-	f.StringVar(&o.server, "server", "", "`ADDR[:PORT]`, tls://HOST or https://HOST/PATH of the resolver or name server to ask (default the system's resolvers, in turn)")
-	f.Var(&o.anchor, "anchor", "`FILE` of DNSKEY or DS records to trust, may be repeated (default the root's keys)")
-	f.BoolVar(&o.trustAD, "trust-ad", false, "believe the server's AD flag, in place of validating; for servers on this machine, tls:// and https:// only")
-	f.DurationVar(&o.timeout, "timeout", time.Minute, "`DURATION` after which to give up")
-}
-
-// context ends with the time-out, or when the user interrupts. A second interrupt ends
-// the program, as it does where nobody listens.
-func (o *resolverFlags) context() (context.Context, context.CancelFunc) {
-	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(interrupted, stop)
-	ctx, cancel := context.WithTimeout(interrupted, o.timeout)
-	return ctx, func() { cancel(); stop() }
-}
-
-func (o *resolverFlags) serverToAsk() (*discover.Server, error) {
-	if o.server == "" {
-		server, err := discover.SystemServer()
-		if err != nil {
-			return nil, fail(exitTryAgain, err)
-		}
-		return server, nil
-	}
-	server, err := discover.ParseServer(o.server)
-	if err != nil {
-		return nil, fail(exitUsage, err)
-	}
-	return server, nil
-}
-
-func (o *resolverFlags) anchors() (dnssec.Anchors, error) {
-	if len(o.anchor) == 0 {
-		return dnssec.RootAnchors(), nil
-	}
-	all := dnssec.Anchors{}
-	for _, path := range o.anchor {
-		file, err := os.Open(path)
-		if err != nil {
-			return nil, fail(exitNoInput, err)
-		}
-		anchors, err := dnssec.ReadAnchors(file)
-		file.Close()
-		if err != nil {
-			return nil, fail(exitUsage, fmt.Errorf("reading %q: %w", path, err))
-		}
-		for name, records := range anchors {
-			all[name] = append(all[name], records...)
-		}
-	}
-	return all, nil
-}
-
-func (o *resolverFlags) resolver() (discover.Resolver, error) {
-	server, err := o.serverToAsk()
-	if err != nil {
-		return nil, err
-	}
-	if o.trustAD {
-		resolver, err := discover.TrustAD(server)
-		if err != nil {
-			return nil, fail(exitUsage, err)
-		}
-		return resolver, nil
-	}
-	anchors, err := o.anchors()
-	if err != nil {
-		return nil, err
-	}
-	return &dnssec.Validator{Exchange: server.Exchange, Anchors: anchors}, nil
 }
 
 func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
@@ -252,109 +166,4 @@ func readRoots(u *ui, path string) (*x509.CertPool, error) {
 		return nil, fail(exitUsage, fmt.Errorf("%q has no certificate of an authority that can be used", path))
 	}
 	return pool, nil
-}
-
-// lookupJSON is what -json prints.
-type lookupJSON struct {
-	Schema       string            `json:"schema"` // smimea-lookup/1
-	Address      string            `json:"address"`
-	Verdict      string            `json:"verdict"`
-	Code         string            `json:"code"`
-	Why          string            `json:"why"`
-	Exit         int               `json:"exit"`
-	Certificates []certificateJSON `json:"certificates"`
-	SMIMEA       lookedUpJSON      `json:"smimea"`
-	TXT          lookedUpJSON      `json:"txt"`
-	Downloads    []downloadJSON    `json:"downloads"`
-	Expires      *time.Time        `json:"expires,omitempty"`
-	Suggestion   string            `json:"suggestion,omitempty"`
-}
-
-type certificateJSON struct {
-	PEM         string    `json:"pem"`
-	Source      string    `json:"source"`
-	Addresses   []string  `json:"addresses"`
-	NotBefore   time.Time `json:"not_before"`
-	NotAfter    time.Time `json:"not_after"`
-	Encrypts    bool      `json:"encrypts"`
-	Signs       bool      `json:"signs"`
-	Match       string    `json:"match,omitempty"`
-	Association string    `json:"association,omitempty"`
-	Problems    []string  `json:"problems"`
-	Codes       []string  `json:"codes"`   // of the problems, in their order
-	Issuers     []string  `json:"issuers"` // PEM, the nearest first
-	Untrusted   string    `json:"chain,omitempty"`
-	Revocation  string    `json:"revocation,omitempty"`
-}
-
-type lookedUpJSON struct {
-	Name     string   `json:"name,omitempty"`
-	Security string   `json:"security"`
-	Code     string   `json:"code,omitempty"`
-	Error    string   `json:"error,omitempty"`
-	Records  []string `json:"records"`
-	Aliases  []string `json:"aliases,omitempty"`
-}
-
-type downloadJSON struct {
-	URL       string   `json:"url"`
-	MediaType string   `json:"media_type,omitempty"`
-	Moved     []string `json:"moved,omitempty"`
-	Code      string   `json:"code,omitempty"`
-	Error     string   `json:"error,omitempty"`
-}
-
-func lookupResult(r *discover.Result, status int) lookupJSON {
-	result := lookupJSON{
-		Schema: "smimea-lookup/1", Address: r.Address.String(), Verdict: string(r.Verdict), Code: string(r.Why.Code), Why: r.Why.Text, Exit: status,
-		Certificates: []certificateJSON{}, SMIMEA: lookedUp(r.SMIMEA), TXT: lookedUp(r.TXT), Downloads: []downloadJSON{},
-		Suggestion: r.Suggestion,
-	}
-	if !r.Expires.IsZero() {
-		result.Expires = &r.Expires
-	}
-	for _, c := range r.Certificates {
-		result.Certificates = append(result.Certificates, certificateJSON{
-			PEM: string(pemOf(c.Raw)), Source: c.Source, Addresses: orEmpty(c.Addresses), NotBefore: c.NotBefore, NotAfter: c.NotAfter,
-			Encrypts: c.Encrypts, Signs: c.Signs, Match: string(c.Match), Association: c.Association,
-			Problems: []string{}, Codes: []string{}, Issuers: []string{}, Untrusted: c.Untrusted, Revocation: c.Revocation,
-		})
-		line := &result.Certificates[len(result.Certificates)-1]
-		for _, der := range c.Chain {
-			line.Issuers = append(line.Issuers, string(pemOf(der)))
-		}
-		for _, p := range c.Problems {
-			line.Problems, line.Codes = append(line.Problems, p.Text), append(line.Codes, string(p.Code))
-		}
-	}
-	for _, d := range r.Downloads {
-		result.Downloads = append(result.Downloads, downloadJSON{d.URL, d.MediaType, d.Moved, errorCode(d.Err), errorText(d.Err)})
-	}
-	return result
-}
-
-func lookedUp(r discover.Records) lookedUpJSON {
-	return lookedUpJSON{r.Name, r.Security.String(), errorCode(r.Err), errorText(r.Err), orEmpty(r.Data), r.Aliases}
-}
-
-// errorCode is the code of an error that discover gave one.
-func errorCode(err error) string {
-	var p discover.Problem
-	errors.As(err, &p)
-	return string(p.Code)
-}
-
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}
-
-// orEmpty makes an empty list [] in JSON, not null.
-func orEmpty(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
 }

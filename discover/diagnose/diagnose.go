@@ -77,13 +77,18 @@ func (d *Doctor) Examine(ctx context.Context, domain string, addresses []smimea.
 		e.apexes[t.label] = e.tree(ctx, t, addresses)
 	}
 	for _, apex := range slices.Compact([]string{e.apexes[trees[0].label], e.apexes[trees[1].label]}) {
-		if apex != "" {
+		if apex != "" && ctx.Err() == nil {
 			e.zone(ctx, apex, addresses)
 		}
 	}
 	e.authorization(ctx)
 	for _, a := range addresses {
-		e.address(ctx, a)
+		if ctx.Err() == nil {
+			e.address(ctx, a)
+		}
+	}
+	if ctx.Err() != nil {
+		e.say(Error, "interrupted", domain, "time was up before all was looked at", "give it more time, and see what is said not to answer")
 	}
 	return e.findings
 }

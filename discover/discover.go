@@ -195,7 +195,9 @@ func (c *Client) Lookup(ctx context.Context, a smimea.Address) *Result {
 	for _, c := range l.Certificates {
 		l.tell("%s", c.line())
 	}
-	l.Verdict, l.Why = l.verdict()
+	if l.Verdict, l.Why = l.verdict(); l.Verdict == Unknown && ctx.Err() != nil {
+		l.Why.Code = Interrupted // whatever failed first
+	}
 	l.Expires = l.expires()
 	if len(l.Certificates) == 0 && len(l.SMIMEA.Data) == 0 && l.Verdict != Unknown {
 		l.suggest(ctx)

@@ -79,9 +79,8 @@ func (p Problem) Error() string  { return p.Text }
 // problemOf returns what an error is about; errors of others have the code given.
 func problemOf(err error, otherwise Code) Problem {
 	var p Problem
-	switch {
-	case errors.As(err, &p):
-		return Problem{p.Code, err.Error()}
+	if errors.As(err, &p) {
+		otherwise = p.Code
 	}
 	return Problem{otherwise, err.Error()}
 }

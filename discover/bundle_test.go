@@ -2,123 +2,113 @@ package discover
 
 import (
 	"context"
-	"crypto"
-	"encoding/base64"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
-
-	"coredns-smimea/discover/dnssec"
+	"coredns-smimea/internal/zoo"
 )
 
-// A hostileZone is evil.test., whose owner would have us compute for minutes.
-type hostileZone struct {
-	t      *testing.T
-	key    *dns.DNSKEY
-	signer crypto.Signer
-}
-
-func (z *hostileZone) sign(rrs ...dns.RR) *dns.RRSIG {
-	z.t.Helper()
-	now := uint32(time.Now().Unix())
-	sig := &dns.RRSIG{
-		Hdr: dns.RR_Header{Ttl: 60}, Algorithm: z.key.Algorithm, KeyTag: z.key.KeyTag(), SignerName: z.key.Hdr.Name,
-		Inception: now - 3600, Expiration: now + 3600,
-	}
-	if err := sig.Sign(z.signer, rrs); err != nil {
-		z.t.Fatal(err)
-	}
-	return sig
-}
-
-func (z *hostileZone) keys(n int) (rrs []dns.RR) {
-	rrs = append(rrs, z.key)
-	for i := range n - 1 {
-		rrs = append(rrs, &dns.DNSKEY{Hdr: z.key.Hdr, Flags: 256, Protocol: 3, Algorithm: z.key.Algorithm, PublicKey: base64.StdEncoding.EncodeToString([]byte{byte(i >> 8), byte(i), 1})})
-	}
-	return append(rrs, z.sign(rrs...))
-}
-
-func (z *hostileZone) nsec(n int) (rrs []dns.RR) {
-	for i := range n {
-		rr, err := dns.NewRR(fmt.Sprintf("a%d.evil.test. 60 NSEC z.evil.test. A", i))
+// hostile publishes what costs most to judge: certificates, authorities of one name,
+// and records that any of them could be meant by.
+func hostile(t *testing.T, w *world, address string, leaves, authorities, records int) {
+	t.Helper()
+	var all []*zoo.Authority
+	for range authorities {
+		a, err := zoo.NewAuthority("Hostile Authority", nil)
 		if err != nil {
-			z.t.Fatal(err)
+			t.Fatal(err)
 		}
-		wrong := z.sign(rr)
-		wrong.Signature = "AAAA" + wrong.Signature[4:]
-		rrs = append(rrs, rr, wrong)
+		all = append(all, a)
 	}
-	return rrs
+	var file [][]byte
+	for _, a := range all {
+		file = append(file, a.Certificate)
+	}
+	for i := range leaves {
+		file = append(file, certificate(t, zoo.Template{Addresses: []string{address}, Issuer: all[i%len(all)]}))
+	}
+	w.files["/"+address] = zoo.PEM(file...)
+	w.publish(address, all[0].Certificate, nil, w.url("example.test", "/"+address))
+	for i := range records {
+		w.publish(address, all[i%len(all)].Certificate, []string{"2 0 1"})
+	}
 }
 
-func (z *hostileZone) nsec3(n int) (rrs []dns.RR) {
-	for i := range n {
-		rr := &dns.NSEC3{
-			Hdr:  dns.RR_Header{Name: fmt.Sprintf("%032x.evil.test.", i), Rrtype: dns.TypeNSEC3, Class: dns.ClassINET, Ttl: 60},
-			Hash: dns.SHA1, Iterations: 150, SaltLength: 4, Salt: fmt.Sprintf("%08x", i),
-			HashLength: 20, NextDomain: fmt.Sprintf("%032x", i+1), TypeBitMap: []uint16{dns.TypeA},
+// TestHostileBundle holds that 100 certificates, 100 authorities and 100 records do
+// not cost 100 * 100 * 100 signatures: they took 104 seconds once.
+func TestHostileBundle(t *testing.T) {
+	w := newWorld(t)
+	hostile(t, w, "many@example.test", 100, 100, 100)
+	c := w.client()
+	began := time.Now()
+	r := c.Lookup(t.Context(), parse(t, "many@example.test"))
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("judged in %v", took)
+	}
+	if len(r.Certificates) != 100 || r.Verdict != Verified || r.Certificates[0].Match != ByAuthority {
+		t.Errorf("%d certificates; %s (%s)", len(r.Certificates), r.Verdict, r.Why)
+	}
+	chained := 0
+	for _, c := range r.Certificates {
+		if !strings.Contains(c.Untrusted, "too many") {
+			chained++
 		}
-		rrs = append(rrs, rr, z.sign(rr))
 	}
-	return rrs
+	if chained != maxChained {
+		t.Errorf("%d certificates were held against chains; want %d", chained, maxChained)
+	}
 }
 
-// signatures are n short ones over one NSEC record.
-func (z *hostileZone) signatures(n int) []dns.RR {
-	rrs := z.nsec(1)
-	for i := range n {
-		short := *rrs[1].(*dns.RRSIG)
-		short.Signature = base64.StdEncoding.EncodeToString([]byte{byte(i >> 8), byte(i)})
-		rrs = append(rrs, &short)
+// TestLargeBundle holds that limits do not hide the user among hundreds of others.
+func TestLargeBundle(t *testing.T) {
+	w := newWorld(t)
+	var file [][]byte
+	for i := range 120 {
+		a, err := zoo.NewAuthority(fmt.Sprintf("Company Authority %d", i), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file = append(file, a.Certificate, certificate(t, zoo.Template{Addresses: []string{fmt.Sprintf("u%d@example.test", i)}, Issuer: a}))
+		if i == 119 {
+			w.publish("u119@example.test", a.Certificate, []string{"2 1 1"}, w.url("example.test", "/all"))
+		}
 	}
-	return rrs
+	w.files["/all"] = zoo.PEM(file...)
+	if r := w.expect(w.client(), "u119@example.test", Verified); r.Certificates[0].Addresses[0] != "u119@example.test" {
+		t.Errorf("the first certificate is %v", r.Certificates[0].Addresses)
+	}
 }
 
-// TestHostileAnswers looks an address up in such a zone: as a whole, from the
-// wire to the verdict, it takes a small part of the time that there is.
-func TestHostileAnswers(t *testing.T) {
-	key := &dns.DNSKEY{
-		Hdr:   dns.RR_Header{Name: "evil.test.", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 300},
-		Flags: 257, Protocol: 3, Algorithm: dns.ECDSAP384SHA384,
+// TestCountOfCertificates holds the limit of what is read at all.
+func TestCountOfCertificates(t *testing.T) {
+	w := newWorld(t)
+	var file [][]byte
+	for i := range maxCertificates + 10 {
+		file = append(file, user(t, fmt.Sprintf("u%d@example.test", i)))
 	}
-	private, err := key.Generate(384)
-	if err != nil {
-		t.Fatal(err)
+	w.files["/all"] = zoo.PEM(file...)
+	w.publish("u1@example.test", file[1], []string{"3 1 1"}, w.url("example.test", "/all"))
+	r := w.expect(w.client(), "u1@example.test", Verified)
+	if len(r.Certificates) != maxCertificates || !strings.Contains(strings.Join(r.Story, "\n"), fmt.Sprintf("only the first %d certificates", maxCertificates)) {
+		t.Errorf("%d certificates\n%s", len(r.Certificates), strings.Join(r.Story, "\n"))
 	}
-	z := &hostileZone{t, key, private.(crypto.Signer)}
-	for what, zone := range map[string]struct{ keys, denial []dns.RR }{
-		"3300 keys":       {z.keys(3300), z.nsec(1)},
-		"90 keys":         {z.keys(90), z.signatures(90)},
-		"370 NSEC":        {z.keys(1), z.nsec(370)},
-		"270 NSEC3":       {z.keys(1), z.nsec3(270)},
-		"1000 signatures": {z.keys(1), z.signatures(1000)},
-	} {
-		t.Run(what, func(t *testing.T) {
-			server, asked := handle(t, func(q *dns.Msg) *dns.Msg {
-				m := new(dns.Msg)
-				m.SetReply(q)
-				m.Compress = true
-				m.Answer, m.Ns = nil, zone.denial
-				if q.Question[0].Qtype == dns.TypeDNSKEY {
-					m.Answer, m.Ns = zone.keys, nil
-				}
-				if packed, err := m.Pack(); err != nil || len(packed) > dns.MaxMsgSize {
-					t.Errorf("%d octets, %v", len(packed), err)
-				}
-				return m
-			})
-			c := &Client{Resolver: &dnssec.Validator{Exchange: server.Exchange, Anchors: dnssec.Anchors{"evil.test.": {key}}}}
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
-			begin := time.Now()
-			r := c.Lookup(ctx, parse(t, "user@evil.test"))
-			if r.Verdict != Unknown || ctx.Err() != nil {
-				t.Errorf("%s: %s, %v; want unknown, before the time is up", r.Verdict, r.Why, ctx.Err())
-			}
-			t.Logf("%v and %d questions: %s", time.Since(begin), asked.Load(), r.Why)
-		})
+}
+
+// TestInterruptedJudging holds that an end of the context in the midst of judging is
+// no verdict on what was not judged.
+func TestInterruptedJudging(t *testing.T) {
+	w := newWorld(t)
+	hostile(t, w, "many@example.test", 3, 3, 3)
+	c := w.client()
+	ctx, cancel := context.WithCancel(t.Context())
+	c.Story = func(step string) {
+		if strings.HasPrefix(step, "download: ") {
+			cancel()
+		}
+	}
+	if r := c.Lookup(ctx, parse(t, "many@example.test")); r.Verdict != Unknown || r.Why.Code != Interrupted {
+		t.Errorf("%s (%s)", r.Verdict, r.Why)
 	}
 }

@@ -78,7 +78,7 @@ func (c *Certificate) problem(code Code, format string, args ...any) {
 // that are held against chains, which is what costs. A bundle of a whole company
 // may be larger: those that are of the address come first.
 const (
-	maxCertificates = 256
+	maxCertificates = 1024
 	maxChained      = 8
 )
 

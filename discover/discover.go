@@ -192,8 +192,11 @@ func (c *Client) Lookup(ctx context.Context, a smimea.Address) *Result {
 			l.judge(ctx)
 		}
 	}
-	for _, c := range l.Certificates {
+	for _, c := range l.chained() {
 		l.tell("%s", c.line())
+	}
+	if more := len(l.Certificates) - maxChained; more > 0 {
+		l.tell("and %d other certificates", more)
 	}
 	if l.Verdict, l.Why = l.verdict(); l.Verdict == Unknown && ctx.Err() != nil {
 		l.Why.Code = Interrupted // whatever failed first

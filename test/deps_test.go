@@ -129,7 +129,7 @@ func TestImports(t *testing.T) {
 		},
 		{
 			pkg:     "discover",
-			nowhere: []string{coredns, module + "/plugin"},
+			nowhere: []string{coredns, certmage, "github.com/fsnotify/fsnotify", module + "/plugin", module + "/certsource/directory", module + "/smimea/zone"},
 			why:     "it is for mail programs",
 		},
 		{
@@ -218,6 +218,36 @@ func TestSnapshotOnly(t *testing.T) {
 				return true
 			})
 		}
+	}
+}
+
+// TestDiscoverIsLight counts what a mail program gets into its build with discover:
+// the packages of others, and the modules that they are of.
+func TestDiscoverIsLight(t *testing.T) {
+	const most = 20
+	modules := []string{"github.com/miekg/dns", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/sys", "golang.org/x/text"}
+	var discover *pkg
+	standard := map[string]bool{}
+	for _, p := range list(t) {
+		if standard[p.ImportPath] = p.Standard; p.ImportPath == module+"/discover" {
+			discover = p
+		}
+	}
+	if discover == nil {
+		t.Fatal("no package discover")
+	}
+	count := 0
+	for _, path := range discover.Deps {
+		if standard[path] || strings.HasPrefix(path, module+"/") {
+			continue
+		}
+		count++
+		if !slices.ContainsFunc(modules, func(m string) bool { return path == m || strings.HasPrefix(path, m+"/") }) {
+			t.Errorf("discover drags in %s, of a module that it has not had", path)
+		}
+	}
+	if count == 0 || count > most {
+		t.Errorf("discover drags in %d packages of others; want %d at most", count, most)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -45,8 +46,11 @@ func TestWorld(t *testing.T) {
 func world(t *testing.T, seed uint64, certs [][]byte) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	m := fake.New(time.Now())
-	failing := 0 // percent of the calls below the directory
+	failing := 0      // percent of the calls below the directory
+	var mu sync.Mutex // the reader has goroutines of its own
 	m.Before = func(call, name string) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if r.IntN(100) < failing {
 			return syscall.EIO
 		}
@@ -71,7 +75,7 @@ func world(t *testing.T, seed uint64, certs [][]byte) {
 	c := aConfig(t, "/certs", "example.com")
 	c.State, c.Unwatched, c.MaxWithdraw = "", true, 100
 	w := Real()
-	w.System = m
+	w.System, w.Workers = m, 1
 	p := newPublisher(c, w)
 	p.begin(t.Context(), nil)
 	served := func(i int) bool {

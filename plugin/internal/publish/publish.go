@@ -135,7 +135,8 @@ func (p *Publisher) options() directory.Options {
 			}
 			return p.watch.Take()
 		},
-		System: p.world.System,
+		System:  p.world.System,
+		Workers: p.world.Workers,
 	}
 }
 

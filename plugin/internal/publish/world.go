@@ -18,6 +18,7 @@ import (
 type World struct {
 	// System has the time, and is where the directory and its notifications are.
 	System    disk.System
+	Workers   int          // that read files at once, 0 for one a processor
 	Timer     func() Timer // stopped
 	Directory func(directory.Options) Directory
 	Inherit   func(directory.Options, directory.Legacy, func(directory.File) bool) Directory

@@ -156,8 +156,8 @@ func (a *Ahead) pass(ctx context.Context) {
 	}
 }
 
-// aRun signs RRsets of one zone.
-type aRun struct {
+// run signs RRsets of one zone.
+type run struct {
 	*Ahead
 	ctx    context.Context
 	signer *Signer
@@ -165,12 +165,12 @@ type aRun struct {
 	load   *Load
 }
 
-func (a *Ahead) begin(ctx context.Context, signer *Signer, zone int) *aRun {
-	return &aRun{Ahead: a, ctx: ctx, signer: signer, batch: Batch{Zone: zone, Keys: signer.Keys(zone)}, load: NewLoad(ctx, a.keeper.Queries)}
+func (a *Ahead) begin(ctx context.Context, signer *Signer, zone int) *run {
+	return &run{Ahead: a, ctx: ctx, signer: signer, batch: Batch{Zone: zone, Keys: signer.Keys(zone)}, load: NewLoad(ctx, a.keeper.Queries)}
 }
 
 // add signs one more. It reports whether to go on.
-func (r *aRun) add(rrset zone.RRset) bool {
+func (r *run) add(rrset zone.RRset) bool {
 	sigs, err := r.signer.Sign(rrset.Records)
 	if err != nil {
 		log.Errorf("Signing ahead: %v", err)
@@ -186,7 +186,7 @@ func (r *aRun) add(rrset zone.RRset) bool {
 }
 
 // flush hands over what is signed.
-func (r *aRun) flush() bool {
+func (r *run) flush() bool {
 	if len(r.batch.RRsets) == 0 {
 		return true
 	}
@@ -196,7 +196,7 @@ func (r *aRun) flush() bool {
 }
 
 // yield leaves time to queries. It reports whether to go on.
-func (r *aRun) yield() bool {
+func (r *run) yield() bool {
 	// Queries that have their names signed do our work meanwhile, and that of
 	// answering: they come first.
 	offered := r.offered.Load()

@@ -1,8 +1,13 @@
 package ldap
 
 import (
+	"cmp"
 	"context"
+	"crypto/rsa"
+	"crypto/x509"
 	"errors"
+	"slices"
+	"time"
 
 	"coredns-smimea/smimea"
 )
@@ -59,4 +64,38 @@ func (s Sources) Find(ctx context.Context, address smimea.Address) (Found, error
 		return Found{}, failed
 	}
 	return last, nil
+}
+
+// BestFirst sorts certificates by how well one can encrypt to them: first those
+// to whose key a message's key is enciphered, which every mail program can do,
+// then those to agree on one with, and then the others. Of equals, that is first
+// which began later.
+func BestFirst(certificates []Certificate) {
+	type ranked struct {
+		rank  int
+		begin time.Time
+	}
+	ranks := map[string]ranked{}
+	for _, c := range certificates {
+		r := ranked{rank: 2}
+		if cert, err := x509.ParseCertificate(c.Raw); err == nil {
+			r = ranked{rankOf(cert), cert.NotBefore}
+		}
+		ranks[string(c.Raw)] = r
+	}
+	slices.SortStableFunc(certificates, func(a, b Certificate) int {
+		x, y := ranks[string(a.Raw)], ranks[string(b.Raw)]
+		return cmp.Or(x.rank-y.rank, y.begin.Compare(x.begin))
+	})
+}
+
+func rankOf(cert *x509.Certificate) int {
+	_, isRSA := cert.PublicKey.(*rsa.PublicKey)
+	switch {
+	case cert.KeyUsage&(x509.KeyUsageKeyEncipherment|x509.KeyUsageDataEncipherment) != 0, cert.KeyUsage == 0 && isRSA:
+		return 0
+	case cert.KeyUsage&x509.KeyUsageKeyAgreement != 0, cert.KeyUsage == 0:
+		return 1
+	}
+	return 3
 }

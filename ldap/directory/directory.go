@@ -1,0 +1,230 @@
+// Package directory is a source of certificates for package ldap: a directory of
+// files, judged by the rules by which the server publishes one.
+package directory
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"coredns-smimea/certsource"
+	files "coredns-smimea/certsource/directory"
+	"coredns-smimea/internal/table"
+	"coredns-smimea/ldap"
+	"coredns-smimea/smimea"
+)
+
+// Options say what a Directory has.
+type Options struct {
+	Dir string
+	// Roots, if not nil, are the authorities that certificates must chain to.
+	Roots *x509.CertPool
+	// Margin is how long before its end a certificate is withdrawn.
+	Margin time.Duration
+	// Exact leaves out the lower-case forms of local-parts.
+	Exact bool
+	// Refused is told of each file that is left out, with the reason, and Failed
+	// why the directory cannot be read. Neither names an address.
+	Refused func(path string, why error)
+	Failed  func(error)
+}
+
+// A Directory has the certificates of a directory, as it is now.
+type Directory struct {
+	options Options
+	files   *files.Directory
+	watch   *files.Watch // nil if there is none
+	index   atomic.Pointer[table.Table]
+	edit    *table.Edit // the next version, of the goroutine that looks
+	cancel  context.CancelFunc
+	done    chan struct{}
+}
+
+const (
+	// poll is the time between two looks at everything: not all changes are
+	// heard of, on network file systems say.
+	poll = time.Minute
+	// settle is the time for which a file that was written just now is left.
+	settle = 300 * time.Millisecond
+)
+
+// Open reads a directory, and follows it until [Directory.Close]. The error is
+// that of the directory itself.
+func Open(o Options) (*Directory, error) {
+	d := &Directory{options: o, done: make(chan struct{})}
+	d.index.Store(&table.Table{})
+	// Without a watch it is looked at once a minute.
+	d.watch, _ = files.NewWatch(o.Dir)
+	d.files = files.New(files.Options{
+		Dir: o.Dir, Roots: o.Roots, Margin: o.Margin, MaxWithdraw: 100,
+		Enter: func(dir string) {
+			if d.watch != nil {
+				d.watch.Add(dir)
+			}
+		},
+	})
+	var ctx context.Context
+	ctx, d.cancel = context.WithCancel(context.Background())
+	again, err := d.look(ctx)
+	if err != nil {
+		d.cancel()
+		d.closeWatch()
+		return nil, err
+	}
+	go d.follow(ctx, again)
+	return d, nil
+}
+
+// Close ends the following.
+func (d *Directory) Close() {
+	d.cancel()
+	<-d.done
+	d.closeWatch()
+}
+
+func (d *Directory) closeWatch() {
+	if d.watch != nil {
+		d.watch.Close()
+	}
+}
+
+// Published returns how many certificates there were at the first look.
+func (d *Directory) Published() int { return d.files.Published() }
+
+func (d *Directory) follow(ctx context.Context, again []string) {
+	defer close(d.done)
+	var heard <-chan struct{}
+	if d.watch != nil {
+		heard = d.watch.C
+	}
+	for {
+		wait := poll
+		if len(again) > 0 {
+			wait = settle
+		}
+		timer := time.NewTimer(wait)
+		all := false
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-heard:
+			var paths []string
+			paths, all = d.watch.Take()
+			again = append(again, paths...)
+		case <-timer.C:
+			all = len(again) == 0
+		}
+		timer.Stop()
+		var err error
+		if all {
+			again, err = d.look(ctx)
+		} else {
+			again, err = d.check(ctx, again)
+		}
+		if err != nil && ctx.Err() == nil && d.options.Failed != nil {
+			d.options.Failed(err)
+		}
+	}
+}
+
+func (d *Directory) look(ctx context.Context) (again []string, err error) {
+	d.edit = d.index.Load().Edit()
+	report, err := d.files.Look(ctx, time.Now(), d.changed)
+	d.index.Store(d.edit.Table())
+	return report.Unsettled, err
+}
+
+func (d *Directory) check(ctx context.Context, paths []string) (again []string, err error) {
+	d.edit = d.index.Load().Edit()
+	report, err := d.files.Check(ctx, paths, time.Now(), d.changed)
+	d.index.Store(d.edit.Table())
+	return report.Unsettled, err
+}
+
+// changed takes a change into the next version of the index.
+func (d *Directory) changed(c files.Change) {
+	if c.Old.Published() {
+		for _, a := range d.addresses(c.Old.Addresses) {
+			d.put(a, c.Path, false)
+		}
+	}
+	if c.Removed.IsZero() && c.New.Published() {
+		for _, a := range d.addresses(c.New.Addresses) {
+			d.put(a, c.Path, true)
+		}
+	}
+	if c.Refusal != nil && d.options.Refused != nil {
+		d.options.Refused(c.Path, c.Refusal)
+	}
+}
+
+// put adds a path to those of an address, or takes it out.
+func (d *Directory) put(a smimea.Address, path string, in bool) {
+	key := []byte(a.String())
+	old, _ := d.edit.Get(key)
+	paths := slices.DeleteFunc(splitPaths(old), func(p string) bool { return p == path })
+	if in {
+		paths = append(paths, path)
+	}
+	if len(paths) == 0 {
+		d.edit.Delete(key)
+		return
+	}
+	d.edit.Set(key, []byte(strings.Join(paths, "\x00")))
+}
+
+func splitPaths(value []byte) []string {
+	if len(value) == 0 {
+		return nil
+	}
+	return strings.Split(string(value), "\x00")
+}
+
+// addresses returns the addresses under which a certificate is found.
+func (d *Directory) addresses(certified []string) (all []smimea.Address) {
+	for _, text := range certified {
+		a, err := smimea.ParseAddress(text)
+		if err != nil {
+			continue
+		}
+		for _, form := range []smimea.Address{a, a.Lower()} {
+			if (form == a || !d.options.Exact) && !slices.Contains(all, form) {
+				all = append(all, form)
+			}
+		}
+	}
+	return all
+}
+
+// Find is that of [ldap.Source].
+func (d *Directory) Find(_ context.Context, address smimea.Address) (ldap.Found, error) {
+	value, _ := d.index.Load().Get([]byte(address.String()))
+	found := ldap.Found{Why: "the directory has no certificate of the address"}
+	for _, path := range splitPaths(value) {
+		cert, err := files.ReadFile(d.options.Dir, path)
+		var refusal *certsource.Refusal
+		switch {
+		case errors.As(err, &refusal) && refusal.Reason != certsource.Unreadable:
+			// It has changed, and the look that sees it is under way.
+		case err != nil:
+			return ldap.Found{}, fmt.Errorf("the file %q: %w", path, err)
+		case d.holds(cert, address):
+			found.Certificates = append(found.Certificates, ldap.Certificate{Raw: cert.Raw, Chain: chainOf(cert)})
+		}
+	}
+	ldap.BestFirst(found.Certificates)
+	return found, nil
+}
+
+// holds judges what was read just now by the rules that the index was made by.
+func (d *Directory) holds(cert *certsource.Certificate, address smimea.Address) bool {
+	now := time.Now()
+	return slices.Contains(d.addresses(cert.Addresses), address) && now.Before(cert.NotAfter.Add(-d.options.Margin)) &&
+		(d.options.Roots == nil || cert.Chains(d.options.Roots, now) == nil)
+}

@@ -1,0 +1,265 @@
+package test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
+)
+
+// An authority issues certificates for the tests of mail programs, which want
+// those of somebody.
+type authority struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+}
+
+// newAuthority makes one: a root if above is nil.
+func newAuthority(t *testing.T, name string, above *authority) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: time.Now().AddDate(-2, 0, 0), NotAfter: time.Now().AddDate(2, 0, 0),
+	}
+	a := &authority{key: key}
+	if above == nil {
+		above = &authority{template, key}
+	}
+	a.cert = above.sign(t, template, key.Public())
+	return a
+}
+
+func (a *authority) sign(t *testing.T, template *x509.Certificate, public crypto.PublicKey) *x509.Certificate {
+	t.Helper()
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber = serial
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, public, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// user issues a certificate to encrypt to, of the RSA key of the tests.
+func (a *authority) user(t *testing.T, address string, change ...func(*x509.Certificate)) []byte {
+	t.Helper()
+	key, err := rsaKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: strings.Split(address, "@")[0]}, EmailAddresses: []string{address},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0), BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
+	}
+	for _, c := range change {
+		c(template)
+	}
+	return a.sign(t, template, key.Public()).Raw
+}
+
+// server issues a certificate for the loopback address, and writes it and its key
+// to files.
+func (a *authority) server(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := a.sign(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 1),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, key.Public())
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key")
+	writeBundle(t, certFile, cert.Raw)
+	writePEM(t, keyFile, "PRIVATE KEY", pkcs8(t, key))
+	return certFile, keyFile
+}
+
+func hasExpired(c *x509.Certificate) {
+	c.NotBefore, c.NotAfter = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(0, 0, -1)
+}
+
+func writeBundle(t *testing.T, path string, ders ...[]byte) {
+	t.Helper()
+	var text strings.Builder
+	for _, der := range ders {
+		pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: der})
+	}
+	writeFile(t, path, text.String())
+}
+
+// buildCommand builds the command smimea of this tree, once a run.
+var buildCommand = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(scratch, "smimea")
+	cmd := exec.Command("go", "build", "-o", binary, "./cmd/smimea")
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building cmd/smimea: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+func builtCommand(t *testing.T) string {
+	t.Helper()
+	binary, err := buildCommand()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+// A correspondence is who can be written to: hugh@example.com, of our own signed
+// server; dave@example.net, of NSD with what smimea records prints, where too is the
+// record of expired@example.net; and anybody@example.org, whose zone is signed by
+// another key than the one that is trusted.
+type correspondence struct {
+	root            *authority
+	hugh, dave      []byte // DER
+	anchors, roots  string // files
+	trust           string // file of the web server's certificate
+	zones           []zoneAt
+	unbound, direct string // whom to ask
+}
+
+func newCorrespondence(t *testing.T) *correspondence {
+	t.Helper()
+	c := &correspondence{root: newAuthority(t, "Test Root", nil)}
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	c.hugh = c.root.user(t, "hugh@example.com")
+	c.dave = c.root.user(t, "dave@example.net")
+	writeBundle(t, in("certs/hugh.crt"), c.hugh)
+	writeBundle(t, in("nsd/dave.crt"), c.dave)
+	c.roots = in("roots.pem")
+	writeBundle(t, c.roots, c.root.cert.Raw)
+
+	s := signing{dns.ECDSAP256SHA256, false}
+	k, bogus, expected := newKeys(t, "example.com.", s), newKeys(t, "example.org.", s), newKeys(t, "example.org.", s)
+	w, web := newWeb(t, "example.com")
+	c.trust = w.trust
+	options := "url https://{domain}:" + portOf(w.addr) + wellKnown + "{file}\n" + web
+	db := in("db.example.com")
+	writeFile(t, db, exampleSOA(1, 300)+"\nexample.com. 300 IN NS ns1.example.com.\nexample.com. 300 IN A 127.0.0.1\nns1.example.com. 300 IN A 127.0.0.1\n")
+	c.direct = startServer(t, block("example.com", k.directive, smimea(in("certs"), options), "file "+db)+
+		block("example.org", bogus.directive, smimea(in("certs"), "ns ns1.example.com"))).addr
+	c.zones = []zoneAt{{"example.com.", c.direct, k.anchors("example.com.")}, {"example.org.", c.direct, expected.anchors("example.org.")}}
+
+	// SMIMEA with the whole certificate needs no web server.
+	nsd := newKeys(t, "example.net.", s)
+	zone := command(t, builtCommand(t), "records", "-zone", "example.net", "-ns", "ns.example.net=127.0.0.1", "-record", "3 0 0", "-url", "off", in("nsd"))
+	expired := &dns.SMIMEA{
+		Hdr:   dns.RR_Header{Name: hashOwner("expired", "example.net."), Rrtype: dns.TypeSMIMEA, Class: dns.ClassINET, Ttl: 300},
+		Usage: 3, Certificate: fmt.Sprintf("%x", c.root.user(t, "expired@example.net", hasExpired)),
+	}
+	writeFile(t, in("db.nsd"), zone+expired.String()+"\n")
+	base := strings.Fields(nsd.directive)[4]
+	command(t, "ldns-signzone", "-o", "example.net", "-f", in("db.nsd.signed"), in("db.nsd"), base)
+	signed, err := os.ReadFile(in("db.nsd.signed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.zones = append(c.zones, zoneAt{"example.net.", startNSD(t, map[string]string{"example.net.": string(signed)}), nsd.anchors("example.net.")})
+
+	c.unbound = startUnbound(t, c.zones)
+	c.anchors = in("anchors")
+	var text strings.Builder
+	for _, z := range c.zones {
+		for _, key := range z.anchors {
+			text.WriteString(key.String() + "\n")
+		}
+	}
+	writeFile(t, c.anchors, text.String())
+	return c
+}
+
+// A gateway is a running smimea ldap.
+type gateway struct {
+	*harness.Process
+	addr   string   // of ldap://
+	secure string   // of ldaps://, if there is one
+	lines  []string // of the log, as of its start
+}
+
+var listening = regexp.MustCompile(`listening on (ldaps?)://(\S+)`)
+
+// startGateway runs smimea ldap until the test ends.
+func startGateway(t *testing.T, environment []string, args ...string) *gateway {
+	t.Helper()
+	want := 1 + strings.Count(strings.Join(args, " "), "ldaps://")
+	cmd := exec.Command(builtCommand(t), append([]string{"ldap", "-listen", "ldap://127.0.0.1:0"}, args...)...)
+	cmd.Env = append(os.Environ(), environment...)
+	log := &harness.Log{}
+	p, err := harness.Start(cmd, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{Process: p}
+	if err := p.Until("the LDAP server", time.Minute, func() bool { return len(listening.FindAllString(log.String(), -1)) == want }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Errorf("%v\n%s", err, log)
+		}
+		if strings.Contains(log.String(), "panic") {
+			t.Errorf("smimea ldap panicked:\n%s", log)
+		}
+	})
+	for _, match := range listening.FindAllStringSubmatch(log.String(), -1) {
+		if match[1] == "ldaps" {
+			g.secure = match[2]
+		} else {
+			g.addr = match[2]
+		}
+	}
+	return g
+}
+
+// gateway runs smimea ldap over the correspondence, asking a server.
+func (c *correspondence) gateway(t *testing.T, server string, args ...string) *gateway {
+	t.Helper()
+	return startGateway(t, []string{"SSL_CERT_FILE=" + c.trust},
+		append([]string{"-server", server, "-anchor", c.anchors, "-roots", c.roots, "-allow-private"}, args...)...)
+}
+
+func pkcs8(t *testing.T, key any) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}

@@ -76,6 +76,9 @@ func (m *marionette) command(name string, parameters map[string]any, result any)
 	if result == nil {
 		return nil
 	}
+	if b, ok := result.(bare); ok {
+		return json.Unmarshal(reply[3], b.to)
+	}
 	wrapped := struct{ Value any }{result}
 	return json.Unmarshal(reply[3], &wrapped)
 }
@@ -102,20 +105,33 @@ func (m *marionette) script(result any, script string, args ...any) {
 	}
 }
 
-// screenshot returns a picture, PNG, of the window that a script picks by number
-// among those of all windows.
-func (m *marionette) screenshot(handle string) []byte {
+// screenshot returns a picture, PNG, of the first window for which a script
+// returns true.
+func (m *marionette) screenshot(script string, args ...any) []byte {
 	m.t.Helper()
-	if err := m.command("WebDriver:SwitchToWindow", map[string]any{"handle": handle, "focus": true}, nil); err != nil {
-		m.t.Fatal(err)
-	}
+	var handles []string
 	var text string
-	if err := m.command("WebDriver:TakeScreenshot", map[string]any{"full": false}, &text); err != nil {
-		m.t.Fatal(err)
+	must := func(err error) {
+		m.t.Helper()
+		if err != nil {
+			m.t.Fatal(err)
+		}
 	}
-	png, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		m.t.Fatal(err)
+	must(m.command("WebDriver:GetWindowHandles", map[string]any{}, bare{&handles}))
+	for _, handle := range handles {
+		must(m.command("WebDriver:SwitchToWindow", map[string]any{"handle": handle}, nil))
+		found := false
+		if m.script(&found, script, args...); !found {
+			continue
+		}
+		must(m.command("WebDriver:TakeScreenshot", map[string]any{"full": false}, &text))
+		png, err := base64.StdEncoding.DecodeString(text)
+		must(err)
+		return png
 	}
-	return png
+	m.t.Fatalf("no window is the one for the picture")
+	return nil
 }
+
+// A bare result is not wrapped in an object.
+type bare struct{ to any }

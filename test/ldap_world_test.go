@@ -147,6 +147,7 @@ func builtCommand(t *testing.T) string {
 // another key than the one that is trusted.
 type correspondence struct {
 	root            *authority
+	dir             string // of the certificates that our server publishes
 	hugh, dave      []byte // DER
 	anchors, roots  string // files
 	trust           string // file of the web server's certificate
@@ -159,6 +160,7 @@ func newCorrespondence(t *testing.T) *correspondence {
 	c := &correspondence{root: newAuthority(t, "Test Root", nil)}
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
+	c.dir = in("certs")
 	c.hugh = c.root.user(t, "hugh@example.com")
 	c.dave = c.root.user(t, "dave@example.net")
 	writeBundle(t, in("certs/hugh.crt"), c.hugh)
@@ -203,6 +205,17 @@ func newCorrespondence(t *testing.T) *correspondence {
 	}
 	writeFile(t, c.anchors, text.String())
 	return c
+}
+
+// publish adds a certificate to those of our server, and waits until it is there.
+func (c *correspondence) publish(t *testing.T, der []byte, addresses []string) {
+	t.Helper()
+	writeBundle(t, filepath.Join(c.dir, "new.crt"), der)
+	last, _, _ := strings.Cut(addresses[len(addresses)-1], "@")
+	waitFor(t, "the new certificate", func() bool {
+		m, _ := ask(t, c.direct, question{name: hashOwner(last, "example.com."), qtype: dns.TypeSMIMEA, tcp: true})
+		return len(m.Answer) > 0
+	})
 }
 
 // A gateway is a running smimea ldap.

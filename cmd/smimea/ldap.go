@@ -31,24 +31,27 @@ var ldapVerb = verb{
 Serves a read-only LDAP directory in which everybody is who has published a
 certificate. A mail program that lacks a recipient's certificate asks it; the
 address is looked up as smimea lookup does, and only what is verified is handed
-out. Nobody else can use it unless -listen says so.
+out. It serves this computer only, unless -listen says more. What to set in the
+mail program is printed by
 
   smimea ldap -print-settings thunderbird
   smimea ldap -print-settings gpgsm
   smimea ldap -print-settings evolution
 
-print what to set in the mail program. With -dir, the certificates of a directory
-of your own are found first:
+and written for all users of Thunderbird by
 
-  smimea ldap -dir /etc/smime &
+  smimea ldap -write-settings /etc/thunderbird
 
-With -bridge, certificates of authorities that your mail program does not know
-are accepted by it, too, once it trusts the root that is made in that directory;
-see docs/encrypt-to-strangers.md.
+With -dir, the certificates of a directory of your own are found first. With
+-bridge, certificates of authorities that the mail program does not know are
+accepted by it, too, once it trusts the root that is made in that directory;
+docs/encrypt-to-strangers.md explains it.
 
 A search is answered within three seconds. If the look-up takes longer, the
 answer is "busy", and the next search finds what has come. A failure is never
-an empty answer. Addresses are not logged, but with -v.
+an empty answer. Addresses are not logged without -v. systemd may open the
+sockets (LISTEN_FDS); those named ldaps begin with TLS. SIGHUP has the TLS
+certificate read again.
 `,
 	setup: func(f *flag.FlagSet) action {
 		o := ldapOptions{}
@@ -102,6 +105,8 @@ func runLDAP(u *ui, o *ldapOptions) (exit, error) {
 		return settings(u, o)
 	}
 	switch {
+	case u.json:
+		return 0, usageError("-json is for -print-settings")
 	case o.dir == "" && !o.world:
 		return 0, usageError("-world=false leaves nothing to look in: add -dir")
 	case o.casing != "lower" && o.casing != "exact":

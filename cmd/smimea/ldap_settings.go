@@ -68,17 +68,26 @@ func settings(u *ui, o *ldapOptions) (exit, error) {
 		}
 		return d.writeThunderbird(u, o.write)
 	}
-	switch o.print {
-	case "thunderbird":
-		u.print("%s", d.thunderbird())
-	case "gpgsm":
-		u.print("%s", d.gpgsm())
-	case "evolution":
-		u.print("%s", d.evolution())
-	default:
+	print := map[string]func() string{"thunderbird": d.thunderbird, "gpgsm": d.gpgsm, "evolution": d.evolution}[o.print]
+	if print == nil {
 		return 0, usageError(fmt.Sprintf("unknown -print-settings %q: want thunderbird, gpgsm or evolution", o.print))
 	}
+	if u.json {
+		return exitOK, u.emit(ldapJSON{"smimea-ldap/1", o.print, d.url(), d.host, d.port, d.base, d.root, print()})
+	}
+	u.print("%s", print())
 	return exitOK, nil
+}
+
+type ldapJSON struct {
+	Schema   string `json:"schema"` // smimea-ldap/1
+	Program  string `json:"program"`
+	URL      string `json:"url"`
+	Host     string `json:"host"`
+	Port     string `json:"port"`
+	Base     string `json:"base"`
+	Root     string `json:"root,omitempty"`
+	Settings string `json:"settings"`
 }
 
 // prefs are Thunderbird's preferences: the directory, and that it is asked for

@@ -166,8 +166,8 @@ func (w *World) look(address smimea.Address, v *verdict) {
 		delete(w.verdicts, address)
 	}
 	w.mu.Unlock()
-	close(v.done)
 	if w.options.Looked != nil {
 		w.options.Looked(Lookup{address, r.Verdict, r.Why, r.Suggestion, time.Since(begin)})
 	}
+	close(v.done)
 }

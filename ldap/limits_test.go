@@ -11,6 +11,8 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"coredns-smimea/internal/harness"
 )
 
 // shortly is a limit that is to be reached.
@@ -142,19 +144,54 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// TestConnections holds that there are only so many.
+func (s *Server) allIdle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.sessions {
+		if c.idle.Load() == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// TestConnections holds that there are only so many: one that asks nothing gives
+// way, and none that waits for an answer.
 func TestConnections(t *testing.T) {
 	s := newServer(t)
+	shelf := s.Source.(*shelf)
+	shelf.asked = make(chan string, 100)
 	s.Limits.Connections = 2
 	addr := serve(t, s)
+	var waiting []*wire
 	for range 2 {
 		w := dialWire(t, addr)
 		w.send(searchMessage(1, "hugh@example.com"))
 		w.found(1)
+		<-shelf.asked
+		waiting = append(waiting, w)
+		if !harness.Wait(20*time.Second, nil, s.allIdle) {
+			t.Fatal("a connection does not become idle")
+		}
+	}
+	newest := dialWire(t, addr)
+	waiting[0].closed()
+	newest.send(searchMessage(1, "hugh@example.com"))
+	newest.found(1)
+	<-shelf.asked
+	for _, w := range []*wire{newest, waiting[1]} {
+		w.send(searchMessage(2, "x@slow.test"))
+		<-shelf.asked
 	}
 	dialWire(t, addr).closed()
 	if n := s.Connections(); n != 2 {
 		t.Errorf("%d connections", n)
+	}
+	close(shelf.gate)
+	for _, w := range []*wire{newest, waiting[1]} {
+		if id, op, r := w.answer(); id != 2 || op != opDone || r.code != success {
+			t.Errorf("message %d is %#x, %v", id, op, r)
+		}
 	}
 }
 

@@ -77,45 +77,67 @@ func parseSearch(r *request) (*search, error) {
 
 // search answers a search: at once where that needs no source.
 func (c *session) search(r *request) error {
-	begin := time.Now()
+	start := time.Now()
 	s, err := parseSearch(r)
 	if err != nil {
 		return err
 	}
 	if e := c.fixed(s); e != nil {
-		return c.finish(s, begin, 0, []*entry{e}, result{})
+		return c.finish(s, start, 0, []*entry{e}, result{})
 	}
 	wanted, res := s.wanted(c.limits.Addresses)
 	if len(wanted) == 0 || s.pagedOn {
-		return c.finish(s, begin, 0, nil, res)
+		return c.finish(s, start, 0, nil, res)
 	}
 
-	limit, ended := c.limits.Answer, busy
+	limit, late := c.limits.Answer, busy
 	if asked := time.Duration(s.timeLimit) * time.Second; asked > 0 && asked <= limit {
-		limit, ended = asked, timeLimitExceeded
+		limit, late = asked, timeLimitExceeded
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, limit)
-	c.mu.Lock()
-	if c.searches[s.id] != nil {
-		c.mu.Unlock()
+	if !c.begin(s.id, cancel) {
 		cancel()
 		return errBER // RFC 4511 section 4.1.1.1
 	}
-	c.searches[s.id] = cancel
-	c.mu.Unlock()
 	c.slots <- struct{}{}
 	c.waiting.Go(func() {
 		defer func() { <-c.slots }()
 		defer cancel()
-		entries, found := c.find(ctx, s, wanted, ended)
+		defer c.ended()
+		entries, found := c.find(ctx, s, wanted, late)
+		c.answered(s.id)
 		if !errors.Is(ctx.Err(), context.Canceled) { // abandoned
-			c.finish(s, begin, len(wanted), entries, worse(found, res))
+			c.finish(s, start, len(wanted), entries, worse(found, res))
 		}
-		c.mu.Lock()
-		delete(c.searches, s.id)
-		c.mu.Unlock()
 	})
 	return nil
+}
+
+// begin takes a search in; false if there is one with its message ID.
+func (c *session) begin(id int, cancel context.CancelFunc) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.searches[id] != nil {
+		return false
+	}
+	c.searches[id] = cancel
+	c.pending++
+	return true
+}
+
+// answered lets a message ID be used again: its answer goes out now.
+func (c *session) answered(id int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.searches, id)
+}
+
+// ended notes that a search is done with.
+func (c *session) ended() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending--
+	c.noteIdle()
 }
 
 // fixed returns the entries that are always there, by their names.
@@ -258,7 +280,7 @@ func worse(a, b result) result {
 }
 
 // finish sends the entries and the result.
-func (c *session) finish(s *search, begin time.Time, addresses int, entries []*entry, res result) error {
+func (c *session) finish(s *search, start time.Time, addresses int, entries []*entry, res result) error {
 	limit := c.limits.Entries
 	if s.sizeLimit > 0 {
 		limit = min(limit, s.sizeLimit)
@@ -279,7 +301,7 @@ func (c *session) finish(s *search, begin time.Time, addresses int, entries []*e
 		return err
 	}
 	if c.Searched != nil {
-		c.Searched(Search{int(res.code), addresses, len(entries), time.Since(begin)})
+		c.Searched(Search{int(res.code), addresses, len(entries), time.Since(start)})
 	}
 	return nil
 }

@@ -155,11 +155,12 @@ func (s *Server) serve(l net.Listener, secure bool) error {
 	}
 }
 
-// accept begins a session, if there is room for one more.
+// accept begins a session. If there are too many, that one gives way which has
+// asked nothing for longest: a program that comes back later connects again.
 func (s *Server) accept(conn net.Conn, secure bool) {
 	c := newSession(s, conn)
 	s.mu.Lock()
-	room := !s.closed && len(s.sessions) < s.limits.Connections
+	room := !s.closed && (len(s.sessions) < s.limits.Connections || s.evict())
 	if room {
 		s.sessions[c] = true
 		s.working.Add(1)
@@ -176,6 +177,24 @@ func (s *Server) accept(conn net.Conn, secure bool) {
 		delete(s.sessions, c)
 		s.mu.Unlock()
 	}()
+}
+
+// evict ends the session that has been idle longest, and reports whether there was
+// one. The lock is held.
+func (s *Server) evict() bool {
+	var oldest *session
+	var since int64
+	for c := range s.sessions {
+		if at := c.idle.Load(); at != 0 && (oldest == nil || at < since) {
+			oldest, since = c, at
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	delete(s.sessions, oldest)
+	oldest.raw.Close()
+	return true
 }
 
 // Connections returns how many there are.

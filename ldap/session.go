@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,8 +19,9 @@ type session struct {
 	raw    net.Conn
 	conn   net.Conn // raw, or TLS over it once that has begun
 	r      *bufio.Reader
-	end    time.Time // of the connection at the latest
-	secure bool      // over TLS
+	end    time.Time    // of the connection at the latest
+	secure bool         // over TLS
+	idle   atomic.Int64 // since when, in ns since 1970, nothing is asked; 0 if something is
 
 	writing sync.Mutex // held while an answer is written
 
@@ -27,6 +29,8 @@ type session struct {
 	waiting  sync.WaitGroup
 	mu       sync.Mutex
 	searches map[int]context.CancelFunc // those that wait, by message ID
+	pending  int                        // searches that wait, or whose answer is being sent
+	reading  bool                       // the next request is awaited
 }
 
 // readSize is enough for the requests of mail programs.
@@ -91,7 +95,10 @@ func (c *session) requests() error {
 		if err := c.allow(c.limits.Idle); err != nil {
 			return err
 		}
-		if _, err := c.r.Peek(1); err != nil {
+		c.await(true)
+		_, err := c.r.Peek(1)
+		c.await(false)
+		if err != nil {
 			return err
 		}
 		if err := c.allow(c.limits.Read); err != nil {
@@ -108,6 +115,23 @@ func (c *session) requests() error {
 		if ended, err := c.answer(&r); ended || err != nil {
 			return err
 		}
+	}
+}
+
+// await notes whether the next request is awaited.
+func (c *session) await(reading bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reading = reading
+	c.noteIdle()
+}
+
+// noteIdle notes since when nothing is asked. The lock is held.
+func (c *session) noteIdle() {
+	if c.reading && c.pending == 0 {
+		c.idle.Store(time.Now().UnixNano())
+	} else {
+		c.idle.Store(0)
 	}
 }
 
@@ -199,7 +223,7 @@ func (c *session) extended(r *request) error {
 	}
 	res := result{}
 	c.mu.Lock()
-	outstanding := len(c.searches)
+	outstanding := c.pending
 	c.mu.Unlock()
 	switch {
 	case c.TLS == nil:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	certdir "coredns-smimea/certsource/directory"
 	"coredns-smimea/discover"
 	"coredns-smimea/ldap"
 	"coredns-smimea/ldap/bridge"
@@ -199,8 +200,8 @@ func (d *ldapDaemon) directory() (ldap.Source, error) {
 	}
 	source, err := directory.Open(directory.Options{
 		Dir: d.o.dir, Roots: roots, Margin: d.o.ttl, Exact: d.o.casing == "exact",
-		Refused: func(path string, why error) { d.say("%s is left out: %v", path, why) },
-		Failed:  func(err error) { d.say("%v", err) },
+		Remarked: d.remarked,
+		Failed:   func(err error) { d.say("%v", err) },
 	})
 	if err != nil {
 		return nil, fail(exitNoInput, err)
@@ -208,6 +209,26 @@ func (d *ldapDaemon) directory() (ldap.Source, error) {
 	d.closers = append(d.closers, source.Close)
 	d.say("%d certificates in %s", source.Published(), d.o.dir)
 	return source, nil
+}
+
+// remarked logs what there is to say of a file.
+func (d *ldapDaemon) remarked(r certdir.Remark) {
+	what := r.Path
+	if r.More > 0 {
+		what = fmt.Sprintf("%d more", r.More)
+	}
+	switch r.Kind {
+	case certdir.Gone:
+		d.say("%s: gone, and not handed out any more", what)
+	case certdir.Restored:
+		d.say("%s: all right again", what)
+	case certdir.Kept:
+		d.say("%s: what it held before is kept: %v", what, r.Refusal)
+	case certdir.Secret:
+		d.say("%s, which nobody is given, lies beside the certificates: %v", what, r.Refusal)
+	default:
+		d.say("%s is left out: %v", what, r.Refusal)
+	}
 }
 
 func (d *ldapDaemon) worldSource() (ldap.Source, error) {

@@ -28,10 +28,10 @@ type Options struct {
 	Margin time.Duration
 	// Exact leaves out the lower-case forms of local-parts.
 	Exact bool
-	// Refused is told of each file that is left out, with the reason, and Failed
-	// why the directory cannot be read. Neither names an address.
-	Refused func(path string, why error)
-	Failed  func(error)
+	// Remarked is told what an operator should read of the files, and Failed why
+	// the directory cannot be read, if not nil. Neither names an address.
+	Remarked func(files.Remark)
+	Failed   func(error)
 }
 
 // A Directory has the certificates of a directory, as it is now.
@@ -59,7 +59,7 @@ func Open(o Options) (*Directory, error) {
 	d := &Directory{options: o, done: make(chan struct{})}
 	d.index.Store(&table.Table{})
 	// Without a watch it is looked at once a minute.
-	d.watch, _ = files.NewWatch(o.Dir)
+	d.watch, _ = files.NewWatch(o.Dir, nil)
 	d.files = files.New(files.Options{
 		Dir: o.Dir, Roots: o.Roots, Margin: o.Margin, MaxWithdraw: 100,
 		Enter: func(dir string) {
@@ -134,16 +134,23 @@ func (d *Directory) follow(ctx context.Context, again []string) {
 }
 
 func (d *Directory) look(ctx context.Context) (again []string, err error) {
-	d.edit = d.index.Load().Edit()
-	report, err := d.files.Look(ctx, time.Now(), d.changed)
-	d.index.Store(d.edit.Table())
-	return report.Unsettled, err
+	return d.renew(func() (files.Report, error) { return d.files.Look(ctx, time.Now(), d.changed) })
 }
 
 func (d *Directory) check(ctx context.Context, paths []string) (again []string, err error) {
+	return d.renew(func() (files.Report, error) { return d.files.Check(ctx, paths, time.Now(), d.changed) })
+}
+
+// renew makes the next version of the index.
+func (d *Directory) renew(look func() (files.Report, error)) (again []string, err error) {
 	d.edit = d.index.Load().Edit()
-	report, err := d.files.Check(ctx, paths, time.Now(), d.changed)
+	report, err := look()
 	d.index.Store(d.edit.Table())
+	for _, r := range d.files.Remarks() {
+		if d.options.Remarked != nil {
+			d.options.Remarked(r)
+		}
+	}
 	return report.Unsettled, err
 }
 
@@ -158,9 +165,6 @@ func (d *Directory) changed(c files.Change) {
 		for _, a := range d.addresses(c.New.Addresses) {
 			d.put(a, c.Path, true)
 		}
-	}
-	if c.Refusal != nil && d.options.Refused != nil {
-		d.options.Refused(c.Path, c.Refusal)
 	}
 }
 

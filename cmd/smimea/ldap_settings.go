@@ -205,7 +205,7 @@ func (d directoryAt) writeThunderbird(u *ui, dir string) (exit, error) {
 	if d.root == "" {
 		return exitOK, nil
 	}
-	switch err := writeNew(policies, d.policies(), 0o644); {
+	switch err := writeAbsent(policies, d.policies()); {
 	case errors.Is(err, fs.ErrExist):
 		if text, readErr := os.ReadFile(policies); readErr == nil && strings.Contains(string(text), quote(d.root)) {
 			return exitOK, nil
@@ -218,4 +218,14 @@ func (d directoryAt) writeThunderbird(u *ui, dir string) (exit, error) {
 	}
 	u.say("%s is written", policies)
 	return exitOK, nil
+}
+
+// writeAbsent writes a file that all can read, and must not exist.
+func writeAbsent(name, text string) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(text)
+	return errors.Join(err, file.Close())
 }

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"coredns-smimea/ldap/bridge"
 )
 
 // ldapsearch asks a gateway, and returns what it prints and its exit status, which
@@ -155,6 +157,35 @@ except ldap.UNWILLING_TO_PERFORM:
 		command(t, "openssl", "cms", "-encrypt", "-aes256", "-in", in("message"), "-out", in("mail.eml"), in("hugh.pem"))
 		if got := command(t, "openssl", "cms", "-decrypt", "-in", in("mail.eml"), "-recip", in("hugh.pem"), "-inkey", in("hugh.key")); !strings.Contains(got, "We have never met.") {
 			t.Errorf("the message is %q", got)
+		}
+	})
+
+	t.Run("bridge", func(t *testing.T) {
+		dir := t.TempDir()
+		in := func(name string) string { return filepath.Join(dir, name) }
+		g := c.gateway(t, c.unbound, "-bridge", dir)
+		root := in(bridge.RootFile)
+		for address, want := range map[string]struct {
+			leaf  []byte
+			scope string
+		}{"alice@example.edu": {c.alice, "email:alice@example.edu"}, "erin@example.edu": {c.erin, "email:example.edu"}} {
+			var found [2][][]byte
+			for i := range found {
+				out, _ := ldapsearch(t, nil, "-x", "-H", "ldap://"+g.addr, mail(address), "userCertificate")
+				found[i] = certificatesIn(t, out, "userCertificate;binary")
+			}
+			if len(found[0]) != 2 || !bytes.Equal(found[0][0], want.leaf) || !bytes.Equal(found[0][1], found[1][1]) {
+				t.Fatalf("%s: %d certificates, or others", address, len(found[0]))
+			}
+			writeBundle(t, in("leaf"), found[0][0])
+			writeBundle(t, in("cross"), found[0][1])
+			command(t, "openssl", "verify", "-x509_strict", "-purpose", "smimesign", "-CAfile", root, "-untrusted", in("cross"), in("leaf"))
+			text := command(t, "openssl", "x509", "-in", in("cross"), "-noout", "-ext", "nameConstraints,extendedKeyUsage,basicConstraints")
+			for _, part := range []string{"Name Constraints: critical", want.scope + "\n", "E-mail Protection", "pathlen:0"} {
+				if !strings.Contains(text, part) {
+					t.Errorf("%s: no %q in\n%s", address, part, text)
+				}
+			}
 		}
 	})
 

@@ -239,9 +239,10 @@ func TestThunderbird(t *testing.T) {
 	middle := newAuthority(t, "Test Intermediate", c.root)
 	dir := t.TempDir()
 	writeBundle(t, filepath.Join(dir, "chain.pem"), middle.user(t, "chain@example.com"), middle.cert.Raw)
-	g := c.gateway(t, c.unbound, "-dir", dir)
+	bridgeDir := filepath.Join(t.TempDir(), "bridge")
+	g := c.gateway(t, c.unbound, "-dir", dir, "-bridge", bridgeDir)
 	prefs := command(t, builtCommand(t), "ldap", "-print-settings", "thunderbird", "-listen", "ldap://"+g.addr)
-	br, err := bridge.Open(filepath.Join(t.TempDir(), "bridge"))
+	br, err := bridge.Open(bridgeDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,6 +282,9 @@ func TestThunderbird(t *testing.T) {
 		{"expired@example.net", false, false},
 		{"anybody@example.org", false, false},
 		{"chain@example.com", true, true},
+		// Of authorities that nobody knows, over the bridge.
+		{"alice@example.edu", true, true},
+		{"erin@example.edu", true, true},
 	} {
 		b.compose(test.address)
 		d := check(test.address, test.stored, test.accepted)
@@ -289,38 +293,30 @@ func TestThunderbird(t *testing.T) {
 		}
 	}
 
-	// A certificate of an authority that nobody knows, bridged: for its mailbox
-	// alone, and for the domain.
-	nobody := newAuthority(t, "Test Authority Nobody Knows", nil)
-	house := newAuthority(t, "Test House Authority", nil)
-	cross := func(a *authority, address string, scope bridge.Scope) []ldap.Certificate {
-		leaf, err := x509.ParseCertificate(a.user(t, address))
-		if err != nil {
-			t.Fatal(err)
-		}
-		der, err := br.Cross(leaf, a.cert, scope)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return []ldap.Certificate{{Raw: leaf.Raw, Chain: [][]byte{der}}}
-	}
+	// Nobody else of these authorities is believed for that, but the house's users
+	// in its domain.
 	alone := func(a *authority, address string) []ldap.Certificate {
 		return []ldap.Certificate{{Raw: a.user(t, address)}}
 	}
+	carol, err := x509.ParseCertificate(c.nobody.user(t, "carol@example.edu"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cross, err := br.Cross(carol, c.nobody.cert, bridge.Mailbox("carol@example.edu"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	b.ask("ldap://" + serveFixed(t, fixed{
-		"alice@example.com":   cross(nobody, "alice@example.com", bridge.Mailbox("alice@example.com")),
-		"carol@example.com":   cross(nobody, "carol@example.com", bridge.Mailbox("carol@example.com")),
-		"mallory@example.com": alone(nobody, "mallory@example.com"),
-		"erin@example.com":    cross(house, "erin@example.com", bridge.Domain("example.com")),
-		"frank@example.com":   alone(house, "frank@example.com"),
-		"erin@example.edu":    alone(house, "erin@example.edu"),
+		"carol@example.edu":   {{Raw: carol.Raw, Chain: [][]byte{cross}}}, // another mailbox's beside alice's
+		"mallory@example.edu": alone(c.nobody, "mallory@example.edu"),
+		"frank@example.edu":   alone(c.house, "frank@example.edu"),
+		"frank@example.com":   alone(c.house, "frank@example.com"),
 	}) + "/o=smimea??sub?(objectclass=*)")
 	for _, test := range []struct {
 		address  string
 		accepted bool
 	}{
-		{"alice@example.com", true}, {"carol@example.com", true}, {"mallory@example.com", false},
-		{"erin@example.com", true}, {"frank@example.com", true}, {"erin@example.edu", false},
+		{"carol@example.edu", true}, {"mallory@example.edu", false}, {"frank@example.edu", true}, {"frank@example.com", false},
 	} {
 		b.compose(test.address)
 		check(test.address, true, test.accepted)

@@ -5,12 +5,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"coredns-smimea/discover/discovertest"
 	"coredns-smimea/internal/harness"
 )
 
@@ -143,12 +146,15 @@ func builtCommand(t *testing.T) string {
 
 // A correspondence is who can be written to: hugh@example.com, of our own signed
 // server; dave@example.net, of NSD with what smimea records prints, where too is the
-// record of expired@example.net; and anybody@example.org, whose zone is signed by
+// record of expired@example.net; alice@example.edu and erin@example.edu, whose
+// authorities nobody knows, verified by usage 3 and 2; and anybody@example.org, whose zone is signed by
 // another key than the one that is trusted.
 type correspondence struct {
 	root            *authority
 	dir             string // of the certificates that our server publishes
 	hugh, dave      []byte // DER
+	nobody, house   *authority
+	alice, erin     []byte // DER
 	anchors, roots  string // files
 	trust           string // file of the web server's certificate
 	zones           []zoneAt
@@ -180,20 +186,34 @@ func newCorrespondence(t *testing.T) *correspondence {
 	c.zones = []zoneAt{{"example.com.", c.direct, k.anchors("example.com.")}, {"example.org.", c.direct, expected.anchors("example.org.")}}
 
 	// SMIMEA with the whole certificate needs no web server.
-	nsd := newKeys(t, "example.net.", s)
 	zone := command(t, builtCommand(t), "records", "-zone", "example.net", "-ns", "ns.example.net=127.0.0.1", "-record", "3 0 0", "-url", "off", in("nsd"))
-	expired := &dns.SMIMEA{
-		Hdr:   dns.RR_Header{Name: hashOwner("expired", "example.net."), Rrtype: dns.TypeSMIMEA, Class: dns.ClassINET, Ttl: 300},
-		Usage: 3, Certificate: fmt.Sprintf("%x", c.root.user(t, "expired@example.net", hasExpired)),
+	zone += smimeaRecord("expired@example.net", 3, 0, c.root.user(t, "expired@example.net", hasExpired))
+
+	// The authorities of the third domain come with the certificates.
+	c.nobody, c.house = newAuthority(t, "Test Authority Nobody Knows", nil), newAuthority(t, "Test House Authority", nil)
+	c.alice, c.erin = c.nobody.user(t, "alice@example.edu"), c.house.user(t, "erin@example.edu")
+	writeBundle(t, in("edu/alice.pem"), c.alice, c.nobody.cert.Raw)
+	writeBundle(t, in("edu/erin.pem"), c.erin, c.house.cert.Raw)
+	edu := discovertest.ServeWeb(t, http.FileServer(http.Dir(in("edu"))), "example.edu")
+	appendFile(t, c.trust, string(edu.RootsPEM))
+	eduZone := "example.edu. 300 IN SOA ns.example.edu. h.example.edu. 1 7200 3600 1209600 300\nexample.edu. 300 IN NS ns.example.edu.\n" +
+		"example.edu. 300 IN A 127.0.0.1\nns.example.edu. 300 IN A 127.0.0.1\n" +
+		smimeaRecord("alice@example.edu", 3, 1, sha256Of(c.alice)) + smimeaRecord("erin@example.edu", 2, 1, sha256Of(c.house.cert.Raw))
+	for _, user := range []string{"alice", "erin"} {
+		eduZone += fmt.Sprintf("%s._smime.example.edu. 300 IN TXT \"https://example.edu:%s/%[1]s.pem\"\n", user, edu.Port)
 	}
-	writeFile(t, in("db.nsd"), zone+expired.String()+"\n")
-	base := strings.Fields(nsd.directive)[4]
-	command(t, "ldns-signzone", "-o", "example.net", "-f", in("db.nsd.signed"), in("db.nsd"), base)
-	signed, err := os.ReadFile(in("db.nsd.signed"))
-	if err != nil {
-		t.Fatal(err)
+	signed := map[string]string{}
+	for origin, text := range map[string]string{"example.net.": zone, "example.edu.": eduZone} {
+		k := newKeys(t, origin, s)
+		signed[origin] = signZone(t, k, origin, text)
+		c.zones = append(c.zones, zoneAt{origin, "", k.anchors(origin)})
 	}
-	c.zones = append(c.zones, zoneAt{"example.net.", startNSD(t, map[string]string{"example.net.": string(signed)}), nsd.anchors("example.net.")})
+	nsd := startNSD(t, signed)
+	for i := range c.zones {
+		if c.zones[i].addr == "" {
+			c.zones[i].addr = nsd
+		}
+	}
 
 	c.unbound = startUnbound(t, c.zones)
 	c.anchors = in("anchors")
@@ -205,6 +225,43 @@ func newCorrespondence(t *testing.T) *correspondence {
 	}
 	writeFile(t, c.anchors, text.String())
 	return c
+}
+
+// smimeaRecord is a record of selector 0, in a zone file.
+func smimeaRecord(address string, usage, matching uint8, data []byte) string {
+	local, domain, _ := strings.Cut(address, "@")
+	rr := &dns.SMIMEA{
+		Hdr:   dns.RR_Header{Name: hashOwner(local, domain+"."), Rrtype: dns.TypeSMIMEA, Class: dns.ClassINET, Ttl: 300},
+		Usage: usage, MatchingType: matching, Certificate: fmt.Sprintf("%x", data),
+	}
+	return rr.String() + "\n"
+}
+
+func sha256Of(data []byte) []byte {
+	sum := sha256.Sum256(data)
+	return sum[:]
+}
+
+// signZone signs a zone file with keys.
+func signZone(t *testing.T, k *keys, origin, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "db"), text)
+	command(t, "ldns-signzone", "-o", origin, "-f", filepath.Join(dir, "signed"), filepath.Join(dir, "db"), strings.Fields(k.directive)[4])
+	signed, err := os.ReadFile(filepath.Join(dir, "signed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(signed)
+}
+
+func appendFile(t *testing.T, path, text string) {
+	t.Helper()
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, path, string(before)+text)
 }
 
 // publish adds a certificate to those of our server, and waits until it is there.

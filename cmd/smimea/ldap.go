@@ -194,7 +194,7 @@ func (d *ldapDaemon) server() (*ldap.Server, error) {
 }
 
 func (d *ldapDaemon) directory() (ldap.Source, error) {
-	roots, err := readRoots(d.o.dirRoots)
+	roots, err := readRoots(d.u, d.o.dirRoots)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +245,7 @@ func (d *ldapDaemon) worldSource() (ldap.Source, error) {
 	if options.Client.Resolver, err = o.resolver(); err != nil {
 		return nil, err
 	}
-	if options.Client.Roots, err = readRoots(o.roots); err != nil {
+	if options.Client.Roots, err = readRoots(d.u, o.roots); err != nil {
 		return nil, err
 	}
 	if o.bridge != "" {

@@ -3,6 +3,7 @@ package world
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"strings"
 
 	"coredns-smimea/discover"
@@ -10,28 +11,33 @@ import (
 	"coredns-smimea/smimea"
 )
 
-// bridge puts a cross-certificate before a verified certificate's chain, if the
-// certificate is of an authority that is not known, and can be bridged.
-func (w *World) bridge(r *discover.Result, c *discover.Certificate, chain [][]byte) [][]byte {
-	if !unknownAuthority(c) {
-		return chain
+// bridge returns a verified certificate's chain, with a cross-certificate before it
+// if the certificate is of an authority that is not known, and can be bridged.
+func (w *World) bridge(r *discover.Result, c *discover.Certificate) [][]byte {
+	if c.Untrusted == "" {
+		return c.Chain
 	}
-	cross, err := w.cross(r.Address, c, chain)
+	cross, err := w.cross(r.Address, c)
 	if err != nil {
 		if w.options.Unbridged != nil {
 			w.options.Unbridged(r.Address, err)
 		}
-		return chain
+		return c.Chain
 	}
-	return append([][]byte{cross}, chain...)
+	return append([][]byte{cross}, c.Chain...)
 }
 
-func (w *World) cross(address smimea.Address, c *discover.Certificate, chain [][]byte) ([]byte, error) {
+func (w *World) cross(address smimea.Address, c *discover.Certificate) ([]byte, error) {
 	leaf, err := x509.ParseCertificate(c.Raw)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case bytes.Equal(leaf.RawSubject, leaf.RawIssuer):
+		return nil, bridge.ErrSelfSigned
+	case c.Issuer == nil:
+		return nil, errors.New("its issuer's certificate was not found")
 	}
-	authority, err := issuerOf(leaf, chain)
+	authority, err := x509.ParseCertificate(c.Issuer)
 	if err != nil {
 		return nil, err
 	}
@@ -41,19 +47,6 @@ func (w *World) cross(address smimea.Address, c *discover.Certificate, chain [][
 		scope = bridge.Domain(address.Domain)
 	}
 	return w.options.Bridge.Cross(leaf, authority, scope)
-}
-
-// issuerOf returns the issuer of a leaf, of its chain.
-func issuerOf(leaf *x509.Certificate, chain [][]byte) (*x509.Certificate, error) {
-	if bytes.Equal(leaf.RawSubject, leaf.RawIssuer) {
-		return nil, bridge.ErrSelfSigned
-	}
-	for _, der := range chain {
-		if authority, err := x509.ParseCertificate(der); err == nil && leaf.CheckSignatureFrom(authority) == nil {
-			return authority, nil
-		}
-	}
-	return nil, errNoIssuer
 }
 
 // mailbox returns an address as a certificate writes it, which constraints are

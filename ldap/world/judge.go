@@ -10,41 +10,24 @@ import (
 
 // This file is where package discover's results become package ldap's.
 
-// Verdicts are kept for so long if the DNS does not say.
-const keep = 5 * time.Minute
-
 // judge returns what to hand out of a result, and for how long that holds. The
 // error says that nothing is known.
 func (w *World) judge(r *discover.Result) (ldap.Found, time.Duration, error) {
 	if r.Verdict == discover.Unknown {
-		return ldap.Found{}, 0, errors.New(r.Why)
+		return ldap.Found{}, 0, errors.New(r.Why.Text)
 	}
-	found, lasts := ldap.Found{Why: r.Why}, lifetime(r)
+	found := ldap.Found{Why: r.Why.Text}
 	handOut := r.Verdict == discover.Verified || r.Verdict == discover.Unverified && w.options.Unverified
 	for _, c := range r.Certificates {
 		if !handOut || len(c.Problems) > 0 || r.Verdict == discover.Verified && c.Match == discover.Unmatched {
 			continue
 		}
-		certificate := ldap.Certificate{Raw: c.Raw, Chain: chainOf(c)}
+		certificate := ldap.Certificate{Raw: c.Raw, Chain: c.Chain}
 		if w.options.Bridge != nil && r.Verdict == discover.Verified {
-			certificate.Chain = w.bridge(r, c, certificate.Chain)
+			certificate.Chain = w.bridge(r, c)
 		}
 		found.Certificates = append(found.Certificates, certificate)
-		lasts = min(lasts, time.Until(c.NotAfter))
 	}
 	ldap.BestFirst(found.Certificates)
-	return found, lasts, nil
+	return found, time.Until(r.Expires), nil
 }
-
-// chainOf returns the certificates that lead from one upwards.
-func chainOf(*discover.Certificate) [][]byte { return nil }
-
-// unknownAuthority reports whether a certificate chains to none of the roots.
-func unknownAuthority(c *discover.Certificate) bool { return c.Chain != "" }
-
-// errNoIssuer is why a certificate cannot be bridged whose issuer did not come
-// with it.
-var errNoIssuer = errors.New("its issuer's certificate was not found")
-
-// lifetime is for how long a verdict holds.
-func lifetime(*discover.Result) time.Duration { return keep }

@@ -167,7 +167,7 @@ func (w *World) look(address smimea.Address, v *verdict) {
 	}
 	w.mu.Unlock()
 	if w.options.Looked != nil {
-		w.options.Looked(Lookup{address, r.Verdict, r.Why, r.Suggestion, time.Since(begin)})
+		w.options.Looked(Lookup{address, r.Verdict, r.Why.Text, r.Suggestion, time.Since(begin)})
 	}
 	close(v.done)
 }

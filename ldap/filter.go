@@ -23,7 +23,7 @@ func truthOf(b bool) truth {
 
 // The choices of a filter (RFC 4511 section 4.5.1).
 const (
-	filterAnd            = classContext | constructed | 0
+	filterAnd            = classContext | constructed
 	filterOr             = classContext | constructed | 1
 	filterNot            = classContext | constructed | 2
 	filterEqual          = classContext | constructed | 3
@@ -118,7 +118,7 @@ func (f *filter) parseSubstrings(body ber) error {
 		switch {
 		case err != nil || len(part) == 0:
 			return errBER
-		case tag == classContext|0 && first:
+		case tag == classContext && first:
 			f.initial = string(part)
 		case tag == classContext|1:
 			f.any = append(f.any, string(part))

@@ -17,7 +17,7 @@ import (
 // requests are good ones of each kind, to be made bad.
 func requests() [][]byte {
 	extended := message(9, opExtended, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.Tag(classContext|0), func(b *cryptobyte.Builder) { b.AddBytes([]byte("1.3.6.1.4.1.4203.1.11.3")) })
+		b.AddASN1(asn1.Tag(classContext), func(b *cryptobyte.Builder) { b.AddBytes([]byte("1.3.6.1.4.1.4203.1.11.3")) })
 	})
 	// (&(objectClass=*)(|(mail=hugh@example.com)(cn=*hugh@example.com*))(!(sn~=x))(mail:=y@example.com)), with pages
 	nested := message(10, opSearch, func(b *cryptobyte.Builder) {
@@ -48,7 +48,7 @@ func requests() [][]byte {
 		})
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { addString(b, "usercertificate;binary") })
 	}, func(b *cryptobyte.Builder) {
-		b.AddASN1(classContext|constructed|0, func(b *cryptobyte.Builder) {
+		b.AddASN1(classContext|constructed, func(b *cryptobyte.Builder) {
 			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 				addString(b, oidPaged)
 				b.AddASN1Boolean(true)

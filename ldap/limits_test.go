@@ -275,7 +275,7 @@ func TestTLS(t *testing.T) {
 	// What follows StartTLS in the clear must not be answered over TLS.
 	w := dialWire(t, plain)
 	start := message(1, opExtended, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.Tag(classContext|0), func(b *cryptobyte.Builder) { b.AddBytes([]byte(oidStartTLS)) })
+		b.AddASN1(asn1.Tag(classContext), func(b *cryptobyte.Builder) { b.AddBytes([]byte(oidStartTLS)) })
 	})
 	w.send(append(start, searchMessage(2, "hugh@example.com")...))
 	if _, _, r := w.answer(); r.code != operationsError {

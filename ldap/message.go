@@ -7,7 +7,7 @@ import (
 
 // The protocolOps (RFC 4511 section 4.2 and further), by their tags.
 const (
-	opBind       = classApplication | constructed | 0
+	opBind       = classApplication | constructed
 	opBound      = classApplication | constructed | 1
 	opUnbind     = classApplication | 2
 	opSearch     = classApplication | constructed | 3
@@ -83,7 +83,7 @@ func parseRequest(b ber) (r request, err error) {
 		if err != nil {
 			return r, err
 		}
-		if tag != classContext|constructed|0 {
+		if tag != classContext|constructed {
 			continue // RFC 4511 section 4: what is unknown is ignored at the end
 		}
 		for len(list) > 0 {
@@ -171,7 +171,7 @@ func resultMessage(id int, op byte, r result, name string, more ...func(*cryptob
 
 // pageControl says that this was the last page.
 func pageControl(b *cryptobyte.Builder) {
-	b.AddASN1(asn1.Tag(classContext|constructed|0), func(b *cryptobyte.Builder) {
+	b.AddASN1(asn1.Tag(classContext|constructed), func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			addString(b, oidPaged)
 			b.AddASN1(asn1.OCTET_STRING, func(b *cryptobyte.Builder) {

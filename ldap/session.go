@@ -200,7 +200,7 @@ func bind(b ber) (result, error) {
 		return result{}, err
 	case version != 3:
 		return result{protocolError, "only LDAP version 3 is spoken"}, nil
-	case tag != classContext|0:
+	case tag != classContext:
 		return result{authMethodNotSupported, "only anonymous binds are possible"}, nil
 	case len(password) > 0:
 		return result{invalidCredentials, "nobody has a password here: bind anonymously"}, nil
@@ -214,7 +214,7 @@ func bind(b ber) (result, error) {
 
 // extended answers an ExtendedRequest (RFC 4511 section 4.12).
 func (c *session) extended(r *request) error {
-	name, err := r.body.expect(classContext | 0)
+	name, err := r.body.expect(classContext)
 	if err != nil {
 		return err
 	}

@@ -278,9 +278,8 @@ func (c *correspondence) publish(t *testing.T, der []byte, addresses []string) {
 // A gateway is a running smimea ldap.
 type gateway struct {
 	*harness.Process
-	addr   string   // of ldap://
-	secure string   // of ldaps://, if there is one
-	lines  []string // of the log, as of its start
+	addr   string // of ldap://
+	secure string // of ldaps://, if there is one
 }
 
 var listening = regexp.MustCompile(`listening on (ldaps?)://(\S+)`)

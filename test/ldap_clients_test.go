@@ -50,7 +50,10 @@ func TestLDAPClients(t *testing.T) {
 	cert, key := c.root.server(t)
 	tls := []string{"LDAPTLS_CACERT=" + c.roots}
 	direct := c.gateway(t, c.direct)
-	g := c.gateway(t, c.unbound, "-listen", "ldaps://127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
+	middle := newAuthority(t, "Test Intermediate", c.root)
+	dir := t.TempDir()
+	writeBundle(t, filepath.Join(dir, "chain.pem"), middle.user(t, "chain@example.com"), middle.cert.Raw)
+	g := c.gateway(t, c.unbound, "-dir", dir, "-listen", "ldaps://127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
 	mail := func(address string) string { return "(mail=" + address + ")" }
 
 	for what, ask := range map[string]func(filter string, more ...string) (string, int){
@@ -108,10 +111,10 @@ func TestLDAPClients(t *testing.T) {
 
 	t.Run("gpgsm", func(t *testing.T) {
 		home := gnupg(t, "ldapserver "+g.addr+":::o=smimea:plain\n")
-		for who, found := range map[string]bool{"<hugh@example.com>": true, "hugh@example.com": true, "<nobody@example.com>": false, "<anybody@example.org>": false} {
+		for who, found := range map[string]bool{"<hugh@example.com>": true, "hugh@example.com": true, "<chain@example.com>": true, "<nobody@example.com>": false, "<anybody@example.org>": false} {
 			cmd := exec.CommandContext(t.Context(), "gpgsm", "--homedir", home, "--batch", "--with-colons", "--list-external-keys", who)
 			out, _ := cmd.CombinedOutput()
-			if got := strings.Contains(string(out), "uid:") && strings.Contains(string(out), "<hugh@example.com>"); got != found {
+			if got := strings.Contains(string(out), "uid:") && strings.Contains(string(out), "<"+strings.Trim(who, "<>")+">"); got != found {
 				t.Errorf("%s: found is %v; want %v\n%s", who, got, found, out)
 			}
 		}
@@ -190,7 +193,7 @@ except ldap.UNWILLING_TO_PERFORM:
 	})
 
 	for _, g := range []*gateway{g, direct} {
-		for _, secret := range []string{"hugh", "nobody", "anybody"} {
+		for _, secret := range []string{"hugh", "chain@", "nobody", "anybody"} {
 			if strings.Contains(g.Log.String(), secret) {
 				t.Errorf("%s is in the log:\n%s", secret, g.Log)
 			}

@@ -198,10 +198,14 @@ func (d *ldapDaemon) directory() (ldap.Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	o := d.o
 	source, err := directory.Open(directory.Options{
-		Dir: d.o.dir, Roots: roots, Margin: d.o.ttl, Exact: d.o.casing == "exact",
+		Dir: o.dir, Roots: roots, Margin: o.ttl, Exact: o.casing == "exact",
 		Remarked: d.remarked,
 		Failed:   func(err error) { d.say("%v", err) },
+		OtherCase: func(a smimea.Address) {
+			d.say("%s is in %s in another case only, and not found: -case lower would find it", d.name(a), o.dir)
+		},
 	})
 	if err != nil {
 		return nil, fail(exitNoInput, err)

@@ -98,7 +98,10 @@ func (b *Bridge) Cross(leaf, authority *x509.Certificate, scope Scope) ([]byte, 
 	if !authority.IsCA || authority.KeyUsage != 0 && authority.KeyUsage&x509.KeyUsageCertSign == 0 {
 		return nil, errors.New("the issuer's certificate is not one of an authority")
 	}
-	if len(authority.PermittedEmailAddresses) > 0 && len(leaf.EmailAddresses) > 0 {
+	if len(leaf.EmailAddresses) == 0 {
+		return nil, errors.New("the certificate has no rfc822Name, and nothing else can be constrained")
+	}
+	if len(authority.PermittedEmailAddresses) > 0 {
 		scope = Mailbox(leaf.EmailAddresses[0]) // it must not get more than it has
 	}
 	for _, address := range leaf.EmailAddresses {

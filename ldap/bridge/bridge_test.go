@@ -264,6 +264,9 @@ func TestRefused(t *testing.T) {
 	if _, err := b.Cross(user.leaf("hugh@example.com"), user.cert, Mailbox("hugh@example.com")); err == nil {
 		t.Error("a user is bridged as an authority")
 	}
+	if _, err := b.Cross(i.leaf(), i.cert, Domain("example.com")); err == nil {
+		t.Error("a certificate is bridged that has no address")
+	}
 	// An authority keeps the constraints it has.
 	narrow := newIssuer(t, "Narrow", func(c *x509.Certificate) {
 		c.PermittedEmailAddresses, c.ExcludedEmailAddresses = []string{"example.com"}, []string{"ceo@example.com"}

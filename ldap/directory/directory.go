@@ -32,6 +32,9 @@ type Options struct {
 	// the directory cannot be read, if not nil. Neither names an address.
 	Remarked func(files.Remark)
 	Failed   func(error)
+	// OtherCase is told of each address that is asked for and not there, while
+	// it is with its local-part in another case, if not nil.
+	OtherCase func(smimea.Address)
 }
 
 // A Directory has the certificates of a directory, as it is now.
@@ -157,20 +160,28 @@ func (d *Directory) renew(look func() (files.Report, error)) (again []string, er
 // changed takes a change into the next version of the index.
 func (d *Directory) changed(c files.Change) {
 	if c.Old.Published() {
-		for _, a := range d.addresses(c.Old.Addresses) {
-			d.put(a, c.Path, false)
-		}
+		d.putAll(c.Old.Addresses, c.Path, false)
 	}
 	if c.Removed.IsZero() && c.New.Published() {
-		for _, a := range d.addresses(c.New.Addresses) {
-			d.put(a, c.Path, true)
+		d.putAll(c.New.Addresses, c.Path, true)
+	}
+}
+
+// putAll adds a path to those of all addresses of a file, or takes it out.
+func (d *Directory) putAll(certified []string, path string, in bool) {
+	for _, a := range d.addresses(certified) {
+		d.put([]byte(a.String()), path, in)
+		if lower := a.Lower(); lower != a && d.options.Exact {
+			d.put(otherCase(lower), path, in)
 		}
 	}
 }
 
-// put adds a path to those of an address, or takes it out.
-func (d *Directory) put(a smimea.Address, path string, in bool) {
-	key := []byte(a.String())
+// otherCase is the key of what is only found under another case.
+func otherCase(lower smimea.Address) []byte { return []byte("\x00" + lower.String()) }
+
+// put adds a path to those of a key, or takes it out.
+func (d *Directory) put(key []byte, path string, in bool) {
 	old, _ := d.edit.Get(key)
 	paths := slices.DeleteFunc(splitPaths(old), func(p string) bool { return p == path })
 	if in {
@@ -220,6 +231,12 @@ func (d *Directory) Find(_ context.Context, address smimea.Address) (ldap.Found,
 			return ldap.Found{}, fmt.Errorf("the file %q: %w", path, err)
 		case d.holds(cert, address):
 			found.Certificates = append(found.Certificates, ldap.Certificate{Raw: cert.Raw, Chain: chainOf(cert)})
+		}
+	}
+	if _, ok := d.index.Load().Get(otherCase(address.Lower())); ok && len(found.Certificates) == 0 {
+		found.Why = "the directory has the address only with its local-part in another case"
+		if d.options.OtherCase != nil {
+			d.options.OtherCase(address)
 		}
 	}
 	ldap.BestFirst(found.Certificates)

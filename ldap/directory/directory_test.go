@@ -116,7 +116,8 @@ func TestChain(t *testing.T) {
 // that.
 func TestFollow(t *testing.T) {
 	dir := t.TempDir()
-	d, err := Open(Options{Dir: dir, Exact: true})
+	told := ""
+	d, err := Open(Options{Dir: dir, Exact: true, OtherCase: func(a smimea.Address) { told = a.String() }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +138,9 @@ func TestFollow(t *testing.T) {
 	}
 	has("Hugh@example.com", true)
 	has("hugh@example.com", false) // Exact
+	if found, _ := find(t, d, "hugh@example.com"); told != "hugh@example.com" || !strings.Contains(found.Why, "another case") {
+		t.Errorf("told of %q, %v", told, found)
+	}
 	if err := zoo.Write(file, zoo.Template{Addresses: []string{"bob@example.com"}}); err != nil {
 		t.Fatal(err)
 	}

@@ -28,10 +28,11 @@ func (w *World) bridge(r *discover.Result, c *discover.Certificate) [][]byte {
 }
 
 func (w *World) cross(address smimea.Address, c *discover.Certificate) ([]byte, error) {
+	// The errors of crypto/x509 can name addresses.
 	leaf, err := x509.ParseCertificate(c.Raw)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, errors.New("crypto/x509 cannot read it")
 	case bytes.Equal(leaf.RawSubject, leaf.RawIssuer):
 		return nil, bridge.ErrSelfSigned
 	case c.Issuer == nil:
@@ -39,7 +40,7 @@ func (w *World) cross(address smimea.Address, c *discover.Certificate) ([]byte, 
 	}
 	authority, err := x509.ParseCertificate(c.Issuer)
 	if err != nil {
-		return nil, err
+		return nil, errors.New("crypto/x509 cannot read its issuer's certificate")
 	}
 	// Of usages 0 and 1 none is verified whose authority is not known.
 	scope := bridge.Mailbox(mailbox(leaf, address))

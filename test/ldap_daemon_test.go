@@ -110,7 +110,7 @@ func TestLDAPDaemon(t *testing.T) {
 func TestLDAPSlow(t *testing.T) {
 	t.Parallel()
 	c := newCorrespondence(t)
-	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	silent, err := net.ListenPacket("udp", harness.Loopback(freePort(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

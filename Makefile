@@ -1,6 +1,8 @@
 # make build   the server and the command, in build/
 # make demo    everything from nothing, on loopback port 1053; Ctrl-C ends it
 # make test    all tests; installs with apt the name servers and tools that they need
+# make deb, make rpm   packages, in build/
+# make oci     a container image, as an OCI image layout in build/oci
 # make lint    format, vet, staticcheck, govulncheck
 # make fuzz    every fuzz target for FUZZTIME
 # make bench, make bench-directory   the measurements, each with its reference
@@ -9,15 +11,29 @@ GO       ?= go
 BUILD    ?= build
 FUZZTIME ?= 30s
 
+# Packages: their version, and how they are compiled.
+VERSION      ?= 0.1.0
+RELEASE      ?= 1
+PACKAGEFLAGS ?= -trimpath
+
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+NFPM        = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
+MD2MAN      = github.com/cpuguy83/go-md2man/v2@v2.0.7
 
 # Debian has its daemons in /usr/sbin, which is not on every PATH.
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
-.PHONY: build demo test peers lint fuzz bench bench-directory clean
+# What is built needs no C library: one compilation does for packages, images and tests.
+# Only the race detector needs cgo.
+export CGO_ENABLED = 0
+
+COMPILING = @echo "compiling CoreDNS: the first time, this takes some minutes"
+
+.PHONY: build demo test peers lint fuzz bench bench-directory deb rpm oci clean
 
 build:
+	$(COMPILING)
 	$(GO) build -o $(BUILD)/ ./cmd/...
 
 demo: build
@@ -27,9 +43,10 @@ demo: build
 # cmd/coredns links all of CoreDNS, which takes minutes with the race detector; the
 # in-process servers of ./test run our code under it.
 test: peers
+	$(COMPILING)
 	$(GO) vet ./...
 	$(GO) test ./cmd/coredns
-	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '/cmd/coredns$$')
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '/cmd/coredns$$')
 
 # peers installs what test/peers.txt lists, and only what is missing of it.
 peers:
@@ -72,6 +89,15 @@ bench:
 
 bench-directory:
 	$(GO) run ./bench/directory $(BENCHFLAGS)
+
+deb rpm:
+	$(COMPILING)
+	@GO="$(GO)" BUILD="$(BUILD)" VERSION="$(VERSION)" RELEASE="$(RELEASE)" PACKAGEFLAGS="$(PACKAGEFLAGS)" \
+		NFPM="$(NFPM)" MD2MAN="$(MD2MAN)" packaging/build $@
+
+oci:
+	$(COMPILING)
+	@GO="$(GO)" BUILD="$(BUILD)" VERSION="$(VERSION)" PACKAGEFLAGS="$(PACKAGEFLAGS)" packaging/build oci
 
 clean:
 	rm -rf $(BUILD) demo

@@ -188,6 +188,7 @@ var buildServer = sync.OnceValues(func() (string, error) {
 	binary := filepath.Join(scratch, "coredns")
 	cmd := exec.Command("go", "build", "-o", binary, "./cmd/coredns")
 	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make builds it
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building cmd/coredns: %w\n%s", err, out)
 	}

@@ -38,7 +38,7 @@ build:
 
 demo: build
 	$(GO) build -o $(BUILD)/demo-server ./internal/demo
-	$(BUILD)/demo-server -server $(BUILD)/coredns $(DEMOFLAGS)
+	$(BUILD)/demo-server -server $(BUILD)/coredns -command $(BUILD)/smimea $(DEMOFLAGS)
 
 # cmd/coredns links all of CoreDNS, which takes minutes with the race detector; the
 # in-process servers of ./test run our code under it.
@@ -53,8 +53,11 @@ peers:
 	@missing=$$(while read -r program package; do \
 		command -v $$program >/dev/null || echo $$package; done < test/peers.txt | sort -u); \
 	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ]; then sudo=; \
+		elif command -v sudo >/dev/null; then sudo=sudo; \
+		else echo "the tests need more programs. As root:" >&2; \
+			echo "apt-get install --no-install-recommends" $$missing >&2; exit 1; fi; \
 		echo "installing" $$missing; \
-		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo apt-get update -q && \
 		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
 	fi

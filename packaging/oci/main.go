@@ -131,7 +131,7 @@ func archive(created time.Time, programs []string) ([]byte, error) {
 		_, err := w.Write(body)
 		return err
 	}
-	for _, dir := range []string{"etc", "etc/coredns-smimea", "tmp", "usr", "usr/bin", "var", "var/lib", "var/lib/coredns-smimea"} {
+	for _, dir := range []string{"dev", "etc", "etc/coredns-smimea", "proc", "sys", "tmp", "usr", "usr/bin", "var", "var/lib", "var/lib/coredns-smimea"} {
 		h := tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755}
 		switch dir {
 		case "tmp":

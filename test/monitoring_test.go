@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // TestAlerts has promtool check and test the alert rules, and holds that each rule is
@@ -85,9 +87,9 @@ func TestBoard(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "demo-server")
 	command(t, "go", "build", "-o", program, "../internal/demo")
 	dir := filepath.Join(t.TempDir(), "demo")
-	name, https, metrics := loopback(freePort(t)), loopback(freePort(t)), loopback(freePort(t))
+	name, https, metrics := harness.Loopback(freePort(t)), harness.Loopback(freePort(t)), harness.Loopback(freePort(t))
 	demo := exec.Command(program, "-server", builtServer(t), "-dir", dir, "-port", portOf(name), "-https", portOf(https), "-metrics", portOf(metrics))
-	if err := run(t, demo, &logBuffer{}, name); err != nil {
+	if err := run(t, demo, &harness.Log{}, name); err != nil {
 		t.Fatal(err)
 	}
 	prometheus := startPrometheus(t, metrics)
@@ -153,7 +155,7 @@ func startPrometheus(t *testing.T, target string) prometheusAt {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	addr := loopback(freePort(t))
+	addr := harness.Loopback(freePort(t))
 	conf := filepath.Join(dir, "prometheus.yml")
 	writeFile(t, conf, fmt.Sprintf(`global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}
 rule_files: [%s]
@@ -161,7 +163,7 @@ scrape_configs:
   - job_name: smimea
     static_configs: [{targets: [%q]}]
 `, rules, target))
-	log := &logBuffer{}
+	log := &harness.Log{}
 	cmd := exec.CommandContext(t.Context(), "prometheus", "--config.file="+conf, "--web.listen-address="+addr, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--log.level=warn")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	if err := cmd.Start(); err != nil {

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // A machine is a Debian 12 with nothing on it but systemd, which runs. Its network is a
@@ -20,7 +22,7 @@ type machine struct {
 	*testing.T
 	root string
 	init int // the process number of its systemd, outside
-	log  *logBuffer
+	log  *harness.Log
 }
 
 // asRoot returns a command that root runs: with sudo, as make peers, if we are not.
@@ -34,7 +36,7 @@ func asRoot(args ...string) *exec.Cmd {
 // newMachine makes a clean Debian and boots it.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{T: t, root: filepath.Join(t.TempDir(), "debian"), log: &logBuffer{}}
+	m := &machine{T: t, root: filepath.Join(t.TempDir(), "debian"), log: &harness.Log{}}
 	mirror, _, _ := strings.Cut(command(t, "apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Component: main"), "\n")
 	m.must(asRoot("mmdebstrap", "--quiet", "--variant=apt", "--include=systemd-sysv,dbus", "bookworm", m.root, mirror).CombinedOutput())
 	t.Cleanup(func() { m.must(asRoot("rm", "-rf", "--one-file-system", m.root).CombinedOutput()) })

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // TestOCI builds the image twice, has other programs look at it and unpack it, and runs
@@ -74,7 +76,7 @@ func TestOCI(t *testing.T) {
 		}
 		writeFile(t, filepath.Join(config, "zone"+ext), string(b))
 	}
-	addr := loopback(freePort(t))
+	addr := harness.Loopback(freePort(t))
 	corefile := strings.ReplaceAll(block("_smimecert.example.com _smime.example.com", "dnssec {\nkey file /etc/coredns-smimea/zone\n}",
 		"smimea /etc/coredns-smimea/certs {\nstate /var/lib/coredns-smimea/state\n}"), "PORT", portOf(addr))
 	writeFile(t, filepath.Join(config, "Corefile"), corefile)
@@ -90,7 +92,7 @@ func TestOCI(t *testing.T) {
 	}
 	args = append(args, "--cap-drop", "ALL", "--")
 	args = append(args, p.Args...)
-	log := &logBuffer{}
+	log := &harness.Log{}
 	if err := run(t, exec.Command(args[0], args[1:]...), log, addr); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // A rollover is a server as the package installs it, the zone above it at BIND, and
@@ -34,7 +36,7 @@ func newRollover(t *testing.T) *rollover {
 	t.Helper()
 	r := &rollover{T: t, dir: t.TempDir()}
 	port := freePort(t)
-	r.addr = loopback(port)
+	r.addr = harness.Loopback(port)
 	config, err := os.ReadFile("../packaging/Corefile")
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +55,7 @@ func newRollover(t *testing.T) *rollover {
 	r.credentials()
 	r.cmd = exec.Command(builtServer(t), "-conf", filepath.Join(r.dir, "Corefile"))
 	r.cmd.Env = append(os.Environ(), "CREDENTIALS_DIRECTORY="+filepath.Join(r.dir, "credentials"))
-	if err := run(t, r.cmd, &logBuffer{}, r.addr); err != nil {
+	if err := run(t, r.cmd, &harness.Log{}, r.addr); err != nil {
 		t.Fatal(err)
 	}
 

@@ -235,15 +235,7 @@ func onLoopback(t *testing.T, corefile string) string {
 func TestReadmeCommands(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
-	var scripts []string
-	for _, b := range fences(t, "../README.md") {
-		if b.language == "sh" {
-			scripts = append(scripts, b.text)
-		}
-	}
-	if len(scripts) != 2 {
-		t.Fatalf("%d blocks of commands, want one for the server and one for the client", len(scripts))
-	}
+	scripts := scripts(t, "../README.md", 2) // the server and the client
 	port := strings.TrimPrefix(harness.Loopback(freePort(t)), "127.0.0.1:")
 	for i := range scripts {
 		scripts[i] = strings.ReplaceAll(scripts[i], "-p 1053", "-p "+port)

@@ -269,15 +269,7 @@ func (r *rollover) tags() (tags []uint16) {
 // resolvers validate.
 func TestRollover(t *testing.T) {
 	t.Parallel()
-	var steps []string
-	for _, b := range fences(t, "../docs/key-rollover.md") {
-		if b.language == "sh" {
-			steps = append(steps, b.text)
-		}
-	}
-	if len(steps) != 8 {
-		t.Fatalf("%d steps, want 2, 3 and 3", len(steps))
-	}
+	steps := scripts(t, "../docs/key-rollover.md", 8) // 2, 3 and 3
 	r := newRollover(t)
 	waitFor(t, "the resolvers to validate", func() bool {
 		for _, resolver := range r.resolvers {

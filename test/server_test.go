@@ -184,16 +184,19 @@ func builtServer(t *testing.T) string {
 	return binary
 }
 
-var buildServer = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(scratch, "coredns")
-	cmd := exec.Command("go", "build", "-o", binary, "./cmd/coredns")
+var buildServer = sync.OnceValues(func() (string, error) { return build("coredns") })
+
+// build builds one of our programs as make does.
+func build(program string) (string, error) {
+	binary := filepath.Join(scratch, program)
+	cmd := exec.Command("go", "build", "-o", binary, "./cmd/"+program)
 	cmd.Dir = ".."
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make builds it
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building cmd/coredns: %w\n%s", err, out)
+		return "", fmt.Errorf("building cmd/%s: %w\n%s", program, err, out)
 	}
 	return binary, nil
-})
+}
 
 // run starts cmd, whose output goes to log, waits until addr answers over UDP and
 // TCP, and ends it with the test.

@@ -26,6 +26,12 @@ func makePackages(target string, variables ...string) (dir, said string, err err
 	return dir, string(out), err
 }
 
+// firstRelease makes the packages for Debian, once a run.
+var firstRelease = sync.OnceValues(func() (dir string, err error) {
+	dir, _, err = makePackages("deb", "RELEASE=1")
+	return dir, err
+})
+
 // packaging is held while the Makefile packages: its targets share a directory.
 var packaging sync.Mutex
 
@@ -47,7 +53,7 @@ func TestUnits(t *testing.T) {
 // TestPackagePages has groff read the manual pages of the packages.
 func TestPackagePages(t *testing.T) {
 	t.Parallel()
-	dir, _, err := makePackages("deb")
+	dir, err := firstRelease()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +87,7 @@ func TestPackagePages(t *testing.T) {
 // TestVersion holds that the server says what is in it.
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	dir, _, err := makePackages("deb")
+	dir, err := firstRelease()
 	if err != nil {
 		t.Fatal(err)
 	}

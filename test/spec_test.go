@@ -119,6 +119,7 @@ func TestSpecServer(t *testing.T) {
 		options += "\nrecord " + want.Association
 	}
 	s := startProcess(t, "", block("_smimecert.example.com _smime.example.com", smimea(dir, options)))
+	waitFor(t, "the HTTPS host", func() bool { _, err := w.handshake("example.com"); return err == nil })
 	a, err := naming.ParseAddress(v.Certificate.Address)
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,17 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 # Only the race detector needs cgo.
 export CGO_ENABLED = 0
 
+# INSTALL installs the packages in $$missing, or says who can.
+INSTALL = if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ]; then sudo=; \
+		elif command -v sudo >/dev/null; then sudo=sudo; \
+		else echo "programs are missing. As root:" >&2; \
+			echo "apt-get install --no-install-recommends" $$missing >&2; exit 1; fi; \
+		echo "installing" $$missing; \
+		$$sudo apt-get update -q && \
+		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
 COMPILING = @echo "compiling CoreDNS: the first time, this takes some minutes"
 
 .PHONY: build demo test peers lint fuzz bench bench-directory deb rpm oci clean
@@ -52,15 +63,7 @@ test: peers
 peers:
 	@missing=$$(while read -r program package; do \
 		command -v $$program >/dev/null || echo $$package; done < test/peers.txt | sort -u); \
-	if [ -n "$$missing" ]; then \
-		if [ "$$(id -u)" = 0 ]; then sudo=; \
-		elif command -v sudo >/dev/null; then sudo=sudo; \
-		else echo "the tests need more programs. As root:" >&2; \
-			echo "apt-get install --no-install-recommends" $$missing >&2; exit 1; fi; \
-		echo "installing" $$missing; \
-		$$sudo apt-get update -q && \
-		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
-	fi
+	$(INSTALL)
 
 lint:
 	@unformatted=$$(gofmt -l .); \
@@ -82,12 +85,9 @@ fuzz:
 	done
 
 bench:
-	@for tool in dnsperf taskset dnssec-keygen; do command -v $$tool >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then \
-		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
-		$$sudo apt-get update -q && \
-		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends dnsperf util-linux bind9-utils; \
-	fi
+	@for tool in dnsperf taskset dnssec-keygen; do \
+		command -v $$tool >/dev/null || missing="dnsperf util-linux bind9-utils"; done; \
+	$(INSTALL)
 	$(GO) run ./bench $(BENCHFLAGS)
 
 bench-directory:

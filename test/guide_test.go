@@ -139,7 +139,7 @@ func builtCommand(t *testing.T) string {
 	return binary
 }
 
-var buildCommand = sync.OnceValues(func() (string, error) { return build("smimea") })
+var buildCommand = sync.OnceValues(func() (string, error) { return build("./cmd/smimea") })
 
 // TestGuides holds that every document that is for people is in the list, and every
 // document in the list is there.

@@ -85,8 +85,10 @@ func TestBoard(t *testing.T) {
 	}
 
 	// The demo, as make demo has it.
-	program := filepath.Join(t.TempDir(), "demo-server")
-	command(t, "go", "build", "-o", program, "../internal/demo")
+	program, err := build("./internal/demo")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := filepath.Join(t.TempDir(), "demo")
 	name, https, metrics := harness.Loopback(freePort(t)), harness.Loopback(freePort(t)), harness.Loopback(freePort(t))
 	demo := exec.Command(program, "-server", builtServer(t), "-dir", dir, "-port", portOf(name), "-https", portOf(https), "-metrics", portOf(metrics))

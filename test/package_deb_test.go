@@ -124,11 +124,15 @@ func (m *machine) copy(from, to string) {
 	m.must(asRoot("cp", from, filepath.Join(m.root, to)).CombinedOutput())
 }
 
-// ask asks the machine's server with dig, which is not on the machine.
+// from returns a command with the machine's network, which is not on the machine.
+func (m *machine) from(args ...string) *exec.Cmd {
+	return asRoot(append([]string{"nsenter", "--target", strconv.Itoa(m.init), "--net"}, args...)...)
+}
+
+// ask asks the machine's server.
 func (m *machine) ask(args ...string) string {
 	m.Helper()
-	cmd := asRoot(append([]string{"nsenter", "--target", strconv.Itoa(m.init), "--net", "dig", "@127.0.0.1", "+noall", "+answer"}, args...)...)
-	return m.must(cmd.CombinedOutput())
+	return m.must(m.from(append([]string{"dig", "@127.0.0.1", "+noall", "+answer"}, args...)...).CombinedOutput())
 }
 
 // TestDebian installs the packages on a clean Debian, edits one line, and uses what there
@@ -177,7 +181,7 @@ func TestDebian(t *testing.T) {
 		t.Errorf("the service is %s", said)
 	}
 	for i, line := range strings.Split(strings.TrimSpace(steps[4]), "\n") {
-		got := m.must(asRoot("nsenter", "--target", strconv.Itoa(m.init), "--net", "sh", "-ec", line).CombinedOutput())
+		got := m.must(m.from("sh", "-ec", line).CombinedOutput())
 		want := []string{"https://example.org/.well-known/smime/hugh.crt", "SMIMEA\t3 1 1"}[i]
 		if !strings.Contains(got, want) || !strings.Contains(got, "RRSIG") {
 			t.Errorf("%s:\n%s", line, got)
@@ -236,6 +240,15 @@ func TestDebian(t *testing.T) {
 	m.sh("systemctl enable --now smimea-ldap.socket")
 	if state := m.sh("systemctl is-active smimea-ldap.socket"); state != "active" {
 		t.Errorf("smimea-ldap.socket is %s", state)
+	}
+	if strings.Contains(m.sh("smimea help"), " ldap ") { // and who connects starts the service
+		search := m.from("ldapsearch", "-x", "-LLL", "-H", "ldap://127.0.0.1:3890", "-s", "base", "-b", "", "+")
+		if said := m.must(search.CombinedOutput()); !strings.Contains(said, "supportedLDAPVersion: 3") {
+			t.Errorf("the gateway says\n%s", said)
+		}
+		if state := m.sh("systemctl is-active smimea-ldap.service"); state != "active" {
+			t.Errorf("smimea-ldap.service is %s", state)
+		}
 	}
 	for _, file := range []string{"/usr/share/bash-completion/completions/smimea", "/usr/share/zsh/vendor-completions/_smimea", "/usr/share/fish/vendor_completions.d/smimea.fish",
 		"/usr/share/man/man1/smimea.1.gz", "/usr/share/man/man5/smimea-json.5.gz", "/usr/share/man/man7/smimea-plugin.7.gz", "/usr/share/man/man8/coredns-smimea.8.gz"} {

@@ -184,16 +184,16 @@ func builtServer(t *testing.T) string {
 	return binary
 }
 
-var buildServer = sync.OnceValues(func() (string, error) { return build("coredns") })
+var buildServer = sync.OnceValues(func() (string, error) { return build("./cmd/coredns") })
 
 // build builds one of our programs as make does.
-func build(program string) (string, error) {
-	binary := filepath.Join(scratch, program)
-	cmd := exec.Command("go", "build", "-o", binary, "./cmd/"+program)
+func build(pkg string) (string, error) {
+	binary := filepath.Join(scratch, filepath.Base(pkg))
+	cmd := exec.Command("go", "build", "-o", binary, pkg)
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building cmd/%s: %w\n%s", program, err, out)
+		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, out)
 	}
 	return binary, nil
 }

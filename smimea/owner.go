@@ -78,8 +78,8 @@ func (a Address) TextLabels() ([]byte, error) {
 		if len(label) > MaxLabel {
 			return nil, fmt.Errorf("no TXT: the local-part has a label of %d octets; %d are possible", len(label), MaxLabel)
 		}
-		if label == "*" {
-			return nil, errors.New("no TXT: a label * is a wildcard in the DNS, it would answer for other users too")
+		if label == "*" || len(wire) == 0 && label[0] == '*' {
+			return nil, errors.New("no TXT: a label * is a wildcard in the DNS, it would answer for other users too, and a name that begins with * is taken for one")
 		}
 		wire = append(wire, byte(len(label)))
 		wire = append(wire, label...)

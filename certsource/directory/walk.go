@@ -26,7 +26,7 @@ type batch struct {
 // listing is a directory, and its stamp of before it was listed: 0 where the next
 // change would not show in it.
 type listing struct {
-	dir   string
+	job
 	stamp uint64
 }
 
@@ -134,7 +134,7 @@ func (r *reader) do(j job, push func(job) bool, send func(batch)) {
 	info, err := r.root.Stat(j.dir)
 	if err == nil {
 		b.dated(r, info.ModTime())
-		l := listing{dir: j.dir}
+		l := listing{job: job{dir: j.dir, depth: j.depth}}
 		if r.settled(info) {
 			l.stamp = stamp(info)
 		}
@@ -212,6 +212,10 @@ func (r *reader) lookAtFile(b *batch, in disk.Root, name string, path []byte, in
 // lookAtLink follows a symbolic link, to a file or to a directory.
 func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job) bool) {
 	info, err := r.root.Stat(link)
+	alias := false
+	if err == nil {
+		alias, err = r.alias(link)
+	}
 	switch {
 	case err != nil:
 		switch {
@@ -220,7 +224,7 @@ func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job) boo
 		case !leadsNowhere(err):
 			b.unread = append(b.unread, unread{link, err}) // maybe a directory
 		}
-	case r.alias(link):
+	case alias:
 	case info.IsDir():
 		if depth < maxLinks {
 			push(job{dir: link, depth: depth + 1})

@@ -30,6 +30,7 @@ type Machine struct {
 
 	mu        sync.Mutex
 	now       time.Time
+	elapsed   time.Duration
 	inodes    uint64
 	top       *node
 	notifiers []*Notifier
@@ -79,8 +80,14 @@ func (m *Machine) before(call, name string) error {
 		}
 	}
 	m.mu.Lock()
-	m.now = m.now.Add(10 * time.Microsecond)
+	m.pass(10 * time.Microsecond)
 	return nil
+}
+
+// pass lets the time pass. The lock is held.
+func (m *Machine) pass(d time.Duration) {
+	m.now = m.now.Add(d)
+	m.elapsed += d
 }
 
 // Now returns the time.
@@ -90,16 +97,30 @@ func (m *Machine) Now() time.Time {
 	return m.now
 }
 
+// Elapsed implements disk.System.
+func (m *Machine) Elapsed() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.elapsed
+}
+
 // Sleep lets the time pass, at once.
 func (m *Machine) Sleep(_ context.Context, d time.Duration) {
 	if m.before("sleep", "") == nil {
-		m.now = m.now.Add(d)
+		m.pass(d)
 		m.mu.Unlock()
 	}
 }
 
-// Pass lets the time pass, or, if d is negative, sets the clock back.
+// Pass lets the time pass.
 func (m *Machine) Pass(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pass(d)
+}
+
+// SetClock sets the clock forward, or back.
+func (m *Machine) SetClock(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.now = m.now.Add(d)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"path"
 	"runtime"
 	"slices"
 	"time"
@@ -171,20 +172,26 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 	l := newLook(d, r, changed)
 	l.unmounted = d.device != 0 && d.device != device
 	l.heard, d.heard = d.heard, nil
+	paths = slices.Concat(paths, l.heard)
 	if d.device != device || slices.Contains(paths, ".") {
 		err = l.everything(ctx)
 	} else {
-		err = l.some(ctx, append(paths, l.heard...))
+		err = l.some(ctx, paths)
 	}
 	switch {
 	case err != nil:
 		d.heard = l.heard
+		if l.all {
+			d.unread["."] = true
+		}
 	case l.all:
 		d.device, d.others, d.unread, d.fresh = device, l.others, l.unread, l.fresh
 	default:
 		maps.Copy(d.fresh, l.fresh)
 		for dir := range l.listed {
-			delete(d.unread, dir)
+			if dir != "." { // that takes all that is below it
+				delete(d.unread, dir)
+			}
 		}
 		maps.Copy(d.unread, l.unread)
 		if len(l.others) > 0 {
@@ -230,8 +237,19 @@ func (d *Directory) put(c Change, changed func(Change)) {
 			d.expiry.watch(c.New.NotAfter.Add(-d.options.Margin), c.Path)
 		}
 	}
+	d.inFolder(c.Path)
 	d.remark(c)
 	changed(c)
+}
+
+// inFolder notes the directories on the way to a file that have the name of a
+// certificate file: where there is one by then, what they held is gone.
+func (d *Directory) inFolder(p string) {
+	for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+		if certsource.IsCertificateName(path.Base(dir)) {
+			d.folders[dir] = true
+		}
+	}
 }
 
 // count counts a file in or out.

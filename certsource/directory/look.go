@@ -181,9 +181,6 @@ func (l *look) take(b batch) {
 	}
 	for _, d := range b.listed {
 		l.listed[d.dir] = d
-		if certsource.IsCertificateName(path.Base(d.dir)) {
-			l.folders[d.dir] = true
-		}
 		delete(l.unread, d.dir)
 	}
 	for _, u := range b.unread {
@@ -363,7 +360,7 @@ func (l *look) maybeGone(p string) {
 	case err != nil || info.IsDir():
 	case info.Mode()&os.ModeSymlink != 0:
 		l.lookAtLink(&b, p, depth, func(job) bool { return false })
-	default:
+	case certsource.IsCertificateName(path.Base(p)):
 		l.lookAtFile(&b, l.root, p, []byte(p), info)
 	}
 	if len(b.seen)+len(b.findings) == 0 {

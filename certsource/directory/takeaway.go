@@ -119,6 +119,7 @@ func (l *look) again(ctx context.Context) (bool, error) {
 		}
 		if everywhere {
 			l.all = true
+			l.heard = append(l.heard, ".")
 			return true, l.walk(ctx, ".")
 		}
 		l.heard = append(l.heard, heard...)
@@ -203,7 +204,7 @@ func (l *look) complete() bool {
 	}
 	if !l.all {
 		for dir := range l.Directory.unread {
-			if _, ok := l.listed[dir]; !ok {
+			if _, ok := l.listed[dir]; !ok || dir == "." {
 				return false
 			}
 		}

@@ -32,6 +32,7 @@ type Machine struct {
 	now       time.Time
 	elapsed   time.Duration
 	inodes    uint64
+	devices   uint64
 	top       *node
 	notifiers []*Notifier
 }
@@ -46,6 +47,8 @@ type node struct {
 	data              []byte
 	target            string
 	below             map[string]*node
+	device            uint64
+	mounted           *node // in its place
 	modified, changed time.Time
 }
 
@@ -53,6 +56,8 @@ type node struct {
 func New(now time.Time) *Machine {
 	m := &Machine{now: now}
 	m.top = m.node(fs.ModeDir | 0o755)
+	m.top.device = 1
+	m.devices = 1
 	return m
 }
 
@@ -159,6 +164,9 @@ func (m *Machine) find(dir *node, name string, follow bool) (*node, string, erro
 		next := here.below[part]
 		if next == nil {
 			return nil, "", syscall.ENOENT
+		}
+		if next.mounted != nil {
+			next = next.mounted
 		}
 		if next.mode&fs.ModeSymlink != 0 && (follow || len(rest) > 0) {
 			if links++; links > maxLinks {
@@ -363,4 +371,4 @@ type attributes struct{ node }
 
 func (a attributes) Inode() uint64      { return a.inode }
 func (a attributes) Changed() time.Time { return a.changed }
-func (a attributes) Device() uint64     { return 1 }
+func (a attributes) Device() uint64     { return a.device }

@@ -137,57 +137,73 @@ const maxLinks = 40
 // find returns the node at a name below a directory, and its path below it. Links
 // that lead out of the directory, which may be the whole disk, are an error.
 func (m *Machine) find(dir *node, name string, follow bool) (*node, string, error) {
-	type step struct {
-		name string
-		node *node
+	at, err := m.way(dir, name, follow)
+	if err != nil {
+		return nil, "", err
 	}
-	at := []step{{".", dir}}
-	rest := strings.Split(name, "/")
+	real := "."
+	if len(at) > 1 {
+		names := make([]string, 0, 8)
+		for _, s := range at[1:] {
+			names = append(names, s.name)
+		}
+		real = strings.Join(names, "/")
+	}
+	return at[len(at)-1].node, real, nil
+}
+
+// A step is a directory, or what is at the end, on the way to a file.
+type step struct {
+	name string
+	node *node
+}
+
+// way returns the steps from a directory to a name below it.
+func (m *Machine) way(dir *node, name string, follow bool) ([]step, error) {
+	at := append(make([]step, 0, 8), step{".", dir})
 	links := 0
-	for len(rest) > 0 {
-		part := rest[0]
-		rest = rest[1:]
+	for name != "" {
+		part, rest, _ := strings.Cut(name, "/")
+		name = rest
 		here := at[len(at)-1].node
 		switch part {
 		case "", ".":
 			continue
 		case "..":
 			if len(at) == 1 {
-				return nil, "", disk.ErrEscapes
+				return nil, disk.ErrEscapes
 			}
 			at = at[:len(at)-1]
 			continue
 		}
 		if !here.mode.IsDir() {
-			return nil, "", syscall.ENOTDIR
+			return nil, syscall.ENOTDIR
 		}
 		next := here.below[part]
 		if next == nil {
-			return nil, "", syscall.ENOENT
+			return nil, syscall.ENOENT
 		}
 		if next.mounted != nil {
 			next = next.mounted
 		}
-		if next.mode&fs.ModeSymlink != 0 && (follow || len(rest) > 0) {
+		if next.mode&fs.ModeSymlink != 0 && (follow || rest != "") {
 			if links++; links > maxLinks {
-				return nil, "", syscall.ELOOP
+				return nil, syscall.ELOOP
 			}
 			if strings.HasPrefix(next.target, "/") {
 				if dir != m.top {
-					return nil, "", disk.ErrEscapes
+					return nil, disk.ErrEscapes
 				}
 				at = at[:1]
 			}
-			rest = append(strings.Split(next.target, "/"), rest...)
+			if name = next.target; rest != "" {
+				name += "/" + rest
+			}
 			continue
 		}
 		at = append(at, step{part, next})
 	}
-	var names []string
-	for _, s := range at {
-		names = append(names, s.name)
-	}
-	return at[len(at)-1].node, path.Join(names...), nil
+	return at, nil
 }
 
 func wrap(call, name string, err error) error {

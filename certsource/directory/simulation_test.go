@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	seeds     = flag.Int("seeds", 0, "how many simulations are run, 0: 10,000, and a tenth of that under the race detector")
+	seeds     = flag.Int("seeds", 300, "how many simulations are run")
 	firstSeed = flag.Uint64("seed", 1, "the first of them")
 )
 
@@ -29,15 +29,8 @@ var (
 // is a certificate missing that was in the directory all the time, wherever it
 // was moved, or one published that never was.
 func TestSimulation(t *testing.T) {
-	n := *seeds
-	if n == 0 {
-		n = 10_000
-		if raceDetector {
-			n /= 10
-		}
-	}
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
-	for seed := *firstSeed; seed < *firstSeed+uint64(n); seed++ {
+	for seed := *firstSeed; seed < *firstSeed+uint64(*seeds); seed++ {
 		if s := simulate(seed, false); len(s.wrong) > 0 {
 			s = simulate(seed, true)
 			t.Fatalf("seed %d:\n%s\nwhat was done:\n%s\nagain: go test ./certsource/directory -run TestSimulation -seed %d -seeds 1",

@@ -236,9 +236,10 @@ func (w *Watch) restart() {
 		w.deaf = err // what is watched stays so
 		return
 	}
-	_ = w.notifier.Close() // nothing is written
+	before := w.notifier
 	w.notifier, w.folders, w.above, w.lame = notifier, newFolders(), nil, map[*folder]error{}
 	w.follow()
+	_ = before.Close() // nothing is written
 }
 
 // hear notes where to look because of an event. The lock is held.

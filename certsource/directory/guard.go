@@ -66,29 +66,13 @@ func (l *look) withdrawals() func(yield func(string, []byte) bool) {
 	}
 }
 
-// losses counts the certificates to be withdrawn that are at no other path:
-// files that were moved are no loss. It takes a pass over all files.
+// losses counts the certificates to be withdrawn that stay at no other path: files
+// that were moved are no loss. It takes a pass over all files.
 func (l *look) losses() int {
-	type paths struct{ all, withdrawn int }
-	of := map[[32]byte]paths{}
+	lost, left := 0, l.left()
 	for _, record := range l.withdrawals() {
-		n := of[recordDigest(record)]
-		n.withdrawn++
-		of[recordDigest(record)] = n
-	}
-	for _, record := range l.Files().table.All() {
-		if !recordPublished(record) {
-			continue
-		}
-		if n, ok := of[recordDigest(record)]; ok {
-			n.all++
-			of[recordDigest(record)] = n
-		}
-	}
-	lost := 0
-	for _, n := range of {
-		if n.all <= n.withdrawn {
-			lost += n.withdrawn
+		if left[recordDigest(record)] == 0 {
+			lost++
 		}
 	}
 	return lost

@@ -180,6 +180,10 @@ func (l *look) take(b batch) {
 		delete(l.missing, id)
 	}
 	for _, d := range b.listed {
+		if before, ok := l.listed[d.dir]; ok && before.stamp == d.stamp && !d.settled {
+			d.settled = d.at-before.at > unsettled
+			d.at = before.at
+		}
 		l.listed[d.dir] = d
 		delete(l.unread, d.dir)
 	}

@@ -93,8 +93,7 @@ func (r *reader) settled(info fs.FileInfo) bool {
 	return age > unsettled || age < -Skew // somebody else's clock
 }
 
-// A reading is when a file was read, and its stamp then, if its next change might
-// not have shown in that.
+// A reading is when a file or a directory was read, and its stamp then.
 type reading struct {
 	stamp uint64
 	at    time.Duration // see disk.System

@@ -158,9 +158,9 @@ func (l *look) again(ctx context.Context) (bool, error) {
 // listed, without those that are gone.
 func (l *look) changedDirs() (dirs []string) {
 	for _, dir := range slices.Sorted(maps.Keys(l.listed)) {
-		was := l.listed[dir].stamp
+		was := l.listed[dir]
 		info, err := l.root.Stat(dir)
-		if err == nil && was != 0 && stamp(info) == was {
+		if err == nil && was.settled && stamp(info) == was.stamp {
 			continue
 		}
 		if err != nil && leadsNowhere(err) {

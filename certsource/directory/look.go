@@ -37,7 +37,7 @@ type look struct {
 	others   map[string]other // files that are not of certificates
 	fresh    map[string]reading
 	torn     []string // files that are being written
-	heard    []string // what was heard of while it went on
+	heard    []string // what was heard of, and is to be looked at
 }
 
 func newLook(d *Directory, r *reader, changed func(Change)) *look {

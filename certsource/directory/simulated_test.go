@@ -350,7 +350,7 @@ func (s *simulation) model(want map[string][32]byte, torn map[string]bool, dir s
 		switch c := certOf(e.Data); {
 		case c == nil:
 			torn[below] = true
-		case c.good && c.notAfter.Add(-simMargin).After(s.m.Now()):
+		case c.good && c.notAfter.Add(-s.options.Margin).After(s.m.Now()):
 			want[below] = c.digest
 		}
 	}

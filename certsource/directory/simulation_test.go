@@ -180,6 +180,18 @@ func (s *simulation) restart() {
 	s.look()
 }
 
+// reload goes on in another Directory, with other options.
+func (s *simulation) reload() {
+	s.options.Margin = time.Duration(1+s.IntN(10)) * time.Minute
+	s.note("reloaded, with a margin of %v", s.options.Margin)
+	legacy := s.d.Legacy()
+	s.stop()
+	s.start()
+	s.d = Inherit(s.d.options, legacy, func(f File) bool { return f.ID%2 == 0 })
+	s.d.Expire(context.Background(), s.m.Now(), s.change)
+	s.look()
+}
+
 // turn is what a server does next.
 func (s *simulation) turn() {
 	s.m.Pass(time.Duration(s.IntN(400)) * time.Millisecond)
@@ -191,7 +203,9 @@ func (s *simulation) turn() {
 		s.restart()
 	case n == 1:
 		s.save()
-	case s.watch == nil || n < 6:
+	case n == 2:
+		s.reload()
+	case s.watch == nil || n < 7:
 		s.look()
 	default:
 		s.hear()

@@ -119,10 +119,10 @@ func (l *look) again(ctx context.Context) (bool, error) {
 		}
 		if everywhere {
 			l.all = true
-			l.heard = append(l.heard, ".")
+			l.heard = []string{"."}
 			return true, l.walk(ctx, ".")
 		}
-		l.heard = append(l.heard, heard...)
+		l.heard = slices.Concat(l.heard, heard)
 	}
 	torn := l.torn
 	l.torn = nil

@@ -25,6 +25,7 @@ type skewed struct {
 }
 
 func (s skewed) Now() time.Time                           { return s.w.now() }
+func (s skewed) Elapsed() time.Duration                   { return s.System.Elapsed() + s.w.skew }
 func (s skewed) Sleep(_ context.Context, d time.Duration) { s.w.skew += d }
 
 // A world is a directory on disk, and the Directory that follows it.
@@ -302,7 +303,7 @@ func TestEvents(t *testing.T) {
 					w.checkPaths(checked...)
 				}
 				if len(w.report.Unsettled) > 0 { // a link may lead nowhere for a moment only
-					w.skew += doubt
+					w.skew += patience
 					w.checkPaths(w.report.Unsettled...)
 				}
 				w.want(event.want...)
@@ -433,7 +434,7 @@ func TestTorn(t *testing.T) {
 			if !slices.Contains(w.report.Unsettled, "a.pem") {
 				t.Error("it is not looked at again soon")
 			}
-			w.skew += doubt
+			w.skew += patience
 			w.checkPaths("a.pem")
 			w.want()
 			w.wantState("a.pem", why, "")

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"encoding/binary"
 	"iter"
 	"math"
@@ -165,7 +166,12 @@ func recordNotAfter(b []byte) time.Time {
 	return time.Unix(int64(binary.LittleEndian.Uint64(b[atNotAfter:])), 0)
 }
 
-func recordPublished(b []byte) bool  { return b[atReason] == 0 }
+func recordPublished(b []byte) bool { return b[atReason] == 0 }
+
+// recordWhy returns what [File.why] does.
+func recordWhy(b []byte) certsource.Reason {
+	return cmp.Or(reasons[b[atFailing]], reasons[b[atReason]])
+}
 func recordDigest(b []byte) [32]byte { return [32]byte(b[atDigest:]) }
 
 // recordDated reports whether the file has a certificate that can expire.

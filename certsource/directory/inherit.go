@@ -17,10 +17,11 @@ type Legacy struct {
 	held    int
 	device  uint64
 	margin  time.Duration
-	doubted map[string]time.Time
-	missing map[string]missed
+	missing map[uint32]time.Duration
+	fresh   map[string]reading
 	unread  map[string]bool
-	trouble time.Time
+	folders map[string]bool
+	heard   []string
 	others  map[string]other
 }
 
@@ -28,8 +29,8 @@ type Legacy struct {
 func (d *Directory) Legacy() Legacy {
 	return Legacy{
 		files: d.Files(), guard: d.guard, held: d.held, device: d.device, margin: d.options.Margin,
-		doubted: maps.Clone(d.doubted), missing: maps.Clone(d.missing), unread: maps.Clone(d.unread),
-		trouble: d.trouble, others: d.others, // which is never written to
+		missing: maps.Clone(d.missing), fresh: maps.Clone(d.fresh), unread: maps.Clone(d.unread), folders: maps.Clone(d.folders),
+		heard: d.heard, others: d.others, // which are never written to
 	}
 }
 
@@ -47,10 +48,11 @@ const unstamped = 1
 func Inherit(o Options, l Legacy, again func(File) bool) *Directory {
 	d := New(o)
 	d.guard, d.held, d.device = l.guard, l.held, l.device
-	d.trouble, d.others = l.trouble, l.others
-	maps.Copy(d.doubted, l.doubted)
+	d.heard, d.others = l.heard, l.others
 	maps.Copy(d.missing, l.missing)
+	maps.Copy(d.fresh, l.fresh)
 	maps.Copy(d.unread, l.unread)
+	maps.Copy(d.folders, l.folders)
 	edit := l.files.table.Edit()
 	paths := (*table.Table)(nil).Edit()
 	var taken bitmap

@@ -32,6 +32,7 @@ type finding struct {
 	path     string
 	known    []byte // the record that there was, nil if none
 	stamp    uint64
+	fresh    uint64 // the stamp, where it is not settled
 	modified time.Time
 	cert     *certsource.Certificate
 	digest   [32]byte
@@ -46,11 +47,13 @@ type reader struct {
 	system  disk.System
 	now     time.Time // when the look began, and what the system said then
 	began   time.Time
+	start   time.Duration  // the same as time elapsed
 	roots   *x509.CertPool // see Options
 	margin  time.Duration
 	enter   func(dir string)
 	workers int
 	files   Files // what is known already
+	fresh   map[string]reading
 	others  map[string]other
 }
 
@@ -90,6 +93,18 @@ func (r *reader) settled(info fs.FileInfo) bool {
 	return age > unsettled || age < -Skew // somebody else's clock
 }
 
+// A reading is when a file or a directory was read, and its stamp then.
+type reading struct {
+	stamp uint64
+	at    time.Duration // see disk.System
+}
+
+// same reports whether a file has not changed since it was read earlier.
+func (r *reader) same(path string, info fs.FileInfo) bool {
+	before, ok := r.fresh[path]
+	return ok && before.stamp == stamp(info) && r.system.Elapsed()-before.at > unsettled
+}
+
 // read reads a file that is new or has changed.
 func (r *reader) read(in disk.Root, name, path string, known []byte, info fs.FileInfo) (f finding) {
 	f = finding{path: path, known: known}
@@ -117,8 +132,8 @@ func (r *reader) read(in disk.Root, name, path string, known []byte, info fs.Fil
 		return f
 	}
 	f.modified = info.ModTime()
-	if r.settled(info) {
-		f.stamp = stamp(info)
+	if f.fresh = stamp(info); r.settled(info) || r.same(path, info) {
+		f.stamp, f.fresh = f.fresh, 0
 	}
 	switch {
 	case !info.Mode().IsRegular():
@@ -161,18 +176,18 @@ func (r *reader) read(in disk.Root, name, path string, known []byte, info fs.Fil
 // alias reports whether a symbolic link leads to something that is read under
 // a name of its own, and would be read twice. Links through names with a dot
 // in front, as Kubernetes makes them, are the only way to what they lead to.
-func (r *reader) alias(link string) bool {
+func (r *reader) alias(link string) (bool, error) {
 	below, err := r.root.Real(link)
 	if err != nil {
-		return false
+		return false, err
 	}
 	for part := range strings.SplitSeq(below, "/") {
 		if part != "." && strings.HasPrefix(part, ".") {
-			return false
+			return false, nil
 		}
 	}
 	info, err := r.root.Stat(below)
-	return err == nil && (info.IsDir() || certsource.IsCertificateName(path.Base(below)))
+	return err == nil && (info.IsDir() || certsource.IsCertificateName(path.Base(below))), err
 }
 
 // ReadFile returns the certificate that the file at a path below dir holds now,

@@ -51,6 +51,7 @@ func (r *Restoration) Add(path, record []byte) error {
 	r.taken.set(recordID(record))
 	r.last = max(r.last, recordID(record))
 	r.edit.Append(path, record)
+	r.d.inFolder(string(path))
 	if r.d.options.Paths {
 		r.paths.Append(binary.LittleEndian.AppendUint32(nil, recordID(record)), path)
 	}

@@ -2,7 +2,6 @@ package certsource
 
 import (
 	"bytes"
-	"crypto/x509"
 	"fmt"
 )
 
@@ -143,26 +142,4 @@ func (a *all) block(line int, label, body []byte) {
 	default:
 		a.take(line, der)
 	}
-}
-
-// ReadRoots returns the authorities in data for crypto/x509, and of all else, also
-// certificates that crypto/x509 cannot read, why it is not used. Without any authority
-// that can be used the pool is nil.
-func ReadRoots(data []byte) (*x509.CertPool, []Unused) {
-	certs, unused := ReadAll(data)
-	pool := x509.NewCertPool()
-	used := 0
-	for _, der := range certs {
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			unused = append(unused, Unused{0, Refuse(Malformed, "a certificate that Go's crypto/x509 cannot read"+because(err))})
-			continue
-		}
-		pool.AddCert(cert)
-		used++
-	}
-	if used == 0 {
-		return nil, unused
-	}
-	return pool, unused
 }

@@ -25,8 +25,9 @@ func (r *Roots) Read(data []byte) (used int, unused []Unused) {
 			continue
 		}
 		unused = append(unused, Unused{0, Refuse(Malformed, "a certificate that Go's crypto/x509 cannot read"+because(err))})
-		if walked, refusal := appendCertificate(nil, der); refusal == nil {
-			r.unread[string(walked[0].subject)] = because(err)
+		walked := certificate{raw: der}
+		if walked.walk() == nil {
+			r.unread[string(walked.subject)] = because(err)
 		}
 	}
 	r.used += used

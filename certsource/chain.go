@@ -15,7 +15,7 @@ import (
 // of reason [Untrusted]. Revocation is not looked at.
 //
 // A certificate that is not valid yet is judged as of the day it will be.
-func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
+func (c *Certificate) Chains(roots *Roots, now time.Time) error {
 	leaf, err := x509.ParseCertificate(c.Raw)
 	if err != nil {
 		return Refuse(Untrusted, "Go's crypto/x509 cannot read the certificate"+because(err)+", so that `roots` cannot hold for it: it can only be published without them")
@@ -28,7 +28,7 @@ func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 	})
 	leaf.EmailAddresses = nil // Permitted judges them
 	intermediates := x509.NewCertPool()
-	unread := false
+	unread, above := false, []*x509.Certificate{leaf}
 	for _, der := range c.Others {
 		other, err := x509.ParseCertificate(der)
 		if err != nil {
@@ -36,12 +36,13 @@ func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 			continue
 		}
 		intermediates.AddCert(other)
+		above = append(above, other)
 	}
 	if now.Before(c.NotBefore) {
 		now = c.NotBefore
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{
-		Roots:         roots,
+		Roots:         roots.authorities(),
 		Intermediates: intermediates,
 		CurrentTime:   now,
 		// The default is TLS servers.
@@ -49,7 +50,9 @@ func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 	})
 	if err != nil {
 		detail := whyUntrusted(err)
-		if unread {
+		if why := roots.whyUnread(above...); why != "" {
+			detail = why
+		} else if unread {
 			detail += "; Go's crypto/x509 cannot read another certificate of the file"
 		}
 		return Refuse(Untrusted, detail)

@@ -2,7 +2,6 @@ package directory
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -48,7 +47,7 @@ type Directory struct {
 type Options struct {
 	Dir string
 	// Roots, if not nil, are the authorities that a certificate must chain to.
-	Roots *x509.CertPool
+	Roots *certsource.Roots
 	// Margin is how long before its end a certificate is withdrawn.
 	Margin time.Duration
 	// MaxWithdraw is the share of certificates, in percent, above which their

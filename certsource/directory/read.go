@@ -4,7 +4,6 @@ import (
 	"coredns-smimea/certsource"
 	"coredns-smimea/internal/disk"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -47,8 +46,8 @@ type reader struct {
 	system  disk.System
 	now     time.Time // when the look began, and what the system said then
 	began   time.Time
-	start   time.Duration  // the same as time elapsed
-	roots   *x509.CertPool // see Options
+	start   time.Duration     // the same as time elapsed
+	roots   *certsource.Roots // see Options
 	margin  time.Duration
 	enter   func(dir string)
 	workers int

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"crypto/x509"
+	"coredns-smimea/certsource"
 	"flag"
 	"fmt"
 	"time"
@@ -15,8 +15,8 @@ type policy struct {
 	records []smimea.Association
 	url     smimea.URLTemplate // zero: no TXT
 	ttl     time.Duration
-	lower   bool           // under the lower-case form of the local-part, too
-	roots   *x509.CertPool // nil: whatever they chain to
+	lower   bool              // under the lower-case form of the local-part, too
+	roots   *certsource.Roots // nil: whatever they chain to
 	now     time.Time
 }
 

@@ -2,13 +2,13 @@ package publish
 
 import (
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"runtime/debug"
 	"strings"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
@@ -24,7 +24,7 @@ type Config struct {
 	TTL    time.Duration // of the records, as in the places
 	Dir    string        // the directory as the operator calls it
 
-	Roots *x509.CertPool // what RootsFrom names; nil for any authority
+	Roots *certsource.Roots // what RootsFrom names; nil for any authority
 	// Unservable, if not nil, reports whether a URL leads to where no host of ours
 	// serves anything: nobody is to be sent there.
 	Unservable func(url string) bool

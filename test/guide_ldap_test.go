@@ -3,12 +3,9 @@ package test
 import (
 	"encoding/base64"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"coredns-smimea/internal/harness"
 )
 
 // TestGuideLDAP copies certificates from OpenLDAP's server, as docs/from-ldap.md has it.
@@ -19,7 +16,7 @@ func TestGuideLDAP(t *testing.T) {
 	g := newGuide(t)
 	s := g.world()
 
-	uri := startSlapd(t, g.at("/srv/ldap"))
+	uri := startSlapd(t, g.at("/srv/ldap"), "dc=example,dc=com", "")
 	ldif := "dn: dc=example,dc=com\nobjectClass: domain\ndc: example\n\n"
 	entry := func(local string, ders ...[]byte) string {
 		text := fmt.Sprintf("dn: uid=%s,dc=example,dc=com\nobjectClass: inetOrgPerson\nuid: %[1]s\ncn: %[1]s\nsn: %[1]s\nmail: %[1]s@example.com\n", local)
@@ -68,36 +65,4 @@ func TestGuideLDAP(t *testing.T) {
 		writeFile(t, unit, strings.NewReplacer("/usr/local/sbin/certificates-from-ldap", "/bin/true").Replace(blocks(t, file, "systemd", 2)[i]))
 		command(t, "systemd-analyze", "verify", unit)
 	}
-}
-
-// startSlapd runs OpenLDAP's server with nothing in it, and returns its URI.
-func startSlapd(t *testing.T, dir string) string {
-	t.Helper()
-	uri := "ldap://" + harness.Loopback(freePort(t))
-	writeFile(t, filepath.Join(dir, "slapd.conf"), fmt.Sprintf(`include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/inetorgperson.schema
-pidfile %[1]s/pid
-modulepath /usr/lib/ldap
-moduleload back_mdb
-database mdb
-maxsize 10485760
-suffix "dc=example,dc=com"
-rootdn "cn=admin,dc=example,dc=com"
-rootpw secret
-directory %[1]s
-`, dir))
-	p, err := harness.Start(exec.Command("slapd", "-d", "0", "-h", uri, "-f", filepath.Join(dir, "slapd.conf")), &harness.Log{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	waitFor(t, "slapd", func() bool {
-		return exec.CommandContext(t.Context(), "ldapsearch", "-x", "-H", uri, "-s", "base", "-b", "").Run() == nil
-	})
-	return uri
 }

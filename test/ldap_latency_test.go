@@ -3,62 +3,15 @@ package test
 import (
 	"crypto/x509"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	goldap "github.com/go-ldap/ldap/v3"
 
-	"coredns-smimea/internal/harness"
 )
-
-// startSlapd runs OpenLDAP's slapd with one entry that has a certificate, until the
-// test ends.
-func startSlapd(t *testing.T, address string, der []byte) (addr string) {
-	t.Helper()
-	err := harness.OnFreePort(func(port int) error {
-		dir := t.TempDir()
-		in := func(name string) string { return filepath.Join(dir, name) }
-		writeFile(t, in("db/keep"), "")
-		writeFile(t, in("hugh.der"), string(der))
-		writeFile(t, in("slapd.conf"), fmt.Sprintf(`include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/inetorgperson.schema
-pidfile %[1]s/pid
-modulepath /usr/lib/ldap
-moduleload back_mdb
-database mdb
-suffix "o=smimea"
-directory %[1]s/db
-index mail eq
-`, dir))
-		writeFile(t, in("entries.ldif"), fmt.Sprintf("dn: o=smimea\nobjectClass: organization\no: smimea\n\ndn: mail=%[1]s,o=smimea\nobjectClass: inetOrgPerson\ncn: Hugh\nsn: Hugh\nmail: %[1]s\nuserCertificate;binary:< file://%[2]s\n", address, in("hugh.der")))
-		command(t, "slapadd", "-f", in("slapd.conf"), "-l", in("entries.ldif"))
-		addr = harness.Loopback(port)
-		p, err := harness.Start(exec.Command("slapd", "-d", "0", "-f", in("slapd.conf"), "-h", "ldap://"+addr), &harness.Log{})
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() {
-			if err := p.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
-		return p.Until("slapd", 30*time.Second, func() bool {
-			c, err := goldap.DialURL("ldap://" + addr)
-			if err == nil {
-				c.Close()
-			}
-			return err == nil
-		})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return addr
-}
 
 // latency searches many times, on one connection, and returns how long the median
 // and the slowest of a hundred take.
@@ -87,7 +40,12 @@ func latency(t *testing.T, addr string, n int, filter func(i int) string) (media
 func TestLDAPLatency(t *testing.T) {
 	c := newCorrespondence(t)
 	g := c.gateway(t, c.direct)
-	slapd := startSlapd(t, "hugh@example.com", c.hugh)
+	dir := t.TempDir()
+	hugh := filepath.Join(dir, "hugh.der")
+	writeFile(t, hugh, string(c.hugh))
+	slapd := strings.TrimPrefix(startSlapd(t, dir, "o=smimea", fmt.Sprintf(
+		"dn: o=smimea\nobjectClass: organization\no: smimea\n\ndn: mail=%[1]s,o=smimea\nobjectClass: inetOrgPerson\ncn: Hugh\nsn: Hugh\nmail: %[1]s\nuserCertificate;binary:< file://%[2]s\n",
+		"hugh@example.com", hugh)), "ldap://")
 	same := func(int) string { return "(mail=hugh@example.com)" }
 	const n = 1000
 	latency(t, g.addr, 10, same)

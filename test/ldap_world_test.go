@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -122,26 +121,6 @@ func writeBundle(t *testing.T, path string, ders ...[]byte) {
 		pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: der})
 	}
 	writeFile(t, path, text.String())
-}
-
-// buildCommand builds the command smimea of this tree, once a run.
-var buildCommand = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(scratch, "smimea")
-	cmd := exec.Command("go", "build", "-o", binary, "./cmd/smimea")
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building cmd/smimea: %w\n%s", err, out)
-	}
-	return binary, nil
-})
-
-func builtCommand(t *testing.T) string {
-	t.Helper()
-	binary, err := buildCommand()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return binary
 }
 
 // A correspondence is who can be written to: hugh@example.com, of our own signed

@@ -249,9 +249,11 @@ func (d *ldapDaemon) worldSource() (ldap.Source, error) {
 	if options.Client.Resolver, err = o.resolver(); err != nil {
 		return nil, err
 	}
-	if options.Client.Roots, err = readRoots(d.u, o.roots); err != nil {
+	roots, err := readRoots(d.u, o.roots)
+	if err != nil {
 		return nil, err
 	}
+	options.Client.Roots = roots.Pool()
 	if o.bridge != "" {
 		if options.Bridge, err = bridge.Open(o.bridge); err != nil {
 			return nil, fail(exitCannotWrite, err)

@@ -4,7 +4,6 @@ package directory
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,7 +22,7 @@ import (
 type Options struct {
 	Dir string
 	// Roots, if not nil, are the authorities that certificates must chain to.
-	Roots *x509.CertPool
+	Roots *certsource.Roots
 	// Margin is how long before its end a certificate is withdrawn.
 	Margin time.Duration
 	// Exact leaves out the lower-case forms of local-parts.

@@ -208,6 +208,10 @@ func (w *Watch) run() {
 		case w.closed:
 			w.mu.Unlock()
 			return
+		case notifier != w.notifier:
+			// Events of before a restart, whose watches are no more.
+			w.mu.Unlock()
+			continue
 		case err != nil:
 			// It tells nothing any more: look at everything, and say so.
 			w.deaf = err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
 )
 
 // TestGuideLDAP copies certificates from OpenLDAP's server, as docs/from-ldap.md has it.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	goldap "github.com/go-ldap/ldap/v3"
-
 )
 
 // latency searches many times, on one connection, and returns how long the median

@@ -3,6 +3,7 @@ package certsource
 import (
 	"bytes"
 	"fmt"
+	"strings"
 )
 
 // An Unused is what stands in data beside its certificates, or in the place of one.
@@ -26,6 +27,19 @@ func (u Unused) String() string {
 		return fmt.Sprintf("line %d: %s", u.Line, text)
 	}
 	return text
+}
+
+// Unuseds puts several in one line, the first of them where they are many.
+func Unuseds(list []Unused) string {
+	const most = 5
+	var parts []string
+	for _, u := range list[:min(len(list), most)] {
+		parts = append(parts, u.String())
+	}
+	if more := len(list) - most; more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // ReadAll returns the DER of all certificates in data, each once, whosesoever they

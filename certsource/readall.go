@@ -105,12 +105,15 @@ func (r *reading) add(line int, raw []byte) {
 		r.refuse(line, Refuse(PrivateKey, what))
 		return
 	}
-	cert := certificate{raw: raw, line: line}
-	if refusal := cert.walk(); refusal != nil {
+	// In its place, where it needs no allocation of its own.
+	r.certs = append(r.certs, certificate{raw: raw, line: line})
+	last := len(r.certs) - 1
+	if refusal := r.certs[last].walk(); refusal != nil {
+		r.certs = r.certs[:last]
 		r.refuse(line, refusal)
 		return
 	}
-	if r.certs = append(r.certs, cert); r.seen != nil {
+	if r.seen != nil {
 		r.seen[string(raw)] = true
 	}
 }

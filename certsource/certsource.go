@@ -34,6 +34,10 @@ type Certificate struct {
 	// their syntax is checked.
 	Addresses []string
 
+	// InAltName is true if they are in the subjectAltName, where they belong, and
+	// false if that has none, and they are in the subject.
+	InAltName bool
+
 	// Dropped counts the addresses that are certified too, but are longer
 	// than any mailbox, or not text.
 	Dropped int
@@ -154,7 +158,7 @@ func (cert *certificate) publishable() (Certificate, *Refusal) {
 		return c, refusal
 	}
 	found, refusal := cert.addresses()
-	c.Addresses, c.Dropped = found.list, found.dropped
+	c.Addresses, c.Dropped, c.InAltName = found.list, found.dropped, found.altName
 	return c, refusal
 }
 

@@ -3,6 +3,7 @@ package certsource
 import (
 	"bytes"
 	"fmt"
+	"strings"
 )
 
 // An Unused is what stands in data beside its certificates, or in the place of one.
@@ -26,6 +27,19 @@ func (u Unused) String() string {
 		return fmt.Sprintf("line %d: %s", u.Line, text)
 	}
 	return text
+}
+
+// Unuseds puts several in one line, the first of them where they are many.
+func Unuseds(list []Unused) string {
+	const most = 5
+	var parts []string
+	for _, u := range list[:min(len(list), most)] {
+		parts = append(parts, u.String())
+	}
+	if more := len(list) - most; more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // ReadAll returns the DER of all certificates in data, each once, whosesoever they
@@ -91,12 +105,15 @@ func (r *reading) add(line int, raw []byte) {
 		r.refuse(line, Refuse(PrivateKey, what))
 		return
 	}
-	cert := certificate{raw: raw, line: line}
-	if refusal := cert.walk(); refusal != nil {
+	// In its place, where it needs no allocation of its own.
+	r.certs = append(r.certs, certificate{raw: raw, line: line})
+	last := len(r.certs) - 1
+	if refusal := r.certs[last].walk(); refusal != nil {
+		r.certs = r.certs[:last]
 		r.refuse(line, refusal)
 		return
 	}
-	if r.certs = append(r.certs, cert); r.seen != nil {
+	if r.seen != nil {
 		r.seen[string(raw)] = true
 	}
 }

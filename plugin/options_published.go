@@ -64,7 +64,7 @@ var publishedOptions = map[string]option{
 			if err != nil {
 				panic(err)
 			}
-			c.published.URL, c.published.Unservable = url, unservable
+			c.published.URL = url
 		},
 		set: func(c *config, a arguments) error {
 			if len(a.list) != 1 {

@@ -74,8 +74,11 @@ type Options struct {
 type Change struct {
 	Path     string
 	Old, New File // the zero File where there is none
-	// Certificate is what was read just now, published or not.
-	Certificate *certsource.Certificate
+	// Certificates are those of New, if they were read just now; nil otherwise, for
+	// what is known already.
+	Certificates []certsource.Certificate
+	// Unused is what else there is in a file that was read just now.
+	Unused []certsource.Unused
 	// Refusal is the reason for New's Reason or Failing.
 	Refusal *certsource.Refusal
 	// Removed is when the file was removed, as far as its directory tells.
@@ -216,24 +219,21 @@ func (d *Directory) put(c Change, changed func(Change)) {
 		d.edit, d.paths = d.files.table.Edit(), d.files.paths.Edit()
 	}
 	d.count(&c.Old, -1)
-	if !c.New.Published() || c.New.Digest != c.Old.Digest {
+	if !c.New.Same(&c.Old) {
 		delete(d.missing, c.Old.ID)
 	}
 	if !c.Removed.IsZero() {
 		d.edit.Delete([]byte(c.Path))
-		d.paths.Delete(binary.LittleEndian.AppendUint32(nil, c.Old.ID))
-		d.ids.give(c.Old.ID)
-	} else {
-		if c.New.ID == 0 {
-			c.New.ID = d.ids.take()
-			if d.options.Paths {
-				d.paths.Set(binary.LittleEndian.AppendUint32(nil, c.New.ID), []byte(c.Path))
-			}
+		d.forget(c.Old.ID)
+		for _, gone := range c.Old.More {
+			d.forget(gone.ID)
 		}
+	} else {
+		d.number(&c)
 		d.edit.Set([]byte(c.Path), c.New.append(nil))
 		d.count(&c.New, +1)
-		if c.New.Published() {
-			d.expiry.watch(c.New.NotAfter.Add(-d.options.Margin), c.Path)
+		for _, cert := range c.New.Live() {
+			d.expiry.watch(cert.NotAfter.Add(-d.options.Margin), c.Path)
 		}
 	}
 	d.inFolder(c.Path)
@@ -251,14 +251,47 @@ func (d *Directory) inFolder(p string) {
 	}
 }
 
+// number gives the certificates of a file the numbers of those that were at their
+// places before, and new ones.
+func (d *Directory) number(c *Change) {
+	if c.New.ID == 0 {
+		c.New.ID = d.take(c.Path)
+	}
+	for i := range c.New.More {
+		if i < len(c.Old.More) {
+			c.New.More[i].ID = c.Old.More[i].ID
+		} else {
+			c.New.More[i].ID = d.take(c.Path)
+		}
+	}
+	for i := len(c.New.More); i < len(c.Old.More); i++ {
+		d.forget(c.Old.More[i].ID)
+	}
+}
+
+// take takes a number for a certificate of the file at a path.
+func (d *Directory) take(path string) uint32 {
+	id := d.ids.take()
+	if d.options.Paths {
+		d.paths.Set(binary.LittleEndian.AppendUint32(nil, id), []byte(path))
+	}
+	return id
+}
+
+// forget gives a number back.
+func (d *Directory) forget(id uint32) {
+	d.paths.Delete(binary.LittleEndian.AppendUint32(nil, id))
+	d.ids.give(id)
+}
+
 // count counts a file in or out.
 func (d *Directory) count(f *File, n int) {
 	if f.ID == 0 {
 		return
 	}
-	if f.Published() {
+	for _, c := range f.Live() {
 		d.published += n
-		d.expiry.count(f.NotAfter.Add(-d.options.Margin), n)
+		d.expiry.count(c.NotAfter.Add(-d.options.Margin), n)
 	}
 	if why := f.why(); why != "" {
 		if d.failing[why] += n; d.failing[why] == 0 {

@@ -306,7 +306,7 @@ func TestParserPanics(t *testing.T) {
 	info, err := os.Stat(w.at("a.pem"))
 	w.must(err)
 	f := r.read(nil, "a.pem", "a.pem", nil, info) // nil: panics
-	if f.cert != nil || f.refusal == nil || f.refusal.Reason != certsource.Malformed {
+	if f.certs != nil || f.refusal == nil || f.refusal.Reason != certsource.Malformed {
 		t.Errorf("%+v", f)
 	}
 }

@@ -50,17 +50,31 @@ func (l *look) weigh() withdrawal {
 	return w
 }
 
-// withdrawals yields the paths and records of the certificates to be withdrawn.
-func (l *look) withdrawals() func(yield func(string, []byte) bool) {
-	return func(yield func(string, []byte) bool) {
+// withdrawals yields the certificates to be withdrawn, with their paths. One that
+// another one takes the place of is none.
+func (l *look) withdrawals() func(yield func(string, [32]byte) bool) {
+	return func(yield func(string, [32]byte) bool) {
 		for _, p := range l.gone {
-			if record, ok := l.record(p); ok && recordPublished(record) && !yield(p, record) {
-				return
+			record, ok := l.record(p)
+			if !ok {
+				continue
+			}
+			for digest := range recordLive(record) {
+				if !yield(p, digest) {
+					return
+				}
 			}
 		}
 		for _, c := range l.replaced {
-			if record, ok := l.record(c.Path); ok && !c.New.Published() && recordPublished(record) && !yield(c.Path, record) {
-				return
+			record, ok := l.record(c.Path)
+			if !ok || !recordPublished(record) {
+				continue
+			}
+			fewer := max(0, c.Old.live()-c.New.live())
+			for _, digest := range c.lost()[:min(fewer, len(c.lost()))] {
+				if !yield(c.Path, digest) {
+					return
+				}
 			}
 		}
 	}
@@ -70,8 +84,8 @@ func (l *look) withdrawals() func(yield func(string, []byte) bool) {
 // that were moved are no loss. It takes a pass over all files.
 func (l *look) losses() int {
 	lost, left := 0, l.left()
-	for _, record := range l.withdrawals() {
-		if left[recordDigest(record)] == 0 {
+	for _, digest := range l.withdrawals() {
+		if left[digest] == 0 {
 			lost++
 		}
 	}

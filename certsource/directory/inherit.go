@@ -5,7 +5,6 @@ import (
 	"maps"
 	"time"
 
-	"coredns-smimea/certsource"
 	"coredns-smimea/internal/table"
 )
 
@@ -58,15 +57,17 @@ func Inherit(o Options, l Legacy, again func(File) bool) *Directory {
 	var taken bitmap
 	for path, record := range l.files.table.All() {
 		f := decodeFile(record)
-		taken.set(f.ID)
-		d.ids.last = max(d.ids.last, f.ID)
 		// With a smaller margin the certificate may count again.
-		if again != nil && again(f) || f.Reason == certsource.Expired && o.Margin < l.margin {
+		if again != nil && again(f) || o.Margin < l.margin && f.ended() {
 			f.stamp = unstamped
 			edit.Set(path, f.append(nil))
 		}
-		if o.Paths {
-			paths.Set(binary.LittleEndian.AppendUint32(nil, f.ID), path)
+		for id := range recordIDs(record) {
+			taken.set(id)
+			d.ids.last = max(d.ids.last, id)
+			if o.Paths {
+				paths.Set(binary.LittleEndian.AppendUint32(nil, id), path)
+			}
 		}
 		d.count(&f, +1)
 	}

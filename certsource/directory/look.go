@@ -218,34 +218,22 @@ func (l *look) dated(t time.Time) {
 // takeFinding makes a file of what was found, and passes the change on, unless
 // it takes a certificate away: that comes last.
 func (l *look) takeFinding(f finding) {
-	c := Change{Path: f.path, Certificate: f.cert, Refusal: f.refusal}
+	c := Change{Path: f.path, Certificates: f.certs, Unused: f.unused, Refusal: f.refusal}
 	record, known := l.record(f.path)
 	if known {
 		c.Old = decodeFile(record)
 	}
-	n := File{ID: c.Old.ID, Modified: f.modified, stamp: f.stamp}
-	switch {
-	case f.refusal != nil:
-		n.Reason = f.refusal.Reason
-		if f.cert != nil && n.Reason == certsource.Expired {
-			n.NotAfter, n.Digest = f.cert.NotAfter, f.digest
-		}
-	default:
-		n.NotAfter, n.Digest = f.cert.NotAfter, f.digest
-		n.Encrypts, n.Addresses = f.cert.Encrypts, f.cert.Addresses
-		if !n.NotAfter.Add(-l.options.Margin).After(l.now) {
-			n.Reason, n.Addresses = certsource.Expired, nil
-			c.Refusal = certsource.Refuse(certsource.Expired, "or does within the TTL")
-		}
-	}
-	ended := n.Reason == certsource.Expired && n.Digest == c.Old.Digest
-	if c.Old.Published() && !n.Published() && !ended && l.keeps(c, n) {
+	n := f.numbered(c.Old.ID)
+	loses := c.Old.loses(&n)
+	// What is shorter than it was may be written just now.
+	shrinks := loses && n.Published() && n.shrinks(&c.Old) && !l.missedLong(c.Old.ID)
+	if loses && !n.Published() && l.keeps(c, n) || shrinks {
 		kept := c.Old
 		kept.Failing, kept.stamp = n.Reason, n.stamp
-		if replaces[n.Reason] {
+		if shrinks || replaces[n.Reason] {
 			kept.stamp = 0 // to be read again
 		}
-		n = kept
+		n, loses, c.Certificates = kept, false, nil
 	}
 	if n.Reason == certsource.Expired {
 		l.dated(n.NotAfter.Add(-l.options.Margin))
@@ -256,7 +244,7 @@ func (l *look) takeFinding(f finding) {
 		l.fresh[f.path] = before
 	}
 	unsettled := f.stamp == 0 && !f.modified.IsZero() && (f.refusal == nil || f.refusal.Reason != certsource.Unreadable)
-	if unsettled || replaces[n.Failing] {
+	if unsettled || shrinks || replaces[n.Failing] {
 		l.report.Unsettled = append(l.report.Unsettled, f.path)
 	}
 	if unsettled && f.refusal != nil {
@@ -264,11 +252,11 @@ func (l *look) takeFinding(f finding) {
 	}
 	c.New = n
 	delete(l.replaced, c.Old.ID)
-	if c.Old.Published() && !ended && (!n.Published() || n.Digest != c.Old.Digest) {
+	if loses {
 		l.replace(c)
 		return
 	}
-	if !replaces[n.Failing] {
+	if !shrinks && !replaces[n.Failing] {
 		delete(l.missing, n.ID)
 	}
 	if !known || !bytes.Equal(record, n.append(nil)) {
@@ -280,7 +268,7 @@ func (l *look) takeFinding(f finding) {
 // once they have stayed: it is whole, and holds something else, or it is no file
 // any more. All others can be those of a file that is being written.
 var replaces = map[certsource.Reason]bool{
-	certsource.Authority: true, certsource.NoAddress: true, certsource.Purpose: true, certsource.Untrusted: true, certsource.Expired: true, certsource.SeveralCertificates: true,
+	certsource.Authority: true, certsource.NoAddress: true, certsource.Purpose: true, certsource.Untrusted: true, certsource.Expired: true,
 	certsource.Outside: true, certsource.NotRegular: true,
 }
 

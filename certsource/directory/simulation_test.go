@@ -258,7 +258,7 @@ func (s *simulation) change(c Change) {
 	delete(s.served, c.Path)
 	if c.New.Published() && c.Removed.IsZero() {
 		s.served[c.Path] = c.New.Digest
-		if c.Certificate == nil && c.Old.Digest != c.New.Digest {
+		if c.Certificates == nil && c.Old.Digest != c.New.Digest {
 			s.fail("%s: published without its certificate", c.Path)
 		}
 	}

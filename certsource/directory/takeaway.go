@@ -50,10 +50,20 @@ func (l *look) missedLong(id uint32) bool {
 	return l.start-since >= patience
 }
 
+// lost returns the certificates that a change takes away.
+func (c *Change) lost() (digests [][32]byte) {
+	for _, cert := range c.Old.Live() {
+		if !c.New.has(cert.Digest) {
+			digests = append(digests, cert.Digest)
+		}
+	}
+	return digests
+}
+
 // replace keeps a change that takes away a certificate, for the end of the look.
 func (l *look) replace(c Change) {
 	if len(l.replaced) >= maxReplaced {
-		c.Certificate = nil
+		c.Certificates = nil
 	}
 	l.replaced[c.Old.ID] = c
 }
@@ -272,8 +282,8 @@ func (l *look) unsettled(p string) {
 // long as they have not been missed for long.
 func (l *look) spareLost() {
 	left := l.left()
-	spared := func(id uint32, p string, digest [32]byte) bool {
-		if left[digest] > 0 {
+	spared := func(id uint32, p string, lost [][32]byte) bool {
+		if !slices.ContainsFunc(lost, func(digest [32]byte) bool { return left[digest] == 0 }) {
 			return false
 		}
 		if long := l.missedLong(id); long && l.all {
@@ -282,7 +292,9 @@ func (l *look) spareLost() {
 			p = "."
 		}
 		l.unsettled(p)
-		left[digest]++
+		for _, digest := range lost {
+			left[digest]++
+		}
 		return true
 	}
 	// Where a file is to keep what it held, what it holds now is not published
@@ -291,13 +303,13 @@ func (l *look) spareLost() {
 		more = false
 		l.gone = slices.DeleteFunc(l.gone, func(p string) bool {
 			record, ok := l.record(p)
-			return ok && recordPublished(record) && spared(recordID(record), p, recordDigest(record))
+			return ok && recordPublished(record) && spared(recordID(record), p, slices.Collect(recordLive(record)))
 		})
 		for _, id := range slices.Sorted(maps.Keys(l.replaced)) {
-			if c := l.replaced[id]; spared(id, c.Path, c.Old.Digest) {
+			if c := l.replaced[id]; spared(id, c.Path, c.lost()) {
 				delete(l.replaced, id)
-				if c.New.Published() {
-					left[c.New.Digest]--
+				for _, cert := range c.New.Live() {
+					left[cert.Digest]--
 				}
 				more = true
 			}
@@ -311,25 +323,33 @@ func (l *look) left() map[[32]byte]int {
 	left, taken := map[[32]byte]int{}, bitmap{}
 	for _, p := range l.gone {
 		if record, ok := l.record(p); ok && recordPublished(record) {
-			left[recordDigest(record)] = 0
+			for digest := range recordLive(record) {
+				left[digest] = 0
+			}
 			taken.set(recordID(record))
 		}
 	}
 	for id, c := range l.replaced {
-		left[c.Old.Digest] = 0
+		for _, digest := range c.lost() {
+			left[digest] = 0
+		}
 		taken.set(id)
 	}
 	for _, record := range l.Files().table.All() {
 		if !recordPublished(record) || taken.has(recordID(record)) {
 			continue
 		}
-		if n, ok := left[recordDigest(record)]; ok {
-			left[recordDigest(record)] = n + 1
+		for digest := range recordLive(record) {
+			if n, ok := left[digest]; ok {
+				left[digest] = n + 1
+			}
 		}
 	}
 	for _, c := range l.replaced {
-		if n, ok := left[c.New.Digest]; ok && c.New.Published() {
-			left[c.New.Digest] = n + 1
+		for _, cert := range c.New.Live() {
+			if n, ok := left[cert.Digest]; ok {
+				left[cert.Digest] = n + 1
+			}
 		}
 	}
 	return left
@@ -359,11 +379,11 @@ func (l *look) withdraw() {
 	byPath := func(a, b Change) int { return cmp.Compare(a.Path, b.Path) }
 	for _, c := range slices.SortedFunc(maps.Values(l.replaced), byPath) {
 		record, ok := l.record(c.Path)
-		if !ok || !recordPublished(record) || !c.New.Published() && !allowed {
+		if !ok || !recordPublished(record) || c.New.live() < c.Old.live() && !allowed {
 			continue
 		}
 		c.Old = decodeFile(record)
-		if c.New.Published() && c.Certificate == nil && !l.readAgain(&c) {
+		if c.New.Published() && c.Certificates == nil && !l.readAgain(&c) {
 			l.unsettled(c.Path)
 			continue
 		}
@@ -379,6 +399,7 @@ func (l *look) readAgain(c *Change) bool {
 		return false
 	}
 	f := l.reader.read(l.root, c.Path, c.Path, nil, info)
-	c.Certificate = f.cert
-	return f.refusal == nil && f.digest == c.New.Digest
+	c.Certificates = f.certs
+	n := f.file()
+	return n.Same(&c.New)
 }

@@ -158,11 +158,13 @@ func (d *Directory) renew(look func() (files.Report, error)) (again []string, er
 
 // changed takes a change into the next version of the index.
 func (d *Directory) changed(c files.Change) {
-	if c.Old.Published() {
-		d.putAll(c.Old.Addresses, c.Path, false)
+	for _, cert := range c.Old.Live() {
+		d.putAll(cert.Addresses, c.Path, false)
 	}
-	if c.Removed.IsZero() && c.New.Published() {
-		d.putAll(c.New.Addresses, c.Path, true)
+	if c.Removed.IsZero() {
+		for _, cert := range c.New.Live() {
+			d.putAll(cert.Addresses, c.Path, true)
+		}
 	}
 }
 
@@ -221,15 +223,18 @@ func (d *Directory) Find(_ context.Context, address smimea.Address) (ldap.Found,
 	value, _ := d.index.Load().Get([]byte(address.String()))
 	found := ldap.Found{Why: "the directory has no certificate of the address"}
 	for _, path := range splitPaths(value) {
-		cert, err := files.ReadFile(d.options.Dir, path)
+		certs, err := files.ReadFile(d.options.Dir, path)
 		var refusal *certsource.Refusal
 		switch {
 		case errors.As(err, &refusal) && refusal.Reason != certsource.Unreadable:
 			// It has changed, and the look that sees it is under way.
 		case err != nil:
 			return ldap.Found{}, fmt.Errorf("the file %q: %w", path, err)
-		case d.holds(cert, address):
-			found.Certificates = append(found.Certificates, ldap.Certificate{Raw: cert.Raw, Chain: chainOf(cert)})
+		}
+		for i := range certs {
+			if cert := &certs[i]; d.holds(cert, address) {
+				found.Certificates = append(found.Certificates, ldap.Certificate{Raw: cert.Raw, Chain: cert.Chain()})
+			}
 		}
 	}
 	if _, ok := d.index.Load().Get(otherCase(address.Lower())); ok && len(found.Certificates) == 0 {

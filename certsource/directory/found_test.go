@@ -220,6 +220,25 @@ func TestCheckFollowsLinksAsLooksDo(t *testing.T) {
 	i.want(map[string]int{"v2/a.pem": 2})
 }
 
+// TestLinkToFolderLeadsOut holds that what was below a link to a directory goes by
+// a check, too, when the link leads out of DIR. (Seed 1549.)
+func TestLinkToFolderLeadsOut(t *testing.T) {
+	i := newImagined(t, withWatch)
+	i.write(".d/1.pem", 1)
+	i.write("2.pem", 2)
+	i.link(".d", "x")
+	i.check(".")
+	i.want(map[string]int{"x/1.pem": 1, "2.pem": 2})
+	i.remove("x")
+	i.link("/etc", "x")
+	i.check(".")
+	i.want(map[string]int{"x/1.pem": 1, "2.pem": 2}) // for a moment, maybe
+	for range 8 {
+		i.check("x")
+	}
+	i.want(map[string]int{"2.pem": 2})
+}
+
 // TestLinkThatBecomesFile holds that a file without the name of one is not read,
 // whatever was at its path before. (Seed 1032.)
 func TestLinkThatBecomesFile(t *testing.T) {

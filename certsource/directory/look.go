@@ -305,7 +305,7 @@ func (l *look) findGone() {
 		if known && !l.seen.has(recordID(record)) {
 			maybe = append(maybe, p)
 		}
-		dirs = dirs || !known || l.folders[p]
+		dirs = dirs || !known || l.folders[p] || !certsource.IsCertificateName(path.Base(p))
 	}
 	if dirs {
 		for key, record := range l.before.table.All() {

@@ -288,7 +288,7 @@ var replaces = map[certsource.Reason]bool{
 // may not be published: a link that is made anew leads nowhere for a moment, and
 // a file that is added to ends as something else.
 func (l *look) keeps(c Change, n File) bool {
-	return !replaces[n.Reason] || !l.missedLong(c.Old.ID)
+	return !replaces[n.Reason] || !l.missedFor(c.Old.ID, patience)
 }
 
 // findGone finds the files that are not there any more.

@@ -226,7 +226,7 @@ func (l *look) takeFinding(f finding) {
 	n := f.numbered(c.Old.ID)
 	loses := c.Old.loses(&n)
 	// What is shorter than it was may be written just now.
-	shrinks := loses && n.Published() && n.shrinks(&c.Old) && !l.missedLong(c.Old.ID)
+	shrinks := loses && n.Published() && n.shrinks(&c.Old) && !l.missedFor(c.Old.ID, patience)
 	if loses && !n.Published() && l.keeps(c, n) || shrinks {
 		kept := c.Old
 		kept.Failing, kept.stamp = n.Reason, n.stamp
@@ -276,7 +276,7 @@ var replaces = map[certsource.Reason]bool{
 // may not be published: a link that is made anew leads nowhere for a moment, and
 // a file that is added to ends as something else.
 func (l *look) keeps(c Change, n File) bool {
-	return !replaces[n.Reason] || !l.missedLong(c.Old.ID)
+	return !replaces[n.Reason] || !l.missedFor(c.Old.ID, patience)
 }
 
 // findGone finds the files that are not there any more.
@@ -293,7 +293,7 @@ func (l *look) findGone() {
 		if known && !l.seen.has(recordID(record)) {
 			maybe = append(maybe, p)
 		}
-		dirs = dirs || !known || l.folders[p]
+		dirs = dirs || !known || l.folders[p] || !certsource.IsCertificateName(path.Base(p))
 	}
 	if dirs {
 		for key, record := range l.before.table.All() {

@@ -75,6 +75,10 @@ type owned struct {
 	held     int           // withdrawals held back
 	duration time.Duration // of the last look at everything
 	isReady  bool          // ready is closed
+	measured struct {      // what ends soon
+		at   time.Time
+		took time.Duration
+	}
 }
 
 // Secondaries is who passes a publisher's zones on to other name servers.

@@ -196,6 +196,7 @@ func (s *saver) save() {
 func (s *saver) end(r saved) {
 	s.running, s.last, s.took = false, s.p.world.System.Now(), r.took
 	s.tell(r.err)
+	stateSaved.WithLabelValues(s.p.config.Dir).Set(oneIf(r.err == nil))
 	if r.err != nil {
 		s.unsaved = true
 	} else {

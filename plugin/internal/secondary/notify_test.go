@@ -76,7 +76,6 @@ func TestNotifyCoalesces(t *testing.T) {
 	n.announce("a.")
 	waitUntil(t, "an announcement after the end", func() bool { return s.count("a.") == 3 })
 	n.stop()
-	n.ended.Wait()
 	n.announce("a.")
 	if time.Sleep(10 * time.Millisecond); s.count("a.") != 3 {
 		t.Error("announced after the end")
@@ -99,5 +98,4 @@ func TestNotifyFails(t *testing.T) {
 		t.Errorf("the second announcement took %v", took)
 	}
 	n.stop()
-	n.ended.Wait()
 }

@@ -182,6 +182,7 @@ func (p *Publisher) raise(i int) {
 	z.Serial = served.NextSerial(z.Serial, p.world.System.Now())
 	c.next.Zones[i] = &z
 	served.Note(&z)
+	p.counts[i].measure(&z)
 	if p.config.Signed {
 		p.current.Store(c.next)
 		p.secondaries.Wake()

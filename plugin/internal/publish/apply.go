@@ -27,7 +27,9 @@ func (p *Publisher) apply(c directory.Change) {
 	// Of what was read all can be made anew. What was not is less than before.
 	remake := c.Certificates != nil && (p.remake || ofSeveral(&c.Old) != ofSeveral(&c.New))
 	if was && is && c.Old.Same(&c.New) && !remake {
-		return // written again with the same certificates in it, or kept as it was
+		// Written again with the same certificates in it, or kept as it was.
+		p.givenOut(c.Path, &c.New, c.New.Modified)
+		return
 	}
 	at := c.New.Modified
 	switch {
@@ -39,13 +41,24 @@ func (p *Publisher) apply(c directory.Change) {
 	if was {
 		was = false
 		for i, cert := range c.Old.Live() {
-			was = p.withdraw(cert, at, remake || !hasAt(&c.New, i, cert)) || was
+			gone := remake || !hasAt(&c.New, i, cert)
+			if gone && is && !has(&c.New, cert.Digest) {
+				p.bridge(c, cert, at)
+			}
+			was = p.withdraw(cert, at, gone) || was
+			if gone {
+				p.mended(cert.ID)
+			}
 		}
+	}
+	if !is {
+		p.unbridgeFile(c.Path, at)
 	}
 	if is {
 		is = false
 		for i, cert := range c.New.Live() {
 			is = p.publish(c, i, cert, at, remake || !hasAt(&c.Old, i, cert)) || is
+			p.unbridgeSame(c.Path, cert.Digest, at)
 		}
 	}
 	switch {
@@ -73,6 +86,16 @@ func lastEnd(f *directory.File, ttl time.Duration, at time.Time) time.Time {
 		return at
 	}
 	return last
+}
+
+// has reports whether a file has a certificate, published or ended.
+func has(f *directory.File, digest [32]byte) bool {
+	for _, cert := range f.Certificates() {
+		if cert.Digest == digest {
+			return true
+		}
+	}
+	return false
 }
 
 // hasAt reports whether a file publishes a certificate at its place, so that it has
@@ -160,6 +183,7 @@ func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certi
 	}
 	p.counted(list, +1)
 	read := &c.Certificates[place]
+	p.octets.put(cert.Digest, read.Raw, p.State().looked())
 	publication := zone.Publication{File: cert.ID, Lower: p.config.Lower, Certs: p.config.Data(read.Raw, read.SPKI)}
 	source := smimea.Source{Path: c.Path, Shared: ofSeveral(&c.New), Encrypts: cert.Encrypts}
 	var lacks error

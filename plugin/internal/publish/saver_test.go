@@ -179,7 +179,7 @@ func BenchmarkState(b *testing.B) {
 	snap := p.current.Load()
 	b.Run("save", func(b *testing.B) {
 		for b.Loop() {
-			if err := p.saver.write(p.saver.header(snap), snap); err != nil {
+			if err := p.saver.write(p.saver.header(snap), snap, nil); err != nil {
 				b.Fatal(err)
 			}
 		}

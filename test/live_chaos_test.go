@@ -54,7 +54,7 @@ func TestChaos(t *testing.T) {
 	for _, options := range []string{"reload 3s", "reload 200ms\nwatch off"} {
 		t.Run(strings.ReplaceAll(options, "\n", ","), func(t *testing.T) {
 			t.Parallel()
-			testChaos(t, seed, options+"\nmax_withdraw 100")
+			testChaos(t, seed, options+"\nmax_withdraw 100\nttl 1s")
 		})
 	}
 }

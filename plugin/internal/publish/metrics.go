@@ -140,25 +140,29 @@ func (p *Publisher) withoutSuccessor(until time.Time) int {
 	lasting := map[smimea.Address]bool{} // of those that end: whether another lasts
 	var ending [][]smimea.Address
 	for _, f := range p.directory.Files().All() {
-		if !f.Published() || !f.NotAfter.Before(until) {
-			continue
+		for _, cert := range f.Live() {
+			if !cert.NotAfter.Before(until) {
+				continue
+			}
+			list := parsed(cert.Addresses)
+			for _, a := range list {
+				lasting[a] = false
+			}
+			ending = append(ending, list)
 		}
-		list := parsed(f.Addresses)
-		for _, a := range list {
-			lasting[a] = false
-		}
-		ending = append(ending, list)
 	}
 	if len(ending) == 0 {
 		return 0
 	}
 	for _, f := range p.directory.Files().All() {
-		if !f.Published() || f.NotAfter.Before(until) {
-			continue
-		}
-		for _, a := range parsed(f.Addresses) {
-			if _, ends := lasting[a]; ends {
-				lasting[a] = true
+		for _, cert := range f.Live() {
+			if cert.NotAfter.Before(until) {
+				continue
+			}
+			for _, a := range parsed(cert.Addresses) {
+				if _, ends := lasting[a]; ends {
+					lasting[a] = true
+				}
 			}
 		}
 	}

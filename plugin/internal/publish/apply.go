@@ -175,11 +175,11 @@ func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certi
 		return len(list) > 0
 	}
 	if bad != nil {
-		log.Warningf("Skipping an address in %q: %v", c.Path, bad)
+		p.note("have an address that is none", "Skipping an address in %q: %v", c.Path, bad)
 	}
 	if len(list) == 0 {
 		p.foreign++
-		log.Warningf("Skipping %q: none of its addresses is in the zones of this block: name the zone, or move the file", c.Path)
+		p.note("have no address in the zones of this block", "Skipping %q: none of its addresses is in the zones of this block: name the zone, or move the file", c.Path)
 	}
 	p.counted(list, +1)
 	read := &c.Certificates[place]
@@ -200,7 +200,7 @@ func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certi
 		}
 	}
 	if lacks != nil {
-		log.Warningf("Not all of %q is published: %v", c.Path, lacks)
+		p.note("are not published whole", "Not all of %q is published: %v", c.Path, lacks)
 	}
 	return len(list) > 0
 }
@@ -238,8 +238,24 @@ func (p *Publisher) counted(list []mailbox, n int) {
 	}
 }
 
+// maxNoted is how many files of a kind have a line of their own between two commits.
+const maxNoted = 10
+
+// note logs something about one file, or counts it where many have the same.
+func (p *Publisher) note(kind, format string, args ...any) {
+	if p.noted[kind]++; p.noted[kind] <= maxNoted {
+		log.Warningf(format, args...)
+	}
+}
+
 // remark logs what there is to say of the files.
 func (p *Publisher) remark() {
+	for kind, n := range p.noted {
+		if n > maxNoted {
+			log.Warningf("And %d more files %s", n-maxNoted, kind)
+		}
+	}
+	clear(p.noted)
 	for _, r := range p.directory.Remarks() {
 		what := fmt.Sprintf("%q", r.Path)
 		if r.More > 0 {

@@ -68,6 +68,7 @@ type owned struct {
 	counts    []count          // by zone
 	foreign   int              // files none of whose addresses is in a zone
 	kinds     map[string]int
+	noted     map[string]int // files that there was the same to say of
 	bridges   bridges
 	torn      torn
 	remake    bool   // files read again make their records anew, whatever they held
@@ -112,6 +113,7 @@ func newPublisher(c Config, w World) *Publisher {
 			edits:   make([]*edit, len(c.Places)),
 			counts:  make([]count, len(c.Places)),
 			kinds:   map[string]int{},
+			noted:   map[string]int{},
 			bridges: newBridges(),
 			torn:    newTorn(),
 		},

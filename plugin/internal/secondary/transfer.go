@@ -3,6 +3,7 @@ package secondary
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,8 @@ type Primary struct {
 	group  *Group
 	copies *copies
 	slots  slots
+
+	refusals refusals
 }
 
 // NewPrimary returns what hands out zones of a group.
@@ -82,20 +85,19 @@ func (p *Primary) serial(origin string) (uint32, bool) {
 // which stands before us, keeps out of our zones. Done reports whether the client
 // has got something.
 func (p *Primary) Serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (rcode int, done bool) {
+	question, client := r.Question[0], (&request.Request{W: w}).IP()
 	if p.Options.Transfer == nil {
-		return dns.RcodeRefused, false
+		return p.refuse(question.Name, client, "there is no *transfer* in the block")
 	}
-	question := r.Question[0]
 	if neighbour.Datagram(ctx, w) {
 		if question.Qtype == dns.TypeIXFR {
 			return p.unfit(w, r)
 		}
-		return dns.RcodeRefused, false
+		return p.refuse(question.Name, client, "it came over UDP")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	state := request.Request{W: w}
-	out := &outgoing{p: p, ctx: ctx, full: question.Qtype == dns.TypeAXFR, client: state.IP()}
+	out := &outgoing{p: p, ctx: ctx, full: question.Qtype == dns.TypeAXFR, client: client}
 	defer out.wait()
 	defer cancel()
 	t := *p.Options.Transfer
@@ -108,8 +110,7 @@ func (p *Primary) Serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 	switch {
 	case errors.Is(err, errManyTransfers):
 		out.count("refused")
-		log.Warningf("Refusing a transfer of %s to %s: %d run already; raise transfers if that is right", question.Name, out.client, p.Most)
-		return dns.RcodeRefused, false
+		return p.refuse(question.Name, client, fmt.Sprintf("%d run already; raise transfers if that is right", p.Most))
 	case errors.Is(err, errNotReady):
 		out.count("refused")
 		log.Infof("Not giving %s to %s: %v", question.Name, out.client, err)
@@ -127,7 +128,16 @@ func (p *Primary) Serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 		out.count(out.kind)
 		return rcode, true
 	}
+	if rcode == dns.RcodeSuccess || rcode == dns.RcodeRefused { // *transfer* has told the client already, or has not
+		p.refuse(question.Name, client, "*transfer* does not name that client for the zone")
+	}
 	return rcode, false
+}
+
+// refuse refuses a transfer, and says so in the log.
+func (p *Primary) refuse(zone, client, why string) (rcode int, done bool) {
+	p.refusals.tell(time.Now(), zone, client, why)
+	return dns.RcodeRefused, false
 }
 
 // unfit answers IXFR over UDP with the SOA alone, as if what has changed did not

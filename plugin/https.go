@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"coredns-smimea/certsource/directory"
@@ -154,7 +155,7 @@ func (f files) File(domain, path string) (certhost.Certificate, error) {
 	var all []found
 	for _, cert := range file.Live() {
 		if slices.ContainsFunc(cert.Addresses, func(text string) bool { return isOf(text, domain) }) {
-			all = append(all, found{path, file.Modified, cert})
+			all = append(all, found{f.reader(path), path, file.Modified, cert, false})
 		}
 	}
 	if len(all) == 0 {
@@ -165,14 +166,20 @@ func (f files) File(domain, path string) (certhost.Certificate, error) {
 
 // A found is a certificate that is published, and where.
 type found struct {
+	read     func() (map[[32]byte][]byte, error) // what the file has now, by its digest
 	path     string
 	modified time.Time
 	*directory.Certificate
+	bridged bool // the file holds its successor by now
 }
 
 // better puts the one to encrypt to first, and of several the one that lasts longest.
 func better(a, b found) int {
 	switch {
+	case a.bridged != b.bridged && b.bridged:
+		return -1
+	case a.bridged != b.bridged:
+		return 1
 	case a.Encrypts != b.Encrypts && a.Encrypts:
 		return -1
 	case a.Encrypts != b.Encrypts:
@@ -202,34 +209,71 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 	if snap == nil {
 		return nil, certhost.ErrNotFound
 	}
-	var all []found
+	// Each file is looked up once, and each certificate taken once, by however many
+	// records and files it is published.
+	var all, bridged []found
+	seen, paths, digests := map[uint32]bool{}, map[string]bool{}, map[[32]byte]bool{}
 	for _, i := range f.ZonesOf(domain) {
 		if snap.Zones[i] == nil {
 			continue
 		}
 		for id := range snap.Zones[i].Files(hash) {
-			path, ok := snap.Files.Path(id)
-			if !ok {
-				continue
+			seen[id] = true
+		}
+	}
+	for id := range seen {
+		if b, ok := snap.Bridged(id); ok {
+			one := &directory.Certificate{ID: id, Digest: b.Digest, NotAfter: b.NotAfter, Encrypts: b.Encrypts}
+			if _, held := f.Octets().Get(b.Digest); held {
+				bridged = append(bridged, found{nothing, b.Path, b.Modified, one, true})
 			}
-			file, _ := snap.Files.Get(path)
-			for _, cert := range file.Live() {
-				if cert.ID == id && !slices.ContainsFunc(all, func(other found) bool { return other.Digest == cert.Digest }) {
-					all = append(all, found{path, file.Modified, cert})
-				}
+			continue
+		}
+		path, ok := snap.Files.Path(id)
+		if !ok || paths[path] {
+			continue
+		}
+		paths[path] = true
+		file, _ := snap.Files.Get(path)
+		read := f.reader(path)
+		for _, cert := range file.Live() {
+			if seen[cert.ID] {
+				all = append(all, found{read, path, file.Modified, cert, false})
 			}
 		}
 	}
-	if len(all) == 0 {
-		return nil, certhost.ErrNotFound
-	}
 	slices.SortFunc(all, better)
+	slices.SortFunc(bridged, better)
 	var list []certhost.Certificate
-	for _, one := range all {
-		list = append(list, f.certificate(one))
+	for _, one := range append(all, bridged...) {
+		if !digests[one.Digest] {
+			digests[one.Digest] = true
+			list = append(list, f.certificate(one))
+		}
+	}
+	if len(list) == 0 {
+		return nil, certhost.ErrNotFound
 	}
 	return list, nil
 }
+
+// reader returns what reads a file, once.
+func (f files) reader(path string) func() (map[[32]byte][]byte, error) {
+	return sync.OnceValues(func() (map[[32]byte][]byte, error) {
+		certs, err := directory.ReadFile(f.dir, path)
+		if err != nil {
+			return nil, err
+		}
+		all := map[[32]byte][]byte{}
+		for _, cert := range certs {
+			all[sha256.Sum256(cert.Raw)] = cert.Raw
+		}
+		return all, nil
+	})
+}
+
+// nothing is the reader of what no file has any more.
+func nothing() (map[[32]byte][]byte, error) { return nil, nil }
 
 func (f files) certificate(one found) certhost.Certificate {
 	return certhost.Certificate{
@@ -238,16 +282,17 @@ func (f files) certificate(one found) certhost.Certificate {
 		Modified: one.modified,
 		TTL:      f.ttl,
 		DER: func() ([]byte, error) {
-			certs, err := directory.ReadFile(f.dir, one.path)
-			if err != nil {
-				return nil, err
+			all, err := one.read()
+			if der, ok := all[one.Digest]; ok {
+				return der, nil
 			}
-			for _, cert := range certs {
-				if sha256.Sum256(cert.Raw) == one.Digest {
-					return cert.Raw, nil
-				}
+			// It is torn, or holds another one by now, and is published all the same.
+			if der, ok := f.Octets().Get(one.Digest); ok {
+				return der, nil
 			}
-			return nil, errors.New("the file is not the one that was published")
+			return nil, cmp.Or(err, errNotPublished)
 		},
 	}
 }
+
+var errNotPublished = errors.New("the file is not the one that was published")

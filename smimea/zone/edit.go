@@ -81,6 +81,40 @@ func (e *Edit) Withdraw(a smimea.Address, file uint32) {
 			e.withdraw(Certs, hash[:], file)
 		}
 	}
+	e.WithdrawText(a, file)
+}
+
+// Retain keeps the SMIMEA records that a file publishes for an address under another
+// number, and removes the rest of what it publishes there.
+func (e *Edit) Retain(a smimea.Address, file, as uint32) {
+	if e.zone.Serves(Certs) {
+		hash := a.Hash()
+		e.renumber(Certs, hash[:], file, as)
+		if lower := a.Lower(); lower.Local != a.Local {
+			hash = lower.Hash()
+			e.renumber(Certs, hash[:], file, as)
+		}
+	}
+	e.WithdrawText(a, file)
+}
+
+func (e *Edit) renumber(tree Tree, key []byte, file, as uint32) {
+	old := e.get(tree, key)
+	claims := slices.Collect(old.claims(nil))
+	found := false
+	for i := range claims {
+		if claims[i].file == file {
+			claims[i].file, found = as, true
+		}
+	}
+	if found {
+		below, _ := old.below()
+		e.set(tree, key, old, old.with(below, claims, e.fixed(tree)))
+	}
+}
+
+// WithdrawText removes the TXT record that a file publishes for an address.
+func (e *Edit) WithdrawText(a smimea.Address, file uint32) {
 	if key, err := e.textKey(a); err == nil && e.zone.Serves(Texts) {
 		e.withdraw(Texts, key, file)
 	}

@@ -43,6 +43,7 @@ func (p *Publisher) commit() {
 	}
 	c.next.legacy = p.directory.Legacy()
 	c.next.Files = c.next.legacy.Files()
+	c.next.bridged = p.bridges.commit()
 	for i, e := range p.edits {
 		if e == nil || !p.mayServe(i) {
 			continue
@@ -135,7 +136,7 @@ func (c *commit) publish() {
 	for _, i := range c.announce {
 		p.announce(i)
 	}
-	if c.unsaved || c.old != nil && c.old.Files != c.next.Files {
+	if c.unsaved || c.old != nil && (c.old.Files != c.next.Files || c.old.bridged != c.next.bridged) {
 		p.saver.changed(c.unsaved)
 	}
 	if c.changed {
@@ -182,6 +183,7 @@ func (p *Publisher) raise(i int) {
 	z.Serial = served.NextSerial(z.Serial, p.world.System.Now())
 	c.next.Zones[i] = &z
 	served.Note(&z)
+	p.counts[i].measure(&z)
 	if p.config.Signed {
 		p.current.Store(c.next)
 		p.secondaries.Wake()

@@ -25,6 +25,7 @@ func (p *Publisher) look(ctx context.Context) []string {
 		return nil
 	}
 	p.directory.Expire(ctx, began, p.apply)
+	p.unbridgeDue(began)
 	if first {
 		p.completed(report.Newest)
 	}
@@ -92,6 +93,7 @@ func (p *Publisher) expire(ctx context.Context) {
 		return // nothing is served
 	}
 	p.directory.Expire(ctx, p.world.System.Now(), p.apply)
+	p.unbridgeDue(p.world.System.Now())
 	p.commit()
 }
 

@@ -116,13 +116,17 @@ func (p *Publisher) takeHeard(again []string) (paths []string, all bool) {
 	return paths, all || len(paths) > many || len(paths) > 0 && !p.State().looked()
 }
 
-// nextExpiry returns when the next certificate that is served expires, zero if
-// none does.
+// nextExpiry returns when the next certificate that is served expires, or is bridged
+// no more; zero if none does.
 func (p *Publisher) nextExpiry() time.Time {
 	if p.State() == Unread {
 		return time.Time{}
 	}
-	return p.directory.NextExpiry()
+	next := p.directory.NextExpiry()
+	if end := p.nextBridgeEnd(); !end.IsZero() && (next.IsZero() || end.Before(next)) {
+		return end
+	}
+	return next
 }
 
 // pause returns how long to wait for the next look at everything. Where changes

@@ -6,6 +6,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/internal/table"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -21,6 +22,7 @@ type Snapshot struct {
 	extras   [][]dns.RR       // by zone: see sign.Signer.Extra
 	journals []*zone.Journal  // by zone
 	legacy   directory.Legacy // what a next publisher begins with
+	bridged  *table.Table     // by number: see Bridged
 }
 
 func newSnapshot(zones int) *Snapshot {

@@ -72,6 +72,12 @@ func TestImports(t *testing.T) {
 			why:     "it is records and answers, without a server",
 		},
 		{
+			pkg:   "internal/download",
+			only:  []string{},
+			never: []string{"log", "os"},
+			why:   "it asks web servers, whoever wants to know",
+		},
+		{
 			pkg:  "internal/disk",
 			only: []string{"golang.org/x/sys/unix", module + "/internal/disk"},
 			why:  "it is the machine, and knows nothing of what is done with it",

@@ -293,8 +293,11 @@ func (l *List) Newer(than *List) bool {
 	return l.number != nil && than.number != nil && l.number.Cmp(than.number) > 0
 }
 
-// replaces reports whether a list is of the same certificates as another.
-func (l *List) replaces(other *List) bool {
+// IssuerName returns the DER of the issuer's name.
+func (l *List) IssuerName() string { return string(l.issuer) }
+
+// Replaces reports whether a list is of the same certificates as another.
+func (l *List) Replaces(other *List) bool {
 	return bytes.Equal(l.issuer, other.issuer) && bytes.Equal(l.scope, other.scope)
 }
 

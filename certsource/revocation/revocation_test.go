@@ -9,6 +9,7 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -251,6 +252,21 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// TestPoints finds where certificates say that lists are.
+func TestPoints(t *testing.T) {
+	a := newAuthority(t, "A")
+	want := []string{"http://crl.example.org/a.crl", "ldap:///cn=a"}
+	cert := a.certificate(&x509.Certificate{
+		SerialNumber: big.NewInt(7), NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour), CRLDistributionPoints: want,
+	}, a.cert)
+	if got := Points(cert.Raw); !slices.Equal(got, want) {
+		t.Errorf("points %q, want %q", got, want)
+	}
+	if got := Points(a.issue(8)); got != nil {
+		t.Errorf("points %q of a certificate without", got)
+	}
+}
+
 // TestMayNotSign holds that a user cannot issue lists.
 func TestMayNotSign(t *testing.T) {
 	a := newAuthority(t, "A")
@@ -276,6 +292,8 @@ func FuzzRead(f *testing.F) {
 	f.Add(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))
 	f.Add(a.cert.Raw)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		IDOf(data)
+		Points(data)
 		lists, _, err := Read(data)
 		if err != nil {
 			return

@@ -47,7 +47,7 @@ func NewSet(lists []Verified) *Set {
 	s := new(Set)
 	for _, l := range lists {
 		i := slices.IndexFunc(s.lists, func(other Verified) bool {
-			return l.replaces(other.List) && bytes.Equal(l.Issuer.RawSubjectPublicKeyInfo, other.Issuer.RawSubjectPublicKeyInfo)
+			return l.Replaces(other.List) && bytes.Equal(l.Issuer.RawSubjectPublicKeyInfo, other.Issuer.RawSubjectPublicKeyInfo)
 		})
 		switch {
 		case i < 0:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/revocation"
 	"coredns-smimea/internal/disk"
 	"coredns-smimea/internal/table"
 )
@@ -40,6 +41,7 @@ type Directory struct {
 
 	device    uint64 // the file system that the directory was on
 	published int
+	revoked   int
 	failing   map[certsource.Reason]int
 }
 
@@ -48,6 +50,8 @@ type Options struct {
 	Dir string
 	// Roots, if not nil, are the authorities that a certificate must chain to.
 	Roots *certsource.Roots
+	// Revoked says which certificates are revoked. [Directory.Revoke] changes it.
+	Revoked *revocation.Set
 	// Margin is how long before its end a certificate is withdrawn.
 	Margin time.Duration
 	// MaxWithdraw is the share of certificates, in percent, above which their
@@ -145,7 +149,7 @@ func (d *Directory) open(now time.Time) (*reader, error) {
 	}
 	return &reader{
 		root: root, system: o.System, now: now, began: o.System.Now(), start: o.System.Elapsed(),
-		roots: o.Roots, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(), fresh: d.fresh, others: d.others,
+		roots: o.Roots, revoked: o.Revoked, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(), fresh: d.fresh, others: d.others,
 	}, nil
 }
 
@@ -288,6 +292,11 @@ func (d *Directory) forget(id uint32) {
 func (d *Directory) count(f *File, n int) {
 	if f.ID == 0 {
 		return
+	}
+	for _, c := range f.Certificates() {
+		if c.Revoked {
+			d.revoked += n
+		}
 	}
 	for _, c := range f.Live() {
 		d.published += n

@@ -268,7 +268,7 @@ func (l *look) takeFinding(f finding) {
 // once they have stayed: it is whole, and holds something else, or it is no file
 // any more. All others can be those of a file that is being written.
 var replaces = map[certsource.Reason]bool{
-	certsource.Authority: true, certsource.NoAddress: true, certsource.Purpose: true, certsource.Untrusted: true, certsource.Expired: true,
+	certsource.Authority: true, certsource.NoAddress: true, certsource.Purpose: true, certsource.Untrusted: true, certsource.Expired: true, certsource.Revoked: true,
 	certsource.Outside: true, certsource.NotRegular: true,
 }
 

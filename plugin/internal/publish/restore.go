@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"coredns-smimea/internal/statefile"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/smimea/zone"
 )
@@ -83,7 +84,8 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 	}
 	dir := p.world.Directory(p.options())
 	files := dir.Restore(max(0, h.Files), max(0, h.Octets))
-	sections := map[uint32]func(key, value []byte) error{sectionFiles: files.Add}
+	lists := new(crl.Kept)
+	sections := map[uint32]func(key, value []byte) error{sectionFiles: files.Add, sectionLists: lists.Add}
 	discard := func(key, value []byte) error { return nil }
 	zones := make([]*zone.Restoration, len(h.Zones))
 	journals := make([]zone.JournalRestoration, len(h.Zones))
@@ -104,6 +106,7 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 		return statefile.Damage(err.Error())
 	}
 	files.End(h.Device)
+	p.lists.Restore(lists)
 	places := make([]place, len(p.config.Places))
 	for i, at := range p.config.Places {
 		places[i] = place{at: at, prefix: p.config.prefix(at.Domain)}

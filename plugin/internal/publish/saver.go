@@ -21,6 +21,9 @@ const saveEvery = 5 * time.Minute
 // follow, one for each sub-tree.
 const sectionFiles = 1
 
+// sectionLists is the section of lists of revoked certificates.
+const sectionLists = 0xfffffff0
+
 func sectionOf(zone int, t zone.Tree) uint32 { return uint32(2 + 3*zone + int(t)) }
 
 // sectionOfJournal is the section of what has changed in a zone.
@@ -267,6 +270,12 @@ func (s *saver) write(header []byte, snap *Snapshot) error {
 	w.Section(sectionFiles)
 	for path, record := range snap.Files.Entries() {
 		if !w.Add(path, record) {
+			break
+		}
+	}
+	w.Section(sectionLists)
+	for name, list := range snap.lists.Entries() {
+		if !w.Add(name, list) {
 			break
 		}
 	}

@@ -62,6 +62,7 @@ func (p *Publisher) inherit(before *predecessor) {
 	for i, at := range p.config.Places {
 		places = append(places, place{at: at, prefix: p.config.prefix(at.Domain), was: old[p.config.Places[i].Origin]})
 	}
+	p.lists.Restore(before.snapshot.lists)
 	p.sow(before.snapshot.legacy, places, before.config.formKey() == p.config.formKey())
 }
 
@@ -99,6 +100,7 @@ func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) 
 		return false
 	}
 	p.directory = p.world.Inherit(p.options(), legacy, again)
+	p.beginRevoking()
 	for _, f := range p.directory.Files().All() {
 		for _, cert := range f.Live() {
 			list, _ := p.mailboxes(cert.Addresses)

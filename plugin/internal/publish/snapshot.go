@@ -6,6 +6,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -21,6 +22,7 @@ type Snapshot struct {
 	extras   [][]dns.RR       // by zone: see sign.Signer.Extra
 	journals []*zone.Journal  // by zone
 	legacy   directory.Legacy // what a next publisher begins with
+	lists    *crl.Kept        // and this
 }
 
 func newSnapshot(zones int) *Snapshot {

@@ -244,7 +244,7 @@ func (c *config) addLists(a arguments) error {
 			if file = a.path(file); slices.Contains(lists.Files, file) {
 				return fmt.Errorf("%q is there twice", file)
 			}
-			lists.Files = append(lists.Files, a.path(file))
+			lists.Files = append(lists.Files, file)
 		}
 		return nil
 	case len(a.list) > 2 || len(a.list) == 2 && a.list[1] != "private":

@@ -39,10 +39,11 @@ type Directory struct {
 	others  map[string]other         // files that are not of certificates
 	remarks remarks
 
-	device    uint64 // the file system that the directory was on
-	published int
-	revoked   int
-	failing   map[certsource.Reason]int
+	device      uint64 // the file system that the directory was on
+	published   int
+	revocations int
+	cleared     map[revocation.ID]bool // certificates that a list names, but of another issuer of the name; never written to
+	failing     map[certsource.Reason]int
 }
 
 // Options say where a Directory is and how it is read.
@@ -149,7 +150,7 @@ func (d *Directory) open(now time.Time) (*reader, error) {
 	}
 	return &reader{
 		root: root, system: o.System, now: now, began: o.System.Now(), start: o.System.Elapsed(),
-		roots: o.Roots, revoked: o.Revoked, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(), fresh: d.fresh, others: d.others,
+		roots: o.Roots, revoked: o.Revoked, cleared: d.cleared, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(), fresh: d.fresh, others: d.others,
 	}, nil
 }
 
@@ -183,6 +184,11 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 		err = l.everything(ctx)
 	} else {
 		err = l.some(ctx, paths)
+	}
+	if len(l.cleared) > 0 {
+		cleared := maps.Clone(l.cleared)
+		maps.Copy(cleared, d.cleared)
+		d.cleared = cleared
 	}
 	switch {
 	case err != nil:
@@ -295,7 +301,7 @@ func (d *Directory) count(f *File, n int) {
 	}
 	for _, c := range f.Certificates() {
 		if c.Revoked {
-			d.revoked += n
+			d.revocations += n
 		}
 	}
 	for _, c := range f.Live() {

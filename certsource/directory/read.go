@@ -52,6 +52,7 @@ type reader struct {
 	start   time.Duration     // the same as time elapsed
 	roots   *certsource.Roots // see Options
 	revoked *revocation.Set   // see Options
+	cleared map[revocation.ID]bool
 	margin  time.Duration
 	enter   func(dir string)
 	workers int
@@ -87,7 +88,7 @@ func (r *reader) unchanged(path []byte, info fs.FileInfo) (record []byte, same b
 			if c.notAfter.Add(-r.margin).After(r.now) {
 				return record, false
 			}
-		} else if r.revoked.Concerns(c.issued) != c.revoked {
+		} else if r.revoked.Concerns(c.issued) != c.revoked && !r.cleared[c.issued] {
 			return record, false
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 // Revoke has certificates judged by other lists from the next look on. It reads no file,
 // and makes nothing known.
-func (d *Directory) Revoke(by *revocation.Set) { d.options.Revoked = by }
+func (d *Directory) Revoke(by *revocation.Set) { d.options.Revoked, d.cleared = by, nil }
 
 // Concerned returns the paths of the files that other lists say something else of than
 // what is known, and how many certificates that are published they would withdraw. It
@@ -33,7 +33,7 @@ func (d *Directory) Concerned(by *revocation.Set) (paths []string, withdrawn int
 
 // Revoked returns the number of certificates that are not published because they are
 // revoked.
-func (d *Directory) Revoked() int { return d.revoked }
+func (d *Directory) Revoked() int { return d.revocations }
 
 // Confirmed reports whether the operator has touched [ConfirmFile] since a time.
 func (d *Directory) Confirmed(since time.Time) bool {

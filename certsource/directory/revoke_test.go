@@ -69,6 +69,12 @@ func TestRevoke(t *testing.T) {
 	w.d.Revoke(by)
 	w.look()
 	w.want("a.pem", "b.pem", "two.pem")
+	if w.report.Read != 1 {
+		t.Errorf("%d files were read for one that a stranger's list names", w.report.Read)
+	}
+	if w.look(); w.report.Read != 0 {
+		t.Errorf("%d files were read again for a stranger's list", w.report.Read)
+	}
 
 	by = w.lists(a, 2, made["a"], made["c"])
 	w.revoke(by, 2, "a.pem", "two.pem")

@@ -107,11 +107,11 @@ func Read(data []byte) (lists []*List, issuers []*x509.Certificate, err error) {
 			issuers = append(issuers, cert)
 		}
 	}
-	if len(lists) == 0 {
-		return nil, nil, errors.New("there is no list in it: name a file of a certificate revocation list, as PEM (X509 CRL) or DER")
-	}
 	if n := bytes.Count(data, []byte("-----BEGIN X509 CRL-----")); n != len(lists) {
 		return nil, nil, damaged("a PEM block in it cannot be read")
+	}
+	if len(lists) == 0 {
+		return nil, nil, errors.New("there is no list in it: name a file of a certificate revocation list, as PEM (X509 CRL) or DER")
 	}
 	return lists, issuers, nil
 }

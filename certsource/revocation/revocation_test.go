@@ -242,6 +242,7 @@ func TestRead(t *testing.T) {
 		want string
 	}{
 		"no list": {issuer, "no list in it"},
+		"cut off": {list[:200], "damaged"},
 		"torn":    {append(list[:len(list):len(list)], list[:len(list)-20]...), "damaged"},
 		"text":    {[]byte("hello"), "no certificate revocation list"},
 		"large":   {make([]byte, MaxSize+1), "larger than"},

@@ -152,6 +152,7 @@ func (f *Follower) learnIssuers(ders [][]byte) {
 			continue
 		}
 		f.known[string(der)] = true
+		f.kept = nil
 		if cert, err := x509.ParseCertificate(der); err == nil {
 			f.issuers[string(cert.RawSubject)] = append(f.issuers[string(cert.RawSubject)], cert)
 			f.dirty = true

@@ -11,13 +11,13 @@ import (
 	"coredns-smimea/certsource/revocation"
 )
 
-// Kept is what a Follower knows at one moment: the places of lists, and the lists that
-// count with their issuers. It does not change, and is for all. nil is of none.
+// Kept is what a Follower knows at one moment: the places of lists, the lists that
+// count with their issuers, and the other issuers. It does not change, and is for all. nil is of none.
 type Kept struct{ entries []keptEntry }
 
 type keptEntry struct {
-	name  string // of a source
-	value []byte // for each list the DER of its issuer's certificate and its own
+	name  string // of a source, or "" for all issuers
+	value []byte // for each list the DER of its issuer's certificate and its own; of "", issuers' only
 }
 
 // Kept returns what is known now.
@@ -27,6 +27,11 @@ func (f *Follower) Kept() *Kept {
 	}
 	if f.kept == nil {
 		f.kept = new(Kept)
+		all := keptEntry{}
+		for _, der := range slices.Sorted(maps.Keys(f.known)) {
+			all.value = append(all.value, der...)
+		}
+		f.kept.entries = append(f.kept.entries, all)
 		for _, name := range slices.Sorted(maps.Keys(f.sources)) {
 			e := keptEntry{name: name}
 			for _, l := range f.sources[name].counts {
@@ -64,6 +69,13 @@ func (f *Follower) Restore(k *Kept) {
 		return
 	}
 	for _, e := range k.entries {
+		if e.name == "" {
+			rest := cryptobyte.String(e.value)
+			for issuer := cryptobyte.String(nil); rest.ReadASN1Element(&issuer, asn1.SEQUENCE); {
+				f.learnIssuers([][]byte{issuer})
+			}
+			continue
+		}
 		s := f.sources[e.name]
 		if s == nil && f.config.Points && overHTTP(e.name) {
 			f.learnPoint(e.name)

@@ -155,6 +155,9 @@ func (f *Follower) learnIssuers(ders [][]byte) {
 		f.kept = nil
 		if cert, err := x509.ParseCertificate(der); err == nil {
 			f.issuers[string(cert.RawSubject)] = append(f.issuers[string(cert.RawSubject)], cert)
+			for _, s := range f.sources {
+				s.unverified = s.unverified || s.refused
+			}
 			f.dirty = true
 		}
 	}

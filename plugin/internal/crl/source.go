@@ -19,7 +19,8 @@ type source struct {
 	point bool   // it is a URL
 
 	contents                         // as got last
-	unverified bool                  // not all of it was verified
+	unverified bool                  // it is to be verified
+	refused    bool                  // some of it was not; with other issuers known it is verified again
 	counts     []revocation.Verified // the last that was good
 
 	seen  attributes // of the file when it was read
@@ -116,11 +117,12 @@ func (f *Follower) verify(s *source) (failed error) {
 			err = s.notOlder(l)
 		}
 		if err != nil {
-			s.unverified, failed = true, err
+			failed = err
 			continue
 		}
 		good = append(good, v)
 	}
+	s.refused = failed != nil
 	if len(good) > 0 && !slices.Equal(good, s.counts) {
 		s.counts, s.overdue = good, false
 	}

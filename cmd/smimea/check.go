@@ -40,6 +40,7 @@ bind public authorities only, and takes longer.
 		f.Var(&o.domains, "domain", "mail `DOMAIN` that is served, may be repeated; addresses in others are warned of (default all)")
 		o.soon = days(30 * 24 * time.Hour)
 		f.Var(&o.soon, "soon", "`DURATION` before its end from which a certificate is warned of, 30d or 720h (default 30d)")
+		f.Var(&o.lists, "crl", "`FILE` of a list of revoked certificates, may be repeated")
 		f.BoolVar(&o.lint, "lint", false, "check the CA/Browser Forum's rules for S/MIME too")
 		f.BoolVar(&o.quiet, "q", false, "print only what there is something to say about")
 		return func(u *ui, operands []string) (exit, error) { return check(u, operands, &o) }
@@ -49,6 +50,7 @@ bind public authorities only, and takes longer.
 type checkOptions struct {
 	policyFlags
 	domains     list
+	lists       list
 	soon        days
 	lint, quiet bool
 }
@@ -111,6 +113,9 @@ func check(u *ui, operands []string, o *checkOptions) (exit, error) {
 	}
 	c := &checker{checkOptions: o, policy: p, result: checkJSON{Schema: "smimea-check/1", Users: []userJSON{}, LeftOut: []outJSON{}}}
 	s := source{Options: directory.Options{Roots: p.roots, Margin: p.ttl}, now: p.now, progress: u.progress("checking certificates")}
+	if s.Revoked, err = readLists(o.lists, o.roots, func() ([][]byte, error) { return s.issuers(operands) }); err != nil {
+		return 0, err
+	}
 	if err := s.read(operands, c.file); err != nil {
 		return 0, err
 	}
@@ -178,12 +183,14 @@ func (c *checker) certificate(f sourceFile, cert *certsource.Certificate, first 
 // what is no certificate for mail, and what has been renewed.
 func unusedFindings(f sourceFile) (findings []finding) {
 	for _, unused := range f.unused {
-		level := "warning"
+		level, code := "warning", "unused"
 		switch unused.Refusal.Reason {
+		case certsource.Revoked:
+			code = "revoked"
 		case certsource.NoCertificate, certsource.Purpose, certsource.Expired:
 			level = "note"
 		}
-		findings = append(findings, finding{level, "unused", "not published: " + unused.String()})
+		findings = append(findings, finding{level, code, "not published: " + unused.String()})
 	}
 	return findings
 }

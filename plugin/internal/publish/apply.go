@@ -23,6 +23,9 @@ type count struct{ certificates, addresses int }
 
 // apply takes in one file's change.
 func (p *Publisher) apply(c directory.Change) {
+	for i := range c.Certificates {
+		p.lists.Learn(c.Certificates[i].Raw, c.Certificates[i].Others)
+	}
 	was, is := c.Old.Published(), c.New.Published()
 	// Of what was read all can be made anew. What was not is less than before.
 	remake := c.Certificates != nil && (p.remake || ofSeveral(&c.Old) != ofSeveral(&c.New))
@@ -68,6 +71,8 @@ func (p *Publisher) apply(c directory.Change) {
 		p.kinds["added"]++
 	case was && c.New.Reason == certsource.Expired:
 		p.kinds["expired"]++
+	case was && c.New.Reason == certsource.Revoked:
+		p.kinds["revoked"]++
 	case was:
 		p.kinds["withdrawn"]++
 	}
@@ -78,7 +83,7 @@ func (p *Publisher) apply(c directory.Change) {
 func lastEnd(f *directory.File, ttl time.Duration, at time.Time) time.Time {
 	last := time.Time{}
 	for _, cert := range f.Certificates() {
-		if end := cert.NotAfter.Add(-ttl); cert.Ended && end.After(last) {
+		if end := cert.NotAfter.Add(-ttl); cert.Ended && !cert.Revoked && end.After(last) {
 			last = end
 		}
 	}

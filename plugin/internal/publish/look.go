@@ -11,12 +11,16 @@ import (
 // the files to be looked at again.
 func (p *Publisher) look(ctx context.Context) []string {
 	p.openWatch()
+	p.lists.Look(p.world.System.Now())
 	began := p.world.System.Now()
 	report, err := p.directory.Look(ctx, began, p.apply)
 	if ctx.Err() != nil {
 		return nil
 	}
 	p.duration = p.world.System.Now().Sub(began)
+	if err == nil {
+		report.Unsettled = append(report.Unsettled, p.revoke(ctx)...)
+	}
 	p.report(report, err)
 	first := !p.State().looked()
 	p.afterLook(err)
@@ -77,6 +81,9 @@ func (p *Publisher) check(ctx context.Context, paths []string) []string {
 	report, err := p.directory.Check(ctx, paths, p.world.System.Now(), p.apply)
 	if ctx.Err() != nil {
 		return nil
+	}
+	if err == nil {
+		report.Unsettled = append(report.Unsettled, p.revoke(ctx)...)
 	}
 	p.report(report, err)
 	p.afterLook(err)

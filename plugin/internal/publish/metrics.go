@@ -35,6 +35,10 @@ var (
 		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "held_withdrawals",
 		Help: "Withdrawals of certificates that max_withdraw holds back.",
 	}, []string{"dir"})
+	revoked = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "revoked_certificates",
+		Help: "Certificates of a directory that are not published because they are revoked.",
+	}, []string{"dir"})
 	lastLook = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "last_look_timestamp_seconds",
 		Help: "When the directory was looked at last with success.",
@@ -95,7 +99,8 @@ func (p *Publisher) measure(success bool) {
 		lastLook.WithLabelValues(dir).SetToCurrentTime()
 	}
 	readable.WithLabelValues(dir).Set(oneIf(success))
-	held.WithLabelValues(dir).Set(float64(p.held))
+	held.WithLabelValues(dir).Set(float64(p.held + p.revoking.count))
+	revoked.WithLabelValues(dir).Set(float64(p.directory.Revoked()))
 	failing.DeletePartialMatch(prometheus.Labels{"dir": dir})
 	for reason, n := range p.directory.Failing() {
 		failing.WithLabelValues(dir, string(reason)).Set(float64(n))
@@ -207,7 +212,7 @@ func (p *Publisher) forget() {
 	}
 	if !dirs[p.config.Dir] {
 		labels := prometheus.Labels{"dir": p.config.Dir}
-		for _, vec := range []*prometheus.GaugeVec{failing, held, lastLook, lastChange, lastSave, stateSaved, readable, expiring, nextExpiry} {
+		for _, vec := range []*prometheus.GaugeVec{failing, held, revoked, lastLook, lastChange, lastSave, stateSaved, readable, expiring, nextExpiry} {
 			vec.DeletePartialMatch(labels)
 		}
 	}

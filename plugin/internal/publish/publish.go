@@ -21,6 +21,7 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/plugin/internal/neighbour"
 	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/plugin/internal/sign"
@@ -71,6 +72,8 @@ type owned struct {
 	noted     map[string]int // files that there was the same to say of
 	bridges   bridges
 	torn      torn
+	lists     *crl.Follower // nil if there are none
+	revoking  revoking
 	remake    bool   // files read again make their records anew, whatever they held
 	seed      *seed  // what the first snapshot is made from; nil after the first good look
 	saver     *saver // nil without a state to be kept
@@ -125,6 +128,7 @@ func newPublisher(c Config, w World) *Publisher {
 		p.octets = newOctets(octetsBudget)
 	}
 	p.directory = w.Directory(p.options())
+	p.lists = crl.New(c.Lists, w.Lists(c.Lists), c.Issuers)
 	p.saver = newSaver(p)
 	p.ahead = sign.NewAhead(p)
 	return p
@@ -173,6 +177,10 @@ func (p *Publisher) run(ctx context.Context, before *predecessor) {
 		helpers.Go(func() { p.secondaries.Run(ctx) })
 	}
 	defer p.closeWatch()
+	if p.lists != nil {
+		helpers.Go(func() { p.lists.Run(ctx) })
+		defer p.lists.Forget()
+	}
 	p.begin(ctx, before)
 	newLoop(p).run(ctx)
 	p.enter(Leaving)

@@ -10,6 +10,7 @@ import (
 
 	"coredns-smimea/internal/statefile"
 	"coredns-smimea/internal/table"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/smimea/zone"
 )
@@ -85,9 +86,11 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 	}
 	dir := p.world.Directory(p.options())
 	files := dir.Restore(max(0, h.Files), max(0, h.Octets))
+	lists := new(crl.Kept)
 	bridged := (*table.Table)(nil).Edit()
 	sections := map[uint32]func(key, value []byte) error{
 		sectionFiles: files.Add,
+		sectionLists: lists.Add,
 		sectionBridged: func(key, value []byte) error {
 			if _, err := decodeBridged(value); err != nil || len(key) != 4 {
 				return errBridged
@@ -122,6 +125,7 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 		return statefile.Damage(err.Error())
 	}
 	files.End(h.Device)
+	p.lists.Restore(lists)
 	places := make([]place, len(p.config.Places))
 	for i, at := range p.config.Places {
 		places[i] = place{at: at, prefix: p.config.prefix(at.Domain)}

@@ -21,10 +21,12 @@ const saveEvery = 5 * time.Minute
 // follow, one for each sub-tree.
 const sectionFiles = 1
 
-// These have what is bridged, and the octets of certificates. No zone's comes near.
+// These have what is bridged, the octets of certificates, and the lists of revoked
+// ones. No zone's comes near.
 const (
 	sectionBridged = 1 << 30
 	sectionOctets  = 1<<30 + 1
+	sectionLists   = 1<<30 + 2
 )
 
 func sectionOf(zone int, t zone.Tree) uint32 { return uint32(2 + 3*zone + int(t)) }
@@ -280,6 +282,12 @@ func (s *saver) write(header []byte, snap *Snapshot, octets map[[32]byte][]byte)
 	w.Section(sectionBridged)
 	for id, bridged := range snap.bridged.All() {
 		if !w.Add(id, bridged) {
+			break
+		}
+	}
+	w.Section(sectionLists)
+	for name, list := range snap.lists.Entries() {
+		if !w.Add(name, list) {
 			break
 		}
 	}

@@ -64,6 +64,7 @@ func (p *Publisher) inherit(before *predecessor) {
 	for i, at := range p.config.Places {
 		places = append(places, place{at: at, prefix: p.config.prefix(at.Domain), was: old[p.config.Places[i].Origin]})
 	}
+	p.lists.Restore(before.snapshot.lists)
 	p.sow(before.snapshot.legacy, before.snapshot.bridged, places, before.config.formKey() == p.config.formKey())
 }
 
@@ -102,6 +103,7 @@ func (p *Publisher) sow(legacy directory.Legacy, bridged *table.Table, places []
 	}
 	p.directory = p.world.Inherit(p.options(), legacy, again)
 	p.inheritBridges(bridged)
+	p.beginRevoking()
 	for path, f := range p.directory.Files().All() {
 		for _, cert := range f.Live() {
 			list, _ := p.mailboxes(cert.Addresses)

@@ -7,6 +7,7 @@ import (
 
 	"coredns-smimea/certsource/directory"
 	"coredns-smimea/internal/table"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -23,6 +24,7 @@ type Snapshot struct {
 	journals []*zone.Journal  // by zone
 	legacy   directory.Legacy // what a next publisher begins with
 	bridged  *table.Table     // by number: see Bridged
+	lists    *crl.Kept        // and this
 }
 
 func newSnapshot(zones int) *Snapshot {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/directory"
 	"coredns-smimea/plugin/internal/certhost"
 	"coredns-smimea/plugin/internal/publish"
@@ -26,6 +27,7 @@ type hostConfig struct {
 	cert, key   string // files
 	acme        certhost.ACME
 	dns01       bool
+	chain       *certsource.Issuers // for what files lack
 }
 
 // serves reports whether anything is to be given out.
@@ -35,6 +37,9 @@ func (h *hostConfig) serves() bool { return h.https != "" || h.http != "" }
 func (h *hostConfig) check(root string) error {
 	if h.https == "" && (h.cert != "" || len(h.acme.Domains) > 0) {
 		return errors.New("tls and acme are for https: add the option https")
+	}
+	if h.chain != nil && !h.serves() {
+		return errors.New("chain is for what is given out over https: add the option https or http")
 	}
 	switch acme := &h.acme; {
 	case h.cert != "" && len(acme.Domains) > 0:
@@ -88,7 +93,7 @@ func (s *SMIMEA) host(places []*zone.Place) error {
 			return err
 		}
 		s.leases = append(s.leases, lease)
-		lease.Publish(files{s.lease, s.config.published.Dir, s.config.published.TTL})
+		lease.Publish(files{s.lease, s.config.published.Dir, s.config.published.TTL, h.chain})
 		log.Infof("Giving out certificates of %s on %s", strings.Join(domains, ", "), lease.Addr())
 		return nil
 	}
@@ -143,6 +148,8 @@ type files struct {
 	*publish.Lease
 	dir string
 	ttl time.Duration
+	// issuers are what chains lead over beside what stands in the files.
+	issuers *certsource.Issuers
 }
 
 func (f files) File(domain, path string) (certhost.Certificate, error) {
@@ -154,7 +161,7 @@ func (f files) File(domain, path string) (certhost.Certificate, error) {
 	var all []found
 	for _, cert := range file.Live() {
 		if slices.ContainsFunc(cert.Addresses, func(text string) bool { return isOf(text, domain) }) {
-			all = append(all, found{path, file.Modified, cert})
+			all = append(all, found{path, file.Modified, file.Version(), cert})
 		}
 	}
 	if len(all) == 0 {
@@ -167,6 +174,7 @@ func (f files) File(domain, path string) (certhost.Certificate, error) {
 type found struct {
 	path     string
 	modified time.Time
+	version  uint64 // of the file
 	*directory.Certificate
 }
 
@@ -215,7 +223,7 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 			file, _ := snap.Files.Get(path)
 			for _, cert := range file.Live() {
 				if cert.ID == id && !slices.ContainsFunc(all, func(other found) bool { return other.Digest == cert.Digest }) {
-					all = append(all, found{path, file.Modified, cert})
+					all = append(all, found{path, file.Modified, file.Version(), cert})
 				}
 			}
 		}
@@ -232,22 +240,44 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 }
 
 func (f files) certificate(one found) certhost.Certificate {
+	version := one.version
+	if version != 0 {
+		version += f.issuers.Sum()
+	}
 	return certhost.Certificate{
 		Digest:   one.Digest,
 		NotAfter: one.NotAfter,
 		Modified: one.modified,
 		TTL:      f.ttl,
 		DER: func() ([]byte, error) {
-			certs, err := directory.ReadFile(f.dir, one.path)
+			cert, err := f.read(one)
 			if err != nil {
 				return nil, err
 			}
-			for _, cert := range certs {
-				if sha256.Sum256(cert.Raw) == one.Digest {
-					return cert.Raw, nil
-				}
-			}
-			return nil, errors.New("the file is not the one that was published")
+			return cert.Raw, nil
 		},
+		Chain: func(der []byte) [][]byte {
+			cert, err := f.read(one)
+			if err != nil {
+				// The file has been replaced between two readings.
+				cert = certsource.Certificate{Raw: der}
+			}
+			return cert.Chain(f.issuers)
+		},
+		Version: version,
 	}
+}
+
+// read reads a certificate anew. What else its file holds is kept nowhere.
+func (f files) read(one found) (certsource.Certificate, error) {
+	certs, err := directory.ReadFile(f.dir, one.path)
+	if err != nil {
+		return certsource.Certificate{}, err
+	}
+	for _, cert := range certs {
+		if sha256.Sum256(cert.Raw) == one.Digest {
+			return cert, nil
+		}
+	}
+	return certsource.Certificate{}, errors.New("the file is not the one that was published")
 }

@@ -44,6 +44,10 @@ type Certificate struct {
 	Addresses []string // as certified
 }
 
+// Version tells what stands in the file apart from what stood in it before, and from
+// other files; 0: it cannot.
+func (f *File) Version() uint64 { return f.stamp }
+
 // Published reports whether the file has a certificate to publish.
 func (f *File) Published() bool { return f.ID != 0 && f.Reason == "" }
 

@@ -82,10 +82,10 @@ func (c *Certificate) Chain(more *Issuers) [][]byte {
 	return chain
 }
 
-// Missing returns, in DER, the certificate whose issuer is neither in the file of c, nor
+// Missing returns the certificate whose issuer is neither in the file of c, nor
 // in more, nor among roots: c itself, or one that leads up from it. It is nil where the
 // chain reaches a root, its own or one of roots, or cannot be told.
-func (c *Certificate) Missing(more *Issuers, roots *Roots) []byte {
+func (c *Certificate) Missing(more *Issuers, roots *Roots) *x509.Certificate {
 	_, top := c.chain(more)
 	if top == nil || isRoot(top) || roots.have(top) {
 		return nil
@@ -97,7 +97,7 @@ func (c *Certificate) Missing(more *Issuers, roots *Roots) []byte {
 			return nil
 		}
 	}
-	return top.Raw
+	return top
 }
 
 // chain returns the issuers of c, and the last of them, or c; nil if crypto/x509 cannot

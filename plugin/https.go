@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/directory"
 	"coredns-smimea/plugin/internal/certhost"
 	"coredns-smimea/plugin/internal/publish"
@@ -27,6 +28,7 @@ type hostConfig struct {
 	cert, key   string // files
 	acme        certhost.ACME
 	dns01       bool
+	chain       *certsource.Issuers // for what files lack
 }
 
 // serves reports whether anything is to be given out.
@@ -36,6 +38,9 @@ func (h *hostConfig) serves() bool { return h.https != "" || h.http != "" }
 func (h *hostConfig) check(root string) error {
 	if h.https == "" && (h.cert != "" || len(h.acme.Domains) > 0) {
 		return errors.New("tls and acme are for https: add the option https")
+	}
+	if h.chain != nil && !h.serves() {
+		return errors.New("chain is for what is given out over https: add the option https or http")
 	}
 	switch acme := &h.acme; {
 	case h.cert != "" && len(acme.Domains) > 0:
@@ -89,7 +94,7 @@ func (s *SMIMEA) host(places []*zone.Place) error {
 			return err
 		}
 		s.leases = append(s.leases, lease)
-		lease.Publish(files{s.lease, s.config.published.Dir, s.config.published.TTL})
+		lease.Publish(files{s.lease, s.config.published.Dir, s.config.published.TTL, h.chain})
 		log.Infof("Giving out certificates of %s on %s", strings.Join(domains, ", "), lease.Addr())
 		return nil
 	}
@@ -144,6 +149,8 @@ type files struct {
 	*publish.Lease
 	dir string
 	ttl time.Duration
+	// issuers are what chains lead over beside what stands in the files.
+	issuers *certsource.Issuers
 }
 
 func (f files) File(domain, path string) (certhost.Certificate, error) {
@@ -155,7 +162,7 @@ func (f files) File(domain, path string) (certhost.Certificate, error) {
 	var all []found
 	for _, cert := range file.Live() {
 		if slices.ContainsFunc(cert.Addresses, func(text string) bool { return isOf(text, domain) }) {
-			all = append(all, found{f.reader(path), path, file.Modified, cert, false})
+			all = append(all, found{f.reader(path), path, file.Modified, file.Version(), cert, false})
 		}
 	}
 	if len(all) == 0 {
@@ -164,11 +171,15 @@ func (f files) File(domain, path string) (certhost.Certificate, error) {
 	return f.certificate(slices.MinFunc(all, better)), nil
 }
 
+// A reader reads what a file has now, by the digests of the certificates.
+type reader func() (map[[32]byte]certsource.Certificate, error)
+
 // A found is a certificate that is published, and where.
 type found struct {
-	read     func() (map[[32]byte][]byte, error) // what the file has now, by its digest
+	read     reader
 	path     string
 	modified time.Time
+	version  uint64 // of the file
 	*directory.Certificate
 	bridged bool // the file holds its successor by now
 }
@@ -225,7 +236,7 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 		if b, ok := snap.Bridged(id); ok {
 			one := &directory.Certificate{ID: id, Digest: b.Digest, NotAfter: b.NotAfter, Encrypts: b.Encrypts}
 			if _, held := f.Octets().Get(b.Digest); held {
-				bridged = append(bridged, found{nothing, b.Path, b.Modified, one, true})
+				bridged = append(bridged, found{nothing, b.Path, b.Modified, 0, one, true})
 			}
 			continue
 		}
@@ -238,7 +249,7 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 		read := f.reader(path)
 		for _, cert := range file.Live() {
 			if seen[cert.ID] {
-				all = append(all, found{read, path, file.Modified, cert, false})
+				all = append(all, found{read, path, file.Modified, file.Version(), cert, false})
 			}
 		}
 	}
@@ -258,24 +269,28 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 }
 
 // reader returns what reads a file, once.
-func (f files) reader(path string) func() (map[[32]byte][]byte, error) {
-	return sync.OnceValues(func() (map[[32]byte][]byte, error) {
+func (f files) reader(path string) reader {
+	return sync.OnceValues(func() (map[[32]byte]certsource.Certificate, error) {
 		certs, err := directory.ReadFile(f.dir, path)
 		if err != nil {
 			return nil, err
 		}
-		all := map[[32]byte][]byte{}
+		all := map[[32]byte]certsource.Certificate{}
 		for _, cert := range certs {
-			all[sha256.Sum256(cert.Raw)] = cert.Raw
+			all[sha256.Sum256(cert.Raw)] = cert
 		}
 		return all, nil
 	})
 }
 
 // nothing is the reader of what no file has any more.
-func nothing() (map[[32]byte][]byte, error) { return nil, nil }
+func nothing() (map[[32]byte]certsource.Certificate, error) { return nil, nil }
 
 func (f files) certificate(one found) certhost.Certificate {
+	version := one.version
+	if version != 0 {
+		version += f.issuers.Sum()
+	}
 	return certhost.Certificate{
 		Digest:   one.Digest,
 		NotAfter: one.NotAfter,
@@ -283,8 +298,8 @@ func (f files) certificate(one found) certhost.Certificate {
 		TTL:      f.ttl,
 		DER: func() ([]byte, error) {
 			all, err := one.read()
-			if der, ok := all[one.Digest]; ok {
-				return der, nil
+			if cert, ok := all[one.Digest]; ok {
+				return cert.Raw, nil
 			}
 			// It is torn, or holds another one by now, and is published all the same.
 			if der, ok := f.Octets().Get(one.Digest); ok {
@@ -292,6 +307,15 @@ func (f files) certificate(one found) certhost.Certificate {
 			}
 			return nil, cmp.Or(err, errNotPublished)
 		},
+		Chain: func(der []byte) [][]byte {
+			all, _ := one.read()
+			cert, ok := all[one.Digest]
+			if !ok {
+				cert = certsource.Certificate{Raw: der} // its file has another one by now
+			}
+			return cert.Chain(f.issuers)
+		},
+		Version: version,
 	}
 }
 

@@ -25,7 +25,7 @@ func TestOptionParts(t *testing.T) {
 		"acme_storage": "dir", "acme_eab": "id file", "acme_challenge": "dns",
 	}
 	// They need files, and are tested with them.
-	elsewhere := []string{"roots", "zones", "key"}
+	elsewhere := []string{"roots", "zones", "key", "chain"}
 	for name := range options {
 		if _, ok := examples[name]; !ok && !slices.Contains(elsewhere, name) {
 			t.Errorf("option %s has no example here", name)
@@ -99,6 +99,7 @@ func TestSecretFiles(t *testing.T) {
 	for what, err := range map[string]error{
 		"key":   options["key"].set(defaults(), arguments{[]string{"file", "K"}, path}),
 		"roots": options["roots"].set(defaults(), arguments{[]string{"K.private"}, path}),
+		"chain": options["chain"].set(defaults(), arguments{[]string{"K.private"}, path}),
 		"zones": zonesErr,
 		"long":  longErr,
 	} {

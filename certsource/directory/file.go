@@ -48,6 +48,10 @@ type Certificate struct {
 	issued revocation.ID // which lists of revoked certificates know it by
 }
 
+// Version tells what stands in the file apart from what stood in it before, and from
+// other files; 0: it cannot.
+func (f *File) Version() uint64 { return f.stamp }
+
 // Published reports whether the file has a certificate to publish.
 func (f *File) Published() bool { return f.ID != 0 && f.Reason == "" }
 

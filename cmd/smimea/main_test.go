@@ -140,6 +140,11 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]), zoo.PEM(der), 0o644))
 	},
 
+	// issuer FILE writes the certificate of the authority that issues those of cert.
+	"issuer": func(ts *testscript.TestScript, neg bool, args []string) {
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), zoo.PEM(zoo.Shared().Certificate), 0o644))
+	},
+
 	// zoo DIR fills a directory with one of each kind.
 	"zoo": func(ts *testscript.TestScript, neg bool, args []string) {
 		_, err := zoo.Make(ts.MkAbs(args[0]), time.Now(), "example.test", "example.org")

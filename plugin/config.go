@@ -55,6 +55,7 @@ type config struct {
 
 	udpLimit int
 	tcpOnly  bool
+	laneOff  bool
 	denials  int // signed denials a second over UDP; 0: no limit
 
 	host hostConfig

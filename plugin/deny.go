@@ -1,10 +1,12 @@
 package plugin
 
 import (
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"coredns-smimea/plugin/internal/lane"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -23,7 +25,15 @@ func (q *query) deny() (int, error) {
 		q.brief(reply)
 		return q.write(reply, result)
 	}
-	if q.udp() && !q.signer.denials.take(time.Now()) {
+	keeps := q.keepsDenial()
+	if keeps {
+		if d := q.signer.kept.get(q.point.Zone, q.zone.Serial, q.point.Name, time.Now()); d != nil {
+			reply.Msg.Ns = d.authority
+			q.compact(reply)
+			return q.write(reply, result)
+		}
+	}
+	if q.udp() && !lane.Granted(q.ctx) && !q.signer.denials.take(time.Now()) {
 		// A flood of names that do not exist costs a signature each. Who
 		// really wants to know comes back over TCP.
 		reply.Msg.Rcode = dns.RcodeSuccess
@@ -32,14 +42,27 @@ func (q *query) deny() (int, error) {
 	if err := q.prove(reply, soa); err != nil {
 		return dns.RcodeServerFailure, err
 	}
-	if q.name.Kind == zone.Absent && !q.opt.Co() {
-		// RFC 9824 section 3.1: the NSEC says that the name exists, only to say
-		// that it does not. Who knows what NXNAME is asks for NXDOMAIN by the
-		// CO flag (section 5).
-		reply.Msg.Rcode = dns.RcodeSuccess
+	if keeps {
+		reply.Msg.Ns = slices.Clip(reply.Msg.Ns)
+		q.signer.kept.put(q.point.Zone, q.zone.Serial, q.point.Name, reply.Msg.Ns)
 	}
+	q.compact(reply)
 	q.brief(reply)
 	return q.write(reply, result)
+}
+
+// compact sets the rcode of a signed denial. RFC 9824 section 3.1: the NSEC says that
+// the name exists, only to say that it does not. Who knows what NXNAME is asks for
+// NXDOMAIN by the CO flag (section 5).
+func (q *query) compact(reply *zone.Reply) {
+	if q.name.Kind == zone.Absent && !q.opt.Co() {
+		reply.Msg.Rcode = dns.RcodeSuccess
+	}
+}
+
+// keepsDenial reports whether the denial is the same for whoever asks next.
+func (q *query) keepsDenial() bool {
+	return q.zone.Layout != zone.Beside && !q.awaited && q.qtype != dns.TypeNSEC && q.qtype != dns.TypeRRSIG
 }
 
 // brief has nobody keep a denial at a name that may have a challenge the next moment.

@@ -73,6 +73,10 @@ var (
 		Namespace: plugin.Namespace, Subsystem: name, Name: "transfers_total",
 		Help: "Transfers of a zone to secondaries, by how they went: axfr, ixfr, current (nothing to send), refused, cut, broken.",
 	}, []string{"zone", "kind"})
+	laneQueries = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: name, Name: "lane_queries_total",
+		Help: "Queries that came through the fast lane of an address, by how they went on: answered there, or passed to the plugins.",
+	}, []string{"server", "how"})
 	signatures = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: name, Name: "signatures_total",
 		Help: "Signatures made by dnssec for this plugin, ahead of queries or for one.",

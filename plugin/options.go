@@ -248,6 +248,13 @@ var options = map[string]func(conf *config, args []string, path func(string) str
 		conf.host.dns01 = args[0] == "dns"
 		return nil
 	},
+	"lane": func(conf *config, args []string, _ func(string) string) error {
+		if len(args) != 1 || args[0] != "on" && args[0] != "off" {
+			return errors.New("want on or off")
+		}
+		conf.laneOff = args[0] == "off"
+		return nil
+	},
 	"denials_per_second": func(conf *config, args []string, _ func(string) string) error {
 		return number(&conf.denials, args, "N", 0, 1_000_000)
 	},

@@ -22,6 +22,7 @@ type query struct {
 	question
 	packing zone.Packing
 	wire    [256]byte  // the name as it is on the wire
+	asked   [256]byte  // the same in the case of the request
 	reply   [1280]byte // the same of the reply
 }
 

@@ -24,6 +24,7 @@ type life struct {
 	number int
 	// challenged are the names that DNS-01 challenges of ours may come to be at.
 	challenged []string
+	lanes      lanes
 }
 
 type lifeKey struct{}
@@ -37,6 +38,7 @@ func newLife(c *caddy.Controller) *life {
 	publishers.last++
 	l := &life{number: publishers.last}
 	c.Set(lifeKey{}, l)
+	listenForStarts()
 	return l
 }
 
@@ -110,6 +112,7 @@ func (p *publisher) release(s *SMIMEA) {
 // stop releases what the block holds. What it has published can still be
 // asked for: queries come in until the servers have stopped.
 func (s *SMIMEA) stop() {
+	s.life.lanes.close()
 	for _, lease := range s.leases {
 		lease.Release()
 	}

@@ -11,6 +11,7 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	"coredns-smimea/plugin/internal/certhost"
+	"coredns-smimea/plugin/internal/lane"
 )
 
 const name = "smimea"
@@ -41,14 +42,17 @@ func setup(c *caddy.Controller) error {
 		s.Next = next
 		return s
 	})
+	life.lanes.hook(c)
 	c.OnStartup(func() error {
 		if err := s.start(life); err != nil {
 			return plugin.Error(name, fmt.Errorf("%s - %w", conf.where, err))
 		}
+		life.lanes.expect(s)
 		return nil
 	})
 	c.OnRestartFailed(func() error {
 		life.failed()
+		lane.Abandon()
 		certhost.ReleaseOthers(life)
 		return nil
 	})

@@ -30,6 +30,7 @@ type signer struct {
 	identity [32]byte
 	apex     []atomic.Pointer[signedSOA] // by zone
 	denials  *bucket
+	kept     *keptDenials
 }
 
 // signedSOA is a zone's SOA record as it stands in denials, and its signatures.
@@ -48,6 +49,7 @@ func newSigner(d dnssec.Dnssec, places []*zone.Place, denials int, withCDS bool)
 		keys:    make([]zone.Keys, len(places)),
 		apex:    make([]atomic.Pointer[signedSOA], len(places)),
 		denials: newBucket(denials),
+		kept:    newKeptDenials(),
 	}
 	h := sha256.New()
 	for i, p := range places {

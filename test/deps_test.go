@@ -86,6 +86,11 @@ func TestImports(t *testing.T) {
 			why:     "it serves files over HTTPS and knows neither DNS nor CoreDNS",
 		},
 		{
+			pkg:     "plugin/internal/lane",
+			nowhere: []string{module + "/certsource", module + "/plugin", module + "/smimea"},
+			why:     "it moves packets and knows no zones",
+		},
+		{
 			pkg:     "discover",
 			nowhere: []string{coredns, module + "/plugin"},
 			why:     "it is for mail programs",

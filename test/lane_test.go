@@ -14,6 +14,8 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"coredns-smimea/internal/harness"
 )
 
 // inLane asks for a name until the fast lane of the address answers.
@@ -40,7 +42,7 @@ func TestLaneEqual(t *testing.T) {
 			users(t, dir, "example.com")
 			k := newKeys(t, "example.com.", s)
 			other := freePort(t)
-			without := loopback(other)
+			without := harness.Loopback(other)
 			off := strings.ReplaceAll(block("example.com", k.directive, smimea(dir, "lane off")), "PORT", strconv.Itoa(other))
 			db := filepath.Join(t.TempDir(), "db.example.com")
 			writeFile(t, db, strings.ReplaceAll(exampleZone(1, 900), "example.com.", "sub.example.com."))
@@ -242,8 +244,8 @@ func TestLaneMetrics(t *testing.T) {
 	users(t, dir, "example.com")
 	k := newKeys(t, "example.com.", signing{dns.ED25519, false})
 	other, side := freePort(t), freePort(t)
-	without := loopback(other)
-	directive := "prometheus " + loopback(side)
+	without := harness.Loopback(other)
+	directive := "prometheus " + harness.Loopback(side)
 	off := strings.ReplaceAll(block("example.com", directive, k.directive, smimea(dir, "lane off")), "PORT", strconv.Itoa(other))
 	with := startServer(t, block("example.com", directive, k.directive, smimea(dir, ""))+off).addr
 	inLane(t, with, "dns://"+with, "alice._smime.example.com.", dns.TypeTXT)

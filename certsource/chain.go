@@ -26,6 +26,7 @@ func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(leaf.UnhandledCriticalExtensions, func(id asn1.ObjectIdentifier) bool {
 		return id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17})
 	})
+	leaf.EmailAddresses = nil // Permitted judges them
 	intermediates := x509.NewCertPool()
 	unread := false
 	for _, der := range c.Others {
@@ -54,7 +55,7 @@ func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 		return Refuse(Untrusted, detail)
 	}
 	for _, chain := range chains {
-		if c.permitted(leaf, chain[1:]) {
+		if Permitted(c.Addresses, chain[1:]) {
 			return nil
 		}
 	}
@@ -99,15 +100,14 @@ func whyUntrusted(err error) string {
 	return "the chain does not verify"
 }
 
-// permitted reports whether the issuers' name constraints let them certify
-// those addresses that crypto/x509 does not see: SmtpUTF8Mailboxes (RFC 9598
-// section 6) and the subject's emailAddresses (RFC 5280 section 4.2.1.10).
-// Without it, an issuer for one domain could certify such addresses for all.
-func (c *Certificate) permitted(leaf *x509.Certificate, issuers []*x509.Certificate) bool {
-	for _, address := range c.Addresses {
-		if slices.Contains(leaf.EmailAddresses, address) {
-			continue
-		}
+// Permitted reports whether the issuers' name constraints let them certify mail
+// addresses, of whatever form (RFC 5280 section 4.2.1.10, RFC 9598 section 6). It
+// decides also where crypto/x509 has judged already: that does not see
+// SmtpUTF8Mailboxes and the subject's addresses, so that an issuer for one domain
+// could certify such addresses for all, and takes the sub-domains of a host that is
+// permitted for permitted.
+func Permitted(addresses []string, issuers []*x509.Certificate) bool {
+	for _, address := range addresses {
 		domain := address[strings.LastIndexByte(address, '@')+1:]
 		for _, issuer := range issuers {
 			excluded, allowed := issuer.ExcludedEmailAddresses, issuer.PermittedEmailAddresses

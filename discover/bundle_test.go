@@ -1,44 +1,114 @@
 package discover
 
 import (
-	"bytes"
+	"context"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"coredns-smimea/internal/zoo"
 )
 
-// TestSplitBER takes a bundle of indefinite length, as some web servers have.
-func TestSplitBER(t *testing.T) {
-	der := user(t, "u@example.test")
-	bundle := pkcs7(der)
-	outer := bundle[4:] // of a SEQUENCE of two length octets
-	ber := append(append([]byte{0x30, 0x80}, outer...), 0, 0)
-	certs, err := splitBundle(ber)
-	if err != nil || len(certs) != 1 || !bytes.Equal(certs[0], der) {
-		t.Errorf("splitBundle = %d certificates, %v", len(certs), err)
+// hostile publishes what costs most to judge: certificates, authorities of one name,
+// and records that any of them could be meant by.
+func hostile(t *testing.T, w *world, address string, leaves, authorities, records int) {
+	t.Helper()
+	var all []*zoo.Authority
+	for range authorities {
+		a, err := zoo.NewAuthority("Hostile Authority", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, a)
+	}
+	var file [][]byte
+	for _, a := range all {
+		file = append(file, a.Certificate)
+	}
+	for i := range leaves {
+		file = append(file, certificate(t, zoo.Template{Addresses: []string{address}, Issuer: all[i%len(all)]}))
+	}
+	w.files["/"+address] = zoo.PEM(file...)
+	w.publish(address, all[0].Certificate, nil, w.url("example.test", "/"+address))
+	for i := range records {
+		w.publish(address, all[i%len(all)].Certificate, []string{"2 0 1"})
 	}
 }
 
-// FuzzSplitBundle holds that what comes out is a SEQUENCE, each.
-func FuzzSplitBundle(f *testing.F) {
-	der, err := zoo.Template{Addresses: []string{"u@example.test"}}.DER()
-	if err != nil {
-		f.Fatal(err)
+// TestHostileBundle holds that 100 certificates, 100 authorities and 100 records do
+// not cost 100 * 100 * 100 signatures: they took 104 seconds once.
+func TestHostileBundle(t *testing.T) {
+	w := newWorld(t)
+	hostile(t, w, "many@example.test", 100, 100, 100)
+	c := w.client()
+	began := time.Now()
+	r := c.Lookup(t.Context(), parse(t, "many@example.test"))
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("judged in %v", took)
 	}
-	f.Add(der)
-	f.Add(zoo.PEM(der, der))
-	f.Add(pkcs7(der))
-	f.Add([]byte("-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		certs, err := splitBundle(data)
-		if (err == nil) != (len(certs) > 0) {
-			t.Fatalf("%d certificates, and %v", len(certs), err)
+	if len(r.Certificates) != 100 || r.Verdict != Verified || r.Certificates[0].Match != ByAuthority {
+		t.Errorf("%d certificates; %s (%s)", len(r.Certificates), r.Verdict, r.Why)
+	}
+	chained := 0
+	for _, c := range r.Certificates {
+		if !strings.Contains(c.Untrusted, "too many") {
+			chained++
 		}
-		for _, cert := range certs {
-			if len(cert) < 2 || cert[0] != 0x30 {
-				t.Fatalf("%x is no SEQUENCE", cert)
-			}
+	}
+	if chained != maxChained {
+		t.Errorf("%d certificates were held against chains; want %d", chained, maxChained)
+	}
+}
+
+// TestLargeBundle holds that limits do not hide the user among hundreds of others.
+func TestLargeBundle(t *testing.T) {
+	w := newWorld(t)
+	var file [][]byte
+	for i := range 120 {
+		a, err := zoo.NewAuthority(fmt.Sprintf("Company Authority %d", i), nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		hasPrivateKey(data)
-	})
+		file = append(file, a.Certificate, certificate(t, zoo.Template{Addresses: []string{fmt.Sprintf("u%d@example.test", i)}, Issuer: a}))
+		if i == 119 {
+			w.publish("u119@example.test", a.Certificate, []string{"2 1 1"}, w.url("example.test", "/all"))
+		}
+	}
+	w.files["/all"] = zoo.PEM(file...)
+	if r := w.expect(w.client(), "u119@example.test", Verified); r.Certificates[0].Addresses[0] != "u119@example.test" {
+		t.Errorf("the first certificate is %v", r.Certificates[0].Addresses)
+	}
+}
+
+// TestCountOfCertificates holds the limit of what is read at all.
+func TestCountOfCertificates(t *testing.T) {
+	w := newWorld(t)
+	var file [][]byte
+	for i := range maxCertificates + 10 {
+		file = append(file, user(t, fmt.Sprintf("u%d@example.test", i)))
+	}
+	w.files["/all"] = zoo.PEM(file...)
+	w.publish("u1@example.test", file[1], []string{"3 1 1"}, w.url("example.test", "/all"))
+	r := w.expect(w.client(), "u1@example.test", Verified)
+	if len(r.Certificates) != maxCertificates || !strings.Contains(strings.Join(r.Story, "\n"), fmt.Sprintf("only the first %d certificates", maxCertificates)) {
+		t.Errorf("%d certificates\n%s", len(r.Certificates), strings.Join(r.Story, "\n"))
+	}
+}
+
+// TestInterruptedJudging holds that an end of the context in the midst of judging is
+// no verdict on what was not judged.
+func TestInterruptedJudging(t *testing.T) {
+	w := newWorld(t)
+	hostile(t, w, "many@example.test", 3, 3, 3)
+	c := w.client()
+	ctx, cancel := context.WithCancel(t.Context())
+	c.Story = func(step string) {
+		if strings.HasPrefix(step, "download: ") {
+			cancel()
+		}
+	}
+	if r := c.Lookup(ctx, parse(t, "many@example.test")); r.Verdict != Unknown || r.Why.Code != Interrupted {
+		t.Errorf("%s (%s)", r.Verdict, r.Why)
+	}
 }

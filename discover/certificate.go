@@ -3,7 +3,6 @@ package discover
 import (
 	"context"
 	"crypto/x509"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,16 +27,22 @@ type Certificate struct {
 	Match       Match
 	Association string
 	// Problems are why it must not be used. Without any, it can.
-	Problems []string
-	// Chain is "", or why it does not chain to the roots. It says nothing
+	Problems []Problem
+	// Chain are its issuers, DER, the nearest first, as far as they were found:
+	// with the certificate, in SMIMEA records, or where it says that they are. It
+	// is without a root: who does not have that has no use for it.
+	Chain [][]byte
+	// Untrusted is "", or why it does not chain to the roots. It says nothing
 	// about the verdict, but with usages 0 and 1.
-	Chain string
+	Untrusted string
 	// Revocation is what the issuer says: "good", "revoked", or why it is not
 	// known; "" if it was not asked.
 	Revocation string
 
 	parsed *x509.Certificate // nil if crypto/x509 cannot read it
 	spki   []byte
+	named  []association     // that are of it
+	issuer *x509.Certificate // of a chain that verifies
 }
 
 // A Match is how much of a certificate an SMIMEA record vouches for.
@@ -65,45 +70,118 @@ func (m Match) limits() string {
 
 func (c *Certificate) usable() bool { return len(c.Problems) == 0 }
 
-func (c *Certificate) problem(format string, args ...any) {
-	c.Problems = append(c.Problems, fmt.Sprintf(format, args...))
+func (c *Certificate) problem(code Code, format string, args ...any) {
+	c.Problems = append(c.Problems, Problem{code, fmt.Sprintf(format, args...)})
 }
 
-// judge makes Certificates of what was found, holds them against the address,
-// the dates and the records, and sorts them, the best first.
-func (l *lookup) judge(ctx context.Context) {
-	if l.SMIMEA.Security == dnssec.Secure {
-		l.addFromRecords()
+// Limits of what strangers send: certificates that are read, and of these users'
+// that are held against chains, which is what costs. A bundle of a whole company
+// may be larger: those that are of the address come first.
+const (
+	maxCertificates = 1024
+	maxChained      = 8
+)
+
+// add takes one certificate in: an authority as a link of chains, any other as
+// one that could be the user's. Each is read once.
+func (l *lookup) add(der []byte, source string) {
+	if l.seen[string(der)] {
+		return
 	}
-	for _, c := range l.Certificates {
-		l.match(c)
-		if l.Revocation {
-			l.checkRevocation(ctx, c)
+	if len(l.seen) == maxCertificates {
+		if !l.overfull {
+			l.tell("only the first %d certificates are looked at", maxCertificates)
+		}
+		l.overfull = true
+		return
+	}
+	l.seen[string(der)] = true
+	c := &Certificate{Raw: der, Source: source}
+	c.parsed, _ = x509.ParseCertificate(der)
+	cert, err := certsource.Parse(der)
+	var refusal *certsource.Refusal
+	errors.As(err, &refusal)
+	switch {
+	case refusal == nil:
+		c.Addresses, c.NotBefore, c.NotAfter, c.Encrypts, c.Signs, c.spki = cert.Addresses, cert.NotBefore, cert.NotAfter, cert.Encrypts, true, cert.SPKI
+		if c.parsed != nil && c.parsed.KeyUsage != 0 {
+			c.Signs = c.parsed.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) != 0
+		}
+		l.check(c)
+	case refusal.Reason == certsource.Authority:
+		l.addAuthority(der)
+		return
+	default:
+		if c.parsed != nil {
+			c.NotBefore, c.NotAfter, c.spki = c.parsed.NotBefore, c.parsed.NotAfter, c.parsed.RawSubjectPublicKeyInfo
+		}
+		c.problem(Code(refusal.Reason), "%s", refusalWords(refusal))
+	}
+	l.name(c)
+	l.Certificates = append(l.Certificates, c)
+}
+
+// name notes the records that are of a certificate. Those of usage 3 need nothing
+// else (RFC 8162 section 5, RFC 6698 section 2.1.1).
+func (l *lookup) name(c *Certificate) {
+	c.Match, c.Association, c.named = Unmatched, "", l.associations.of(c.Raw, c.spki)
+	for _, a := range c.named {
+		if a.Usage == smimea.UsageDANEEE {
+			c.matched(a, matchOf(a))
 		}
 	}
+}
+
+// known reports whether there is a certificate to rely on already.
+func (l *lookup) known() bool {
+	return l.SMIMEA.Security == dnssec.Secure && slices.ContainsFunc(l.Certificates, func(c *Certificate) bool {
+		return c.usable() && c.Match != Unmatched
+	})
+}
+
+// addFromRecords takes in the certificates that signed SMIMEA records hold.
+func (l *lookup) addFromRecords() {
+	if l.SMIMEA.Security != dnssec.Secure {
+		return
+	}
+	for _, a := range l.associations.records {
+		if a.Matching != smimea.MatchingFull || a.Selector != smimea.SelectorCert {
+			continue
+		}
+		if a.Usage == smimea.UsageDANEEE || a.Usage == smimea.UsagePKIXEE {
+			l.add(a.data, fromRecords)
+		} else {
+			l.addAuthority(a.data)
+		}
+	}
+}
+
+// fromRecords is the source of certificates that SMIMEA records hold.
+const fromRecords = "SMIMEA"
+
+// judge holds the certificates against chains and issuers, and sorts them, the
+// best first.
+func (l *lookup) judge(ctx context.Context) {
+	l.sort()
+	l.chain(ctx)
+	l.findIssuers(ctx)
+	l.report()
+	if l.Revocation {
+		for _, c := range l.chained() {
+			if c.Revocation == "" && c.usable() {
+				l.checkRevocation(ctx, c)
+			}
+		}
+	}
+	l.sort()
+}
+
+func (l *lookup) sort() {
 	slices.SortStableFunc(l.Certificates, func(a, b *Certificate) int {
 		return cmpBool(a.usable() && a.Match != Unmatched, b.usable() && b.Match != Unmatched,
 			a.usable(), b.usable(), a.Match != Unmatched, b.Match != Unmatched,
 			a.Encrypts, b.Encrypts, a.NotBefore.After(b.NotBefore), b.NotBefore.After(a.NotBefore))
 	})
-	for _, c := range l.Certificates {
-		l.tell("%s", c.line())
-	}
-}
-
-// addFromRecords takes in the certificates that SMIMEA records hold.
-func (l *lookup) addFromRecords() {
-	for _, a := range l.associations {
-		if a.Matching != smimea.MatchingFull || a.Selector != smimea.SelectorCert {
-			continue
-		}
-		found := &certificateBytes{a.data, "SMIMEA"}
-		if a.Usage == smimea.UsageDANEEE || a.Usage == smimea.UsagePKIXEE {
-			l.add(found)
-		} else {
-			l.authorities = append(l.authorities, found)
-		}
-	}
 }
 
 // cmpBool compares pairs of booleans, of which true comes first.
@@ -127,44 +205,12 @@ func (c *Certificate) line() string {
 		fmt.Fprintf(&b, ", its %s named by an SMIMEA record", c.Match)
 	}
 	for _, problem := range c.Problems {
-		b.WriteString("; " + problem)
+		b.WriteString("; " + problem.Text)
 	}
-	if c.Chain != "" {
-		b.WriteString("; not by a known authority: " + c.Chain)
+	if c.Untrusted != "" {
+		b.WriteString("; not by a known authority: " + c.Untrusted)
 	}
 	return b.String()
-}
-
-// add takes one certificate in: an authority as a link of chains, any other as
-// one that could be the user's.
-func (l *lookup) add(found *certificateBytes) {
-	for _, known := range l.Certificates {
-		if string(known.Raw) == string(found.raw) {
-			return
-		}
-	}
-	c := &Certificate{Raw: found.raw, Source: found.source}
-	c.parsed, _ = x509.ParseCertificate(found.raw)
-	cert, err := certsource.Parse(found.raw)
-	var refusal *certsource.Refusal
-	errors.As(err, &refusal)
-	switch {
-	case refusal == nil:
-		c.Addresses, c.NotBefore, c.NotAfter, c.Encrypts, c.Signs, c.spki = cert.Addresses, cert.NotBefore, cert.NotAfter, cert.Encrypts, true, cert.SPKI
-		if c.parsed != nil && c.parsed.KeyUsage != 0 {
-			c.Signs = c.parsed.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) != 0
-		}
-		l.check(c)
-	case refusal.Reason == certsource.Authority:
-		l.authorities = append(l.authorities, found)
-		return
-	default:
-		if c.parsed != nil {
-			c.NotBefore, c.NotAfter, c.spki = c.parsed.NotBefore, c.parsed.NotAfter, c.parsed.RawSubjectPublicKeyInfo
-		}
-		c.problem("%s", refusalWords(refusal))
-	}
-	l.Certificates = append(l.Certificates, c)
 }
 
 // refusalWords leaves out the remedy, which is for publishers.
@@ -183,23 +229,23 @@ func refusalWords(r *certsource.Refusal) string {
 // section 9 says the reverse of what RFC 7671 says for TLS.
 func (l *lookup) check(c *Certificate) {
 	if l.now.After(c.NotAfter) {
-		c.problem("the certificate expired on %s", c.NotAfter.Format(time.DateOnly))
+		c.problem(Expired, "the certificate expired on %s", c.NotAfter.Format(time.DateOnly))
 	}
 	if l.now.Before(c.NotBefore) {
-		c.problem("the certificate is not valid before %s", c.NotBefore.Format(time.DateOnly))
+		c.problem(NotYetValid, "the certificate is not valid before %s", c.NotBefore.Format(time.DateOnly))
 	}
 	switch exact, folded := isFor(c.Addresses, l.Address); {
 	case exact:
 	case folded:
 		l.tell("the certificate writes the local-part in another case")
 	default:
-		c.problem("the certificate is for another address")
+		c.problem(OtherAddress, "the certificate is for another address")
 	}
 	if l.Purpose == Encrypt && !c.Encrypts {
-		c.problem("the certificate is not one to encrypt to")
+		c.problem(NotToEncrypt, "the certificate is not one to encrypt to")
 	}
 	if l.Purpose == Sign && !c.Signs {
-		c.problem("the certificate is not one to check signatures with")
+		c.problem(NotToSign, "the certificate is not one to check signatures with")
 	}
 }
 
@@ -209,6 +255,9 @@ func (l *lookup) check(c *Certificate) {
 // case of ASCII letters differs, which RFC 8550 section 3 lets pass.
 func isFor(certified []string, a smimea.Address) (exact, folded bool) {
 	for _, text := range certified {
+		if isASCII(a.Local) && isASCII(text) && !strings.HasPrefix(text, `"`) && !strings.EqualFold(text[:max(0, strings.LastIndexByte(text, '@'))], a.Local) {
+			continue // cheap, should there be thousands
+		}
 		other, err := smimea.ParseAddress(text)
 		switch {
 		case err != nil || other.Domain != a.Domain:
@@ -225,32 +274,4 @@ func isFor(certified []string, a smimea.Address) (exact, folded bool) {
 
 func isASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
-}
-
-// oidAltName is of the subjectAltName, which certsource has read where
-// crypto/x509 has not (RFC 9598).
-var oidAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
-
-// chains returns the ways from a certificate to roots, over the authorities
-// that were found.
-func (l *lookup) chains(c *Certificate, roots *x509.CertPool) ([][]*x509.Certificate, error) {
-	if c.parsed == nil {
-		return nil, errors.New("crypto/x509 cannot read the certificate")
-	}
-	leaf := *c.parsed
-	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions), oidAltName.Equal)
-	return leaf.Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: l.intermediates(), CurrentTime: l.now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
-	})
-}
-
-func (l *lookup) intermediates() *x509.CertPool {
-	pool := x509.NewCertPool()
-	for _, found := range l.authorities {
-		if cert, err := x509.ParseCertificate(found.raw); err == nil {
-			pool.AddCert(cert)
-		}
-	}
-	return pool
 }

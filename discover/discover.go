@@ -1,26 +1,40 @@
 // Package discover finds a correspondent's S/MIME certificate: the sender's
 // side of what this project publishes.
 //
-// [Client.Lookup] does all of it: the TXT record with a URL, the download, the
-// SMIMEA records (RFC 8162), and the verdict. Only [Verified] is a certificate to
-// rely on, and only [None] says that there is none: everything else that goes
-// wrong is [Unknown] or [Wrong], so that nobody who cannot be reached is taken
-// for somebody without a certificate, and written to in the clear.
+// Most callers need two functions: [smimea.ParseAddress] reads an address, and
+// [Client.Lookup] does all the rest: the SMIMEA records (RFC 8162), the TXT record
+// with a URL, the download, and the verdict. A milter, which encrypts what goes out
+// if it can, defers what it cannot judge, and says why:
 //
-//	c := &discover.Client{Resolver: resolver}
-//	result := c.Lookup(ctx, address)
-//	if result.Verdict == discover.Verified {
+//	address, err := smimea.ParseAddress(recipient)
+//	...
+//	switch result := client.Lookup(ctx, address); result.Verdict {
+//	case discover.Verified:
 //		encryptTo(result.Certificates[0].Raw)
+//	case discover.None, discover.Unverified:
+//		passOn(result.Why.Code) // as the policy has it
+//	case discover.Wrong:
+//		refuse(result.Why.Text)
+//	default: // discover.Unknown
+//		tryAgainLater(result.Why.Text)
 //	}
 //
-// A [Resolver] is a [dnssec.Validator], which trusts a trust anchor only, or
-// [TrustAD], which trusts the resolver that it asks.
+// Only [Verified] is a certificate to rely on, and only [None] says that there is
+// none: everything else that goes wrong is [Unknown] or [Wrong], so that nobody who
+// cannot be reached is taken for somebody without a certificate, and written to in
+// the clear. What was wrong is a [Problem], with a [Code] to decide by.
+//
+// A [Client] needs a [Resolver]: a [dnssec.Validator], which trusts a trust anchor
+// only, or [TrustAD], which trusts the resolver that it asks.
+//
+// All that others send is bounded, by count and by size, and ends with the context.
 package discover
 
 import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 
@@ -30,7 +44,8 @@ import (
 	"coredns-smimea/smimea"
 )
 
-// A Resolver looks up records, and says how far they can be trusted.
+// A Resolver looks up records, and says how far they can be trusted. It must be
+// safe for concurrent use.
 type Resolver interface {
 	Lookup(ctx context.Context, name string, qtype uint16) (*dnssec.Answer, error)
 }
@@ -79,6 +94,11 @@ type Client struct {
 	// AllowPrivate lets downloads go to addresses that are not public ones:
 	// who writes a TXT record could otherwise have us ask servers inside.
 	AllowPrivate bool
+	// Proxy returns the proxy for a URL, nil for none. The environment's if nil
+	// (HTTPS_PROXY, HTTP_PROXY, NO_PROXY). A proxy itself may have a private
+	// address; a host that has one, as far as the Resolver knows, it is not sent
+	// to unless AllowPrivate.
+	Proxy func(*url.URL) (*url.URL, error)
 	// Revocation asks the issuers whether certificates are revoked. No answer
 	// is noted, and changes nothing.
 	Revocation bool
@@ -92,20 +112,38 @@ type Client struct {
 type Result struct {
 	Address smimea.Address
 	Verdict Verdict
-	// Why is the reason for the verdict, in words.
-	Why string
+	// Why is the reason for the verdict.
+	Why Problem
 	// Certificates are those found that are no authorities, the best first. If
 	// the verdict is Verified, the first one is.
 	Certificates []*Certificate
 	// SMIMEA and TXT are the two DNS look-ups.
 	SMIMEA, TXT Records
-	// Downloads are the URLs that were asked.
+	// Downloads are the URLs that were asked: those of the TXT records, or a guess.
 	Downloads []Download
+	// Expires is until when the result may be kept: for the least TTL of the
+	// records, no longer than the certificate holds, nor than an hour. What is
+	// Unknown or Wrong is not to be kept: it may be mended at any time.
+	Expires time.Time
 	// Suggestion is another address that has records: the one with its
 	// local-part in lower case. It can be another user's.
 	Suggestion string
-	// Story is how it went, a line each.
+	// Story is how it went, a line each, without the verdict.
 	Story []string
+
+	associations []association // the usable ones
+}
+
+// Expected returns the SMIMEA records that a certificate would have: of the usages,
+// selectors and matching types of the records that were found.
+func (r *Result) Expected(c *Certificate) (records []string) {
+	for _, a := range r.associations {
+		expected := association{a.Association, a.Append(nil, c.Raw, c.spki)[3:]}.String()
+		if !slices.Contains(records, expected) {
+			records = append(records, expected)
+		}
+	}
+	return records
 }
 
 // Records are one DNS look-up.
@@ -119,6 +157,8 @@ type Records struct {
 	Data []string
 	// Aliases led to Name's records.
 	Aliases []string
+	// TTL is the least of the records', 0 without any.
+	TTL time.Duration
 }
 
 // A Download is one URL that was asked for a certificate.
@@ -126,6 +166,10 @@ type Download struct {
 	URL string
 	// MediaType is what the server calls it. Nothing depends on it.
 	MediaType string
+	// Moved are the URLs that it was redirected to.
+	Moved []string
+	// TLSEnds is when the web server's certificate ends, zero if none was seen.
+	TLSEnds time.Time
 	// Err is nil if certificates came.
 	Err error
 }
@@ -133,17 +177,31 @@ type Download struct {
 // Lookup looks for the certificates of an address. The context bounds it all;
 // each question and download has a bound of its own besides.
 func (c *Client) Lookup(ctx context.Context, a smimea.Address) *Result {
-	l := &lookup{Client: c, Result: &Result{Address: a}, now: time.Now()}
+	l := &lookup{Client: c, Result: &Result{Address: a}, now: time.Now(), seen: map[string]bool{}, authorities: map[string][]*authority{},
+		tried: map[string]bool{}, verified: map[string]error{}}
 	if c.Now != nil {
 		l.now = c.Now()
 	}
-	l.askTXT(ctx)
-	l.askSMIMEA(ctx)
+	l.ask(ctx)
 	if l.SMIMEA.Err == nil { // otherwise nothing could come of it
+		l.addFromRecords()
+		l.chain(ctx)
 		l.download(ctx)
+		l.judge(ctx)
+		if _, why := l.outcome(); why.Code == Mismatch && l.refresh(ctx) {
+			l.judge(ctx)
+		}
 	}
-	l.judge(ctx)
-	l.decide()
+	for _, c := range l.chained() {
+		l.tell("%s", c.line())
+	}
+	if more := len(l.Certificates) - maxChained; more > 0 {
+		l.tell("and %d other certificates", more)
+	}
+	if l.Verdict, l.Why = l.verdict(); l.Verdict == Unknown && ctx.Err() != nil {
+		l.Why.Code = Interrupted // whatever failed first
+	}
+	l.Expires = l.expires()
 	if len(l.Certificates) == 0 && len(l.SMIMEA.Data) == 0 && l.Verdict != Unknown {
 		l.suggest(ctx)
 	}
@@ -155,9 +213,16 @@ type lookup struct {
 	*Client
 	*Result
 	now          time.Time
-	associations []association // usable ones
-	urls         []target
-	authorities  []*certificateBytes
+	associations associations            // usable ones
+	at           string                  // the name that has the SMIMEA records
+	seen         map[string]bool         // certificates, by their DER
+	authorities  map[string][]*authority // by their subjects
+	guessed      bool                    // what was downloaded nothing names
+	tried        map[string]bool         // places of issuers
+	asked        int                     // how many of them
+	verified     map[string]error        // signatures, by issuer and certificate
+	overfull     bool                    // there are more certificates than are looked at
+	cut          bool                    // the context ended while certificates were judged
 }
 
 func (l *lookup) tell(format string, args ...any) {
@@ -168,91 +233,6 @@ func (l *lookup) tell(format string, args ...any) {
 	}
 }
 
-// decide comes to the verdict.
-func (l *lookup) decide() {
-	l.Verdict, l.Why = l.verdict()
-	l.tell("%s: %s", l.Verdict, l.Why)
-}
-
-func (l *lookup) verdict() (Verdict, string) {
-	if l.SMIMEA.Err != nil {
-		return Unknown, l.SMIMEA.Err.Error()
-	}
-	secure := l.SMIMEA.Security == dnssec.Secure
-	var best *Certificate
-	if len(l.Certificates) > 0 {
-		best = l.Certificates[0]
-	}
-	switch {
-	case secure && len(l.associations) > 0 && best != nil:
-		switch {
-		case best.usable() && best.Match != Unmatched:
-			return Verified, "the certificate is the one that the signed SMIMEA records name" + best.Match.limits()
-		case best.Match == Unmatched && l.demandsRoots() && best.Chain != "":
-			return Wrong, "the signed SMIMEA records demand a known authority (usage 0 or 1), but " + best.Chain
-		case best.Match == Unmatched:
-			return Wrong, "the signed SMIMEA records name another certificate than the one found"
-		}
-		return Wrong, best.Problems[0]
-	case secure && len(l.associations) > 0:
-		if err := l.downloadError(); err != nil {
-			return Unknown, "there are SMIMEA records, but the certificate cannot be had: " + err.Error()
-		}
-		return Unknown, "there are SMIMEA records, but no certificate was found that they could name"
-	case best != nil && !best.usable():
-		return Wrong, best.Problems[0]
-	case best != nil && secure:
-		return Unverified, "a certificate was found, but no usable SMIMEA record says that it is right"
-	case best != nil:
-		return Unverified, "a certificate was found, but the zone is not signed: " + l.SMIMEA.why()
-	}
-	return l.nothing(secure)
-}
-
-// demandsRoots reports whether some record only counts with a known authority.
-func (l *lookup) demandsRoots() bool {
-	return slices.ContainsFunc(l.associations, func(a association) bool { return a.Usage <= smimea.UsagePKIXEE })
-}
-
-// nothing is the verdict where there is no certificate, and no SMIMEA record
-// that could be used.
-func (l *lookup) nothing(secure bool) (Verdict, string) {
-	if l.TXT.Err != nil && l.TXT.Name != "" {
-		return Unknown, l.TXT.Err.Error()
-	}
-	if len(l.TXT.Data) > 0 {
-		if err := l.downloadError(); isContent(err) {
-			return Wrong, err.Error()
-		} else if err != nil {
-			return Unknown, err.Error()
-		}
-	}
-	switch {
-	case !secure:
-		return Unverified, "nothing was found, and the zone is not signed, so that there could be something all the same: " + l.SMIMEA.why()
-	case len(l.SMIMEA.Data) > 0:
-		return Unverified, "no SMIMEA record is usable, and no certificate was found"
-	case l.TXT.Name != "" && l.TXT.Security != dnssec.Secure:
-		return Unverified, "nothing was found, but that there is no TXT record is not signed"
-	}
-	return None, "the domain says, signed, that it has no certificate of the address"
-}
-
-// downloadError returns the gravest reason why a download failed: one that may
-// go away rather than one that will not.
-func (l *lookup) downloadError() error {
-	var found error
-	for _, d := range l.Downloads {
-		if d.Err == nil {
-			continue
-		}
-		if found == nil || !isContent(d.Err) {
-			found = d.Err
-		}
-	}
-	return found
-}
-
 // suggest looks whether the address with its local-part in lower case has
 // records. It is not looked up on its own: only the receiving domain may say
 // that case does not matter (RFC 8162 section 4).
@@ -261,7 +241,7 @@ func (l *lookup) suggest(ctx context.Context) {
 	if lower == l.Address {
 		return
 	}
-	if r := l.askRecords(ctx, lower.Owner(), dns.TypeSMIMEA); r.Err == nil && len(r.records) > 0 {
+	if r := l.askRecords(ctx, l.Resolver, lower.Owner(), dns.TypeSMIMEA); r.Err == nil && len(r.records) > 0 {
 		l.Suggestion = lower.String()
 		l.tell("%s has SMIMEA records; it may be the same user", l.Suggestion)
 	}

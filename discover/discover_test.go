@@ -31,7 +31,7 @@ func TestArticle(t *testing.T) {
 	w.files["/.well-known/smime/firstname_lastname.crt"] = der
 	w.publish("firstname.lastname@example.test", der, []string{"3 1 1"}, w.url("example.test", "/.well-known/smime/firstname_lastname.crt"))
 	r := w.expect(w.client(), "firstname.lastname@example.test", Verified)
-	if len(r.Certificates) != 1 || !bytes.Equal(r.Certificates[0].Raw, der) || r.Certificates[0].Match != ByKey || r.Certificates[0].Chain != "" {
+	if len(r.Certificates) != 1 || !bytes.Equal(r.Certificates[0].Raw, der) || r.Certificates[0].Match != ByKey || r.Certificates[0].Untrusted != "" {
 		t.Errorf("certificates %+v; want the one, by its key", r.Certificates)
 	}
 }
@@ -132,8 +132,8 @@ func TestAssociations(t *testing.T) {
 		if len(r.Certificates) != 1 || r.Certificates[0].Match != test.match {
 			t.Errorf("%s: %d certificates, match %q; want %q\n%s", test.address, len(r.Certificates), r.Certificates[0].Match, test.match, strings.Join(r.Story, "\n"))
 		}
-		if (test.issuer == nil) != (r.Certificates[0].Chain == "") {
-			t.Errorf("%s: chain %q", test.address, r.Certificates[0].Chain)
+		if (test.issuer == nil) != (r.Certificates[0].Untrusted == "") {
+			t.Errorf("%s: chain %q", test.address, r.Certificates[0].Untrusted)
 		}
 	}
 }
@@ -197,8 +197,8 @@ func TestVerdicts(t *testing.T) {
 		"Upper@example.test":      Verified,
 		"upper.only@example.test": Verified, // the domain has it under both forms
 		"nobody@example.test":     None,
-		`"a b"@example.test`:      None, // cannot have TXT records
-		"plain@example.test":      None, // http is no URL for us
+		`"a b"@example.test`:      None,  // cannot have TXT records
+		"plain@example.test":      Wrong, // a URL that is not of https
 		"nosmimea@example.test":   Unverified,
 		"unknown@example.test":    Unverified,
 		"away@example.test":       Unverified, // a foreign host, but signed
@@ -265,7 +265,7 @@ func TestServersThatFail(t *testing.T) {
 	} {
 		w.names.Lie(lie)
 		r := w.expect(c, "u@example.test", Unknown)
-		if len(r.Why) == 0 {
+		if len(r.Why.Text) == 0 {
 			t.Errorf("%s: no reason", what)
 		}
 		w.expect(c, "nobody@example.test", map[bool]Verdict{true: None, false: Unknown}[what == "forged"])
@@ -318,7 +318,7 @@ func TestWebServers(t *testing.T) {
 	c := w.client()
 	for name, want := range map[string]Verdict{
 		"html": Wrong, "empty": Wrong, "endless": Wrong, "circle": Wrong, "plain": Wrong, "file": Wrong,
-		"login": Unknown, "down": Unknown, "gone": Unknown, "wronghost": Unknown, "noaddress": Unknown,
+		"login": Unknown, "down": Unknown, "gone": Wrong, "wronghost": Unknown, "noaddress": Unknown,
 		"moved": Unverified,
 	} {
 		w.expect(c, name+"@example.test", want)
@@ -359,6 +359,10 @@ func TestIsPublic(t *testing.T) {
 		"169.254.169.254": false, "100.64.0.1": false, "0.0.0.0": false, "224.0.0.1": false, "255.255.255.255": false,
 		"::1": false, "::": false, "fe80::1": false, "fe80::1%eth0": false, "fc00::1": false, "ff02::1": false,
 		"::ffff:127.0.0.1": false, "::ffff:8.8.8.8": true, "64:ff9b::7f00:1": false, "2002:7f00:1::": false, "::7f00:1": false,
+		// What IANA's registries have besides, and what a resolver can be made to give out.
+		"3fff::1": false, "3fff:fff::1": false, "4000::1": false, "5f00::1": false, "::ffff:0:7f00:1": false, "64:ff9b:1::1": false,
+		"100::1": false, "100:0:0:1::1": false, "2001::1": false, "2001:20::1": false, "2001:db8::1": false, "fec0::1": false, "192.0.0.170": false,
+		"198.18.0.1": false, "198.51.100.1": false, "203.0.113.1": false, "192.88.99.1": false, "2620:4f:8000::1": true, "2a00:1450::1": true, "1.1.1.1": true,
 	} {
 		if got := isPublic(netip.MustParseAddr(text)); got != want {
 			t.Errorf("isPublic(%s) = %v", text, got)

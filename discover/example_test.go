@@ -17,23 +17,30 @@ func (nobody) Lookup(_ context.Context, name string, _ uint16) (*dnssec.Answer, 
 	return &dnssec.Answer{Security: dnssec.Secure, Name: name, NameError: true}, nil
 }
 
-func ExampleClient_Lookup() {
-	address, err := smimea.ParseAddress("hugh@example.com")
-	if err != nil {
-		fmt.Println(err)
-		return
+// A milter asks for each recipient of a message, and says what is to become of it.
+func Example_milter() {
+	client := &discover.Client{Resolver: nobody{}, Purpose: discover.Encrypt}
+	decide := func(ctx context.Context, recipient string) (action, reason string) {
+		address, err := smimea.ParseAddress(recipient)
+		if err != nil {
+			return "refuse", err.Error()
+		}
+		switch result := client.Lookup(ctx, address); result.Verdict {
+		case discover.Verified:
+			return "encrypt", result.Certificates[0].Association // to result.Certificates[0].Raw
+		case discover.None, discover.Unverified:
+			return "pass on", string(result.Why.Code)
+		case discover.Wrong:
+			return "refuse", result.Why.Text
+		default: // discover.Unknown: never in the clear
+			return "defer", result.Why.Text
+		}
 	}
-	c := &discover.Client{Resolver: nobody{}}
-	result := c.Lookup(context.Background(), address)
-	switch result.Verdict {
-	case discover.Verified:
-		fmt.Println("encrypt to", result.Certificates[0].Addresses)
-	case discover.None, discover.Unverified:
-		fmt.Println("as the policy says:", result.Why)
-	default:
-		fmt.Println("do not send, try again:", result.Why)
-	}
-	// Output: as the policy says: the domain says, signed, that it has no certificate of the address
+	fmt.Println(decide(context.Background(), "hugh@example.com"))
+	fmt.Println(decide(context.Background(), "hugh"))
+	// Output:
+	// pass on denied
+	// refuse the address has no @
 }
 
 func ExampleClient_Lookup_resolver() {

@@ -2,69 +2,174 @@ package discover
 
 import (
 	"bytes"
+	"context"
+	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
+	"slices"
 	"strings"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/smimea"
 )
 
-// matches reports whether an association is of a certificate.
-func (a association) matches(raw, spki []byte) bool {
-	return bytes.Equal(a.Append(nil, raw, spki)[3:], a.data)
+// Limits of the authorities that chains can lead over, against certificates that
+// are made to keep us busy: how many, and the size of RSA keys, in bits, as for TLS.
+const (
+	maxAuthorities = 32
+	maxRSA         = 8192
+)
+
+// An authority is a certificate that others may be issued by.
+type authority struct {
+	parsed *x509.Certificate
+	named  []association // that are of it, of usages 0 and 2
 }
 
-// match holds a certificate against the SMIMEA records (RFC 8162 section 5,
-// with the usages of RFC 6698 section 2.1.1), and against the roots.
-func (l *lookup) match(c *Certificate) {
-	trusted, chainErr := l.chains(c, l.Roots)
-	if chainErr != nil {
-		c.Chain = chainWords(chainErr)
+// addAuthority takes in an authority that crypto/x509 can read.
+func (l *lookup) addAuthority(der []byte) {
+	parsed, err := x509.ParseCertificate(der)
+	switch {
+	case err != nil:
+		l.tell("an authority's certificate is not used: crypto/x509 cannot read it")
+		return
+	case slices.ContainsFunc(l.authorities[string(parsed.RawSubject)], func(known *authority) bool { return bytes.Equal(known.parsed.Raw, der) }):
+		return
 	}
-	for _, a := range l.associations {
-		switch a.Usage {
-		case smimea.UsageDANEEE:
-			if a.matches(c.Raw, c.spki) {
-				c.matched(a, matchOf(a))
+	if key, ok := parsed.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSA {
+		l.tell("an authority's certificate is not used: its RSA key has more than %d bits", maxRSA)
+		return
+	}
+	subject := string(parsed.RawSubject)
+	l.authorities[subject] = append(l.authorities[subject], &authority{parsed, l.associations.of(parsed.Raw, parsed.RawSubjectPublicKeyInfo)})
+}
+
+// above returns the authorities whose names lead up from certificates, of all that
+// were found: the nearest first, and no more than are worth to be looked at.
+func (l *lookup) above(certs []*Certificate) (found []*authority) {
+	asked := map[string]bool{}
+	up := func(issuer []byte) {
+		if asked[string(issuer)] {
+			return
+		}
+		asked[string(issuer)] = true
+		for _, a := range l.authorities[string(issuer)] {
+			if len(found) < maxAuthorities {
+				found = append(found, a)
 			}
-		case smimea.UsagePKIXEE:
-			if a.matches(c.Raw, c.spki) && chainErr == nil {
-				c.matched(a, matchOf(a))
+		}
+	}
+	for _, c := range certs {
+		if c.parsed != nil {
+			up(c.parsed.RawIssuer)
+		}
+	}
+	for i := 0; i < len(found); i++ {
+		up(found[i].parsed.RawIssuer)
+	}
+	return found
+}
+
+// chain holds the best certificates against the roots and the domain's own trust
+// anchors, with the usages of RFC 6698 section 2.1.1.
+func (l *lookup) chain(ctx context.Context) {
+	const tooMany = "there are too many certificates to look at it"
+	chained := l.chained()
+	for _, c := range l.Certificates[len(chained):] {
+		c.Untrusted = tooMany
+	}
+	authorities := l.above(chained)
+	intermediates, anchors := x509.NewCertPool(), x509.NewCertPool()
+	ofAnchor := map[string]association{}
+	for _, a := range authorities {
+		intermediates.AddCert(a.parsed)
+		for _, named := range a.named {
+			// With a digest only, the anchor must have come with the certificate
+			// (RFC 7671 section 5.2.2), and has.
+			if _, known := ofAnchor[string(a.parsed.Raw)]; named.Usage == smimea.UsageDANETA && !known {
+				ofAnchor[string(a.parsed.Raw)] = named
+				anchors.AddCert(a.parsed)
 			}
-		case smimea.UsagePKIXTA:
-			for _, chain := range trusted {
-				for _, authority := range chain[1:] {
-					if a.matches(authority.Raw, authority.RawSubjectPublicKeyInfo) {
-						c.matched(a, ByAuthority)
-					}
+		}
+	}
+	for _, c := range chained {
+		if ctx.Err() != nil {
+			l.cut = true
+			return
+		}
+		l.hold(c, intermediates)
+		if len(ofAnchor) == 0 {
+			continue
+		}
+		chains, err := l.chains(c, anchors, intermediates)
+		if err != nil {
+			continue
+		}
+		for _, chain := range chains {
+			c.matched(ofAnchor[string(chain[len(chain)-1].Raw)], ByAuthority)
+		}
+		if c.issuer == nil && len(chains[0]) > 1 {
+			c.issuer = chains[0][1]
+		}
+	}
+}
+
+// hold holds a certificate against the known authorities, and the records that
+// demand one.
+func (l *lookup) hold(c *Certificate, intermediates *x509.CertPool) {
+	c.Untrusted = ""
+	trusted, err := l.chains(c, l.Roots, intermediates)
+	if err != nil {
+		c.Untrusted = chainWords(err)
+		return
+	}
+	if len(trusted[0]) > 1 {
+		c.issuer = trusted[0][1]
+	}
+	for _, a := range c.named {
+		if a.Usage == smimea.UsagePKIXEE {
+			c.matched(a, matchOf(a))
+		}
+	}
+	if !slices.ContainsFunc(l.associations.records, func(a association) bool { return a.Usage == smimea.UsagePKIXTA }) {
+		return
+	}
+	for _, chain := range trusted {
+		for _, link := range chain[1:] {
+			for _, a := range l.associations.of(link.Raw, link.RawSubjectPublicKeyInfo) {
+				if a.Usage == smimea.UsagePKIXTA {
+					c.matched(a, ByAuthority)
 				}
 			}
-		case smimea.UsageDANETA:
-			if l.chainsToAnchor(c, a) {
-				c.matched(a, ByAuthority)
-			}
 		}
 	}
 }
 
-// chainsToAnchor reports whether a certificate chains to one that the domain
-// names as its own trust anchor. With a digest only, the anchor must have come
-// with the certificate (RFC 7671 section 5.2.2).
-func (l *lookup) chainsToAnchor(c *Certificate, a association) bool {
-	anchors := x509.NewCertPool()
-	found := false
-	for _, authority := range l.authorities {
-		cert, err := x509.ParseCertificate(authority.raw)
-		if err == nil && a.matches(cert.Raw, cert.RawSubjectPublicKeyInfo) {
-			anchors.AddCert(cert)
-			found = true
-		}
+// oidAltName is of the subjectAltName, which certsource has read where
+// crypto/x509 has not (RFC 9598).
+var oidAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+// chains returns the ways from a certificate to roots, as one for mail.
+func (l *lookup) chains(c *Certificate, roots, intermediates *x509.CertPool) ([][]*x509.Certificate, error) {
+	if c.parsed == nil {
+		return nil, errors.New("crypto/x509 cannot read the certificate")
 	}
-	if !found {
-		return false
+	leaf := *c.parsed
+	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions), oidAltName.Equal)
+	leaf.EmailAddresses = nil // certsource.Permitted judges them
+	chains, err := leaf.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: intermediates, CurrentTime: l.now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
+	})
+	if err != nil {
+		return nil, err
 	}
-	_, err := l.chains(c, anchors)
-	return err == nil
+	chains = slices.DeleteFunc(chains, func(chain []*x509.Certificate) bool { return !certsource.Permitted(c.Addresses, chain[1:]) })
+	if len(chains) == 0 {
+		return nil, errors.New("an issuer's name constraints exclude an address")
+	}
+	return chains, nil
 }
 
 func matchOf(a association) Match {

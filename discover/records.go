@@ -5,9 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -25,17 +26,37 @@ func (a association) String() string {
 	return a.Association.String() + " " + hex.EncodeToString(a.data)
 }
 
+// ask asks both questions of a look-up, at the same time.
+func (l *lookup) ask(ctx context.Context) {
+	var texts answered
+	var asked sync.WaitGroup
+	textOwner, noText := l.Address.TextOwner()
+	if noText == nil {
+		asked.Go(func() { texts = l.askRecords(ctx, l.Resolver, textOwner, dns.TypeTXT) })
+	}
+	certs := l.askRecords(ctx, l.Resolver, l.Address.Owner(), dns.TypeSMIMEA)
+	asked.Wait()
+	if noText != nil {
+		l.TXT = Records{Err: noText}
+		l.tell("%v", noText)
+	} else {
+		l.takeTXT(texts)
+	}
+	l.takeSMIMEA(certs)
+}
+
 // answered is a look-up with its records.
 type answered struct {
 	Records
 	records []dns.RR
+	at      string // the name that has them, which can be an alias's end
 	whyNot  string
 }
 
 // askRecords looks up one name and type. A bogus answer is an error.
-func (l *lookup) askRecords(ctx context.Context, name string, qtype uint16) answered {
-	r := answered{Records: Records{Name: name}}
-	a, err := l.Resolver.Lookup(ctx, name, qtype)
+func (l *lookup) askRecords(ctx context.Context, resolver Resolver, name string, qtype uint16) answered {
+	r := answered{Records: Records{Name: name}, at: name}
+	a, err := resolver.Lookup(ctx, name, qtype)
 	var unsigned *dnssec.UnsignedError
 	switch {
 	case errors.As(err, &unsigned) && qtype == dns.TypeSMIMEA:
@@ -44,12 +65,22 @@ func (l *lookup) askRecords(ctx context.Context, name string, qtype uint16) answ
 		r.Security, r.whyNot = dnssec.Insecure, unsigned.Error()
 		return r
 	case err != nil:
-		r.Err = err
+		r.Err = fmt.Errorf("%s: %w", dns.Type(qtype), err)
 		return r
 	}
-	r.Security, r.Aliases, r.records, r.whyNot = a.Security, a.Aliases, a.Records, a.Why
-	if r.Err = a.Err(); r.Err != nil {
+	r.Security, r.Aliases, r.records, r.at, r.whyNot = a.Security, a.Aliases, a.Records, a.Name, a.Why
+	if a.Security < dnssec.Insecure {
+		code := Bogus
+		if a.Security == dnssec.Indeterminate {
+			code = Indeterminate
+		}
+		r.Err = Problem{code, fmt.Sprintf("%s: the answer is %s: %s", dns.Type(qtype), a.Security, a.Why)}
 		r.records = nil
+	}
+	for i, rr := range r.records {
+		if ttl := time.Duration(rr.Header().Ttl) * time.Second; i == 0 || ttl < r.TTL {
+			r.TTL = ttl
+		}
 	}
 	return r
 }
@@ -65,7 +96,7 @@ func (r Records) why() string {
 func (l *lookup) tellRecords(kind string, r answered) {
 	switch {
 	case r.Err != nil:
-		l.tell("%s %s: %v", kind, r.Name, r.Err)
+		l.tell("%s: %v", r.Name, r.Err)
 	case len(r.Data) == 0:
 		l.tell("%s %s: none (%s)", kind, r.Name, securityWords(r))
 	default:
@@ -80,44 +111,34 @@ func securityWords(r answered) string {
 	return r.Security.String()
 }
 
-// askTXT looks for URLs.
-func (l *lookup) askTXT(ctx context.Context) {
-	name, err := l.Address.TextOwner()
-	if err != nil {
-		l.TXT = Records{Err: err}
-		l.tell("%v", err)
-	} else {
-		r := l.askRecords(ctx, name, dns.TypeTXT)
-		for _, rr := range r.records {
-			// A wildcard of the zone, for SPF say, can answer here too.
-			if text := strings.Join(rr.(*dns.TXT).Txt, ""); isURL(text) {
-				r.Data = append(r.Data, text)
-			}
+// takeTXT keeps the URLs.
+func (l *lookup) takeTXT(r answered) {
+	for _, rr := range r.records {
+		// A wildcard of the zone, for SPF say, can answer here too.
+		if text := strings.Join(rr.(*dns.TXT).Txt, ""); meansURL(text) {
+			r.Data = append(r.Data, text)
 		}
-		slices.Sort(r.Data)
-		l.TXT = r.Records
-		l.tellRecords("TXT", r)
 	}
-	for _, text := range l.TXT.Data {
-		l.urls = append(l.urls, target{text, l.Address.Domain, l.TXT.Security == dnssec.Secure})
-	}
-	if len(l.urls) == 0 && (l.TXT.Err == nil || l.TXT.Name == "") {
-		direct := "https://" + l.Address.Domain + testOnlyDirectPort + "/.well-known/smime/" + l.Address.Label() + ".p7c"
-		l.urls = append(l.urls, target{direct, l.Address.Domain, false})
-	}
+	slices.Sort(r.Data)
+	r.Data = slices.Compact(r.Data)
+	l.TXT = r.Records
+	l.tellRecords("TXT", r)
 }
 
-func isURL(text string) bool {
-	if len(text) > 8192 || !strings.HasPrefix(strings.ToLower(text), "https://") {
+// meansURL reports whether a TXT record is meant to be a URL, of whatever scheme and
+// well-formed or not: one that cannot be asked is not the same as none.
+func meansURL(text string) bool {
+	scheme, rest, ok := strings.Cut(text, ":")
+	if !ok || scheme == "" || strings.ContainsFunc(scheme, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '+' || r == '-' || r == '.')
+	}) {
 		return false
 	}
-	u, err := url.Parse(text)
-	return err == nil && u.Hostname() != "" && u.User == nil
+	return strings.HasPrefix(rest, "//") || strings.EqualFold(scheme, "https") || strings.EqualFold(scheme, "http")
 }
 
-// askSMIMEA looks for associations.
-func (l *lookup) askSMIMEA(ctx context.Context) {
-	r := l.askRecords(ctx, l.Address.Owner(), dns.TypeSMIMEA)
+// takeSMIMEA keeps the associations.
+func (l *lookup) takeSMIMEA(r answered) {
 	var all []association
 	var unusable []string
 	for _, rr := range r.records {
@@ -132,18 +153,13 @@ func (l *lookup) askSMIMEA(ctx context.Context) {
 		all = append(all, a)
 	}
 	slices.Sort(r.Data)
-	l.SMIMEA = r.Records
+	l.SMIMEA, l.at = r.Records, r.at
 	l.tellRecords("SMIMEA", r)
 	if len(unusable) > 0 {
-		l.tell("of these, not usable: %s", strings.Join(unusable, ", "))
+		l.tell("of these, not usable: %s", strings.Join(slices.Compact(slices.Sorted(slices.Values(unusable))), ", "))
 	}
-	l.associations = strongest(all)
-	if l.SMIMEA.Err != nil {
-		l.SMIMEA.Err = fmt.Errorf("SMIMEA: %w", l.SMIMEA.Err)
-	}
-	if l.TXT.Err != nil && l.TXT.Name != "" {
-		l.TXT.Err = fmt.Errorf("TXT: %w", l.TXT.Err)
-	}
+	l.associations = newAssociations(all)
+	l.Result.associations = l.associations.records
 }
 
 // usable reports whether a record can be understood. Others are as if they were
@@ -163,17 +179,55 @@ func (a association) usable() bool {
 	return false
 }
 
+// associations are the usable records, to be found by what they are of.
+type associations struct {
+	records []association            // in order, each once
+	by      map[string][]association // by what [associationKey] returns
+	forms   []smimea.Association     // selectors and matching types that there are
+}
+
+func newAssociations(all []association) associations {
+	x := associations{by: map[string][]association{}}
+	for _, a := range strongest(all) {
+		key := associationKey(a.Association, a.data)
+		if slices.ContainsFunc(x.by[key], func(b association) bool { return a.Usage == b.Usage }) {
+			continue
+		}
+		if x.by[key] = append(x.by[key], a); !slices.Contains(x.forms, formOf(a)) {
+			x.forms = append(x.forms, formOf(a))
+		}
+		x.records = append(x.records, a)
+	}
+	return x
+}
+
+// formOf leaves out the usage.
+func formOf(a association) smimea.Association {
+	return smimea.Association{Selector: a.Selector, Matching: a.Matching}
+}
+
+func associationKey(a smimea.Association, data []byte) string {
+	return string([]byte{a.Selector, a.Matching}) + string(data)
+}
+
+// of returns the records that are of a certificate, each at most once a usage.
+func (x associations) of(raw, spki []byte) (found []association) {
+	for _, form := range x.forms {
+		found = append(found, x.by[associationKey(form, form.Append(nil, raw, spki)[3:])]...)
+	}
+	return found
+}
+
 // strongest leaves out digests beside which there are better ones, as RFC 7671
 // section 9 says.
 func strongest(all []association) []association {
-	better := func(a, b association) bool {
-		return a.Usage == b.Usage && a.Selector == b.Selector &&
-			a.Matching == smimea.MatchingSHA256 && b.Matching == smimea.MatchingSHA512
+	strong := map[smimea.Association]bool{}
+	for _, a := range all {
+		strong[a.Association] = true
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(a association) bool {
-		return slices.ContainsFunc(all, func(b association) bool { return better(a, b) })
+		better := a.Association
+		better.Matching = smimea.MatchingSHA512
+		return a.Matching == smimea.MatchingSHA256 && strong[better]
 	})
 }
-
-// testOnlyDirectPort is ":" and a port, for tests, which have no port 443.
-var testOnlyDirectPort string

@@ -1,13 +1,10 @@
 package discover
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -15,7 +12,12 @@ import (
 	"golang.org/x/crypto/ocsp"
 )
 
-const maxCRL = 16 << 20 // octets
+// Limits of what a certificate makes us ask.
+const (
+	maxOCSP   = 32 << 10 // octets
+	maxCRL    = 16 << 20
+	maxPlaces = 2 // of each kind
+)
 
 // checkRevocation asks a certificate's issuer, by OCSP (RFC 6960) or else for
 // its list (RFC 5280 section 5). A revoked certificate must not be used; that
@@ -27,7 +29,7 @@ func (l *lookup) checkRevocation(ctx context.Context, c *Certificate) {
 		c.Revocation = "unknown: " + err.Error()
 	case status != "":
 		c.Revocation = "revoked"
-		c.problem("the certificate was revoked%s", status)
+		c.problem(Revoked, "the certificate was revoked%s", status)
 	default:
 		c.Revocation = "good"
 	}
@@ -42,19 +44,19 @@ func (l *lookup) revocation(ctx context.Context, c *Certificate) (string, error)
 	if len(c.parsed.OCSPServer)+len(c.parsed.CRLDistributionPoints) == 0 {
 		return "", errors.New("the certificate does not say where to ask")
 	}
-	issuer := l.issuer(c)
+	issuer := l.issuerOf(c)
 	if issuer == nil {
 		return "", errors.New("its issuer's certificate was not found")
 	}
 	failed := errors.New("no place to ask is an http URL")
-	for _, server := range c.parsed.OCSPServer {
+	for _, server := range c.parsed.OCSPServer[:min(len(c.parsed.OCSPServer), maxPlaces)] {
 		status, err := l.askOCSP(ctx, server, c.parsed, issuer)
 		if err == nil {
 			return status, nil
 		}
 		failed = fmt.Errorf("OCSP: %w", err)
 	}
-	for _, place := range c.parsed.CRLDistributionPoints {
+	for _, place := range c.parsed.CRLDistributionPoints[:min(len(c.parsed.CRLDistributionPoints), maxPlaces)] {
 		status, err := l.askCRL(ctx, place, c.parsed, issuer)
 		if err == nil {
 			return status, nil
@@ -64,16 +66,13 @@ func (l *lookup) revocation(ctx context.Context, c *Certificate) (string, error)
 	return "", failed
 }
 
-// issuer returns the certificate of a certificate's issuer.
-func (l *lookup) issuer(c *Certificate) *x509.Certificate {
-	if chains, err := l.chains(c, l.Roots); err == nil && len(chains[0]) > 1 {
-		return chains[0][1]
+// issuerOf returns the certificate of a certificate's issuer.
+func (l *lookup) issuerOf(c *Certificate) *x509.Certificate {
+	if c.issuer != nil {
+		return c.issuer
 	}
-	for _, found := range l.authorities {
-		cert, err := x509.ParseCertificate(found.raw)
-		if err == nil && bytes.Equal(cert.RawSubject, c.parsed.RawIssuer) && c.parsed.CheckSignatureFrom(cert) == nil {
-			return cert
-		}
+	if path := l.path(c); len(path) > 0 {
+		return path[0].parsed
 	}
 	return nil
 }
@@ -83,7 +82,7 @@ func (l *lookup) askOCSP(ctx context.Context, server string, cert, issuer *x509.
 	if err != nil {
 		return "", err
 	}
-	body, err := l.plainHTTP(ctx, http.MethodPost, server, question, maxBody)
+	body, err := l.plainHTTP(ctx, http.MethodPost, server, question, maxOCSP)
 	if err != nil {
 		return "", err
 	}
@@ -125,37 +124,20 @@ func (l *lookup) askCRL(ctx context.Context, place string, cert, issuer *x509.Ce
 }
 
 // plainHTTP asks over HTTP, as is usual for what is signed itself.
-func (l *lookup) plainHTTP(ctx context.Context, method, place string, body []byte, limit int64) ([]byte, error) {
-	if u, err := url.Parse(place); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+func (c *Client) plainHTTP(ctx context.Context, method, place string, body []byte, limit int64) ([]byte, error) {
+	u, err := url.Parse(place)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
 		return nil, errors.New("the place to ask is no http URL")
 	}
 	ctx, cancel := context.WithTimeout(ctx, downloadTime)
 	defer cancel()
-	transport := &http.Transport{
-		DialContext: l.dial, TLSClientConfig: &tls.Config{RootCAs: l.WebRoots, MinVersion: tls.VersionTLS12},
-		DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
-	}
-	request, err := http.NewRequestWithContext(ctx, method, place, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
+	r := request{method: method, url: u, body: body, limit: limit, header: http.Header{}}
 	if method == http.MethodPost {
-		request.Header.Set("Content-Type", "application/ocsp-request")
+		r.header.Set("Content-Type", "application/ocsp-request")
 	}
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		return nil, err
+	got, err := c.ask(ctx, r)
+	if err == nil && got.moved != nil {
+		err = errors.New("the server redirects")
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the server says %s", response.Status)
-	}
-	data, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
-	if err == nil {
-		err = ctx.Err() // as in get
-	}
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("it has more than %d octets", limit)
-	}
-	return data, err
+	return got.body, err
 }

@@ -14,8 +14,8 @@ import (
 // challengeHandler answers DNS-01 challenges (RFC 8555 section 8.4) in blocks
 // that serve the zone of a domain that we want a TLS certificate for.
 type challengeHandler struct {
-	Next plugin.Handler
-	life *life
+	Next     plugin.Handler
+	instance *instance
 }
 
 // Name implements plugin.Handler. A block's own smimea must be found under the
@@ -29,11 +29,14 @@ func (h challengeHandler) Name() string {
 
 // CacheBypassZones keeps *cache* from the challenges' names, which have another
 // answer the next moment.
-func (h challengeHandler) CacheBypassZones() []string { return h.life.challenged }
+func (h challengeHandler) CacheBypassZones() []string { return h.instance.challenged }
 
 // ServeDNS implements plugin.Handler.
 func (h challengeHandler) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-	if reply := challengeReply(r); reply != nil {
+	if records := challengeRecords(r); records != nil {
+		reply := new(dns.Msg)
+		reply.SetReply(r)
+		reply.Authoritative, reply.Answer = true, records
 		if opt := r.IsEdns0(); opt != nil && opt.Do() {
 			reply = h.sign(reply)
 		}
@@ -61,27 +64,21 @@ func (h challengeHandler) sign(m *dns.Msg) *dns.Msg {
 	}
 }
 
-// challengeReply returns the reply to a question for a challenge that is waited
+// challengeRecords returns what answers a question for a challenge that is waited
 // for, nil if it is none.
-func challengeReply(r *dns.Msg) *dns.Msg {
+func challengeRecords(r *dns.Msg) []dns.RR {
 	if !challenges.Active() || len(r.Question) != 1 || r.Question[0].Qtype != dns.TypeTXT {
 		return nil
 	}
 	owner := strings.ToLower(r.Question[0].Name)
-	values := challenges.Values(strings.TrimSuffix(owner, "."))
-	if len(values) == 0 {
-		return nil
-	}
-	m := new(dns.Msg)
-	m.SetReply(r)
-	m.Authoritative = true
-	for _, value := range values {
-		m.Answer = append(m.Answer, &dns.TXT{
+	var records []dns.RR
+	for _, value := range challenges.Values(strings.TrimSuffix(owner, ".")) {
+		records = append(records, &dns.TXT{
 			Hdr: dns.RR_Header{Name: owner, Rrtype: dns.TypeTXT, Class: dns.ClassINET}, // TTL 0: the next one is another
 			Txt: []string{value},
 		})
 	}
-	return m
+	return records
 }
 
 // challengeName returns where a domain's DNS-01 challenges are.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 
+	"coredns-smimea/plugin/internal/answer"
+	"coredns-smimea/plugin/internal/publish"
+	"coredns-smimea/plugin/internal/secondary"
+	"coredns-smimea/plugin/internal/sign"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
@@ -23,7 +28,9 @@ import (
 // bench is a block with users whose records are signed, without its server.
 type bench struct {
 	*SMIMEA
-	users int
+	snapshot atomic.Pointer[publish.Snapshot]
+	place    *zone.Place
+	users    int
 }
 
 const benchZone = "bench.example."
@@ -36,43 +43,63 @@ func benchAddress(i int) smimea.Address {
 func newBench(tb testing.TB, users int) *bench {
 	tb.Helper()
 	conf := defaults()
-	conf.denials = 0
 	place, err := conf.place(benchZone, zone.Whole)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &SMIMEA{config: conf, places: []*zone.Place{place}, counters: []*counters{newCounters(benchZone)}}
-	if s.index, err = zone.NewIndex(s.places); err != nil {
+	b := &bench{
+		SMIMEA: &SMIMEA{config: conf, counters: []*counters{newCounters(benchZone)}, lease: &publish.Lease{Publisher: new(publish.Publisher)}},
+		place:  place, users: users,
+	}
+	index, err := zone.NewIndex([]*zone.Place{place})
+	if err != nil {
 		tb.Fatal(err)
 	}
-	s.signer = newSigner(newDNSSEC(tb), s.places, 0, true)
-	s.publisher = newPublisher(conf, s.places)
-	edit := zone.NewZone(place, conf.prefix(place.Domain)).Edit()
+	b.answers = &answer.Block{
+		Index:    index,
+		Snapshot: &b.snapshot,
+		Signer:   sign.New(newDNSSEC(tb), []*zone.Place{place}, true),
+		Offer:    func(sign.Batch) {},
+		UDPLimit: conf.answered.udpLimit,
+	}
+	b.primary = secondary.NewPrimary(nil, nil, nil, nil, 1)
+	edit := zone.NewZone(place, "https://bench.example/.well-known/smime/").Edit()
 	for i := range users {
 		a := benchAddress(i)
 		cert := append([]byte{3, 1, 1}, make([]byte, 32)...)
 		cert[3], cert[4], cert[5] = byte(i), byte(i>>8), byte(i>>16)
-		url := conf.url.Expand(a.Domain, fmt.Sprintf("d%03d/%s.pem", i/1000, a.Local), a.Label())
+		url := conf.published.URL.Expand(a.Domain, fmt.Sprintf("d%03d/%s.pem", i/1000, a.Local), a.Label())
 		if err := edit.Publish(a, zone.Publication{File: uint32(i + 1), Certs: [][]byte{cert}, URL: url}); err != nil {
 			tb.Fatal(err)
 		}
 	}
 	z, _ := edit.Zone(func(uint32) uint32 { return 1 })
-	s.publisher.current.Store(&snapshot{zones: []*zone.Zone{z}})
+	b.serve(tb, z, b.answers.Signer.Sign)
+	return b
+}
+
+// follow has the plugin behind ours be next.
+func (b *bench) follow(next plugin.Handler) { b.Next, b.answers.Next = next, next }
+
+// serve serves a zone with signatures of what it has.
+func (b *bench) serve(tb testing.TB, z *zone.Zone, sigs func([]dns.RR) ([]dns.RR, error)) {
+	tb.Helper()
+	signed, keys := z.Edit(), b.answers.Signer.Keys(0)
 	for _, tree := range []zone.Tree{zone.Certs, zone.Texts} {
 		for page := range z.Pages(tree) {
-			batch := signed{keys: s.signer.keys[0]}
-			for rrset := range z.Unsigned(tree, page, batch.keys, time.Now(), 0, 0) {
-				sigs, err := s.signer.sign(rrset.Records)
+			for rrset := range z.Unsigned(tree, page, keys, time.Now(), 0, 0) {
+				made, err := sigs(rrset.Records)
+				if err == nil {
+					err = signed.Sign(rrset, keys, made)
+				}
 				if err != nil {
 					tb.Fatal(err)
 				}
-				batch.rrsets, batch.sigs = append(batch.rrsets, rrset), append(batch.sigs, sigs)
 			}
-			s.publisher.sign(batch)
 		}
 	}
-	return &bench{s, users}
+	z, _ = signed.Zone(nil)
+	b.snapshot.Store(publish.NewSnapshot(z))
 }
 
 func newDNSSEC(tb testing.TB) dnssec.Dnssec {
@@ -186,7 +213,7 @@ func (n next) ServeDNS(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (int
 // the engine costs.
 func BenchmarkServeDNS(b *testing.B) {
 	s := newBench(b, 2000)
-	s.Next = next{new(dns.Msg)}
+	s.follow(next{new(dns.Msg)})
 	// fresh: each query for another name, so that *dnssec* has no signature of it.
 	run := func(b *testing.B, h plugin.Handler, rs []*dns.Msg, fresh bool) {
 		ctx, i := context.Background(), 0
@@ -206,9 +233,9 @@ func BenchmarkServeDNS(b *testing.B) {
 	b.Run("engine", func(b *testing.B) { run(b, &erratic.Erratic{}, s.requests(1000, false, dns.TypeA, benchOwner), false) })
 	b.Run("engine DO", func(b *testing.B) { run(b, &erratic.Erratic{}, s.requests(1000, true, dns.TypeA, benchOwner), false) })
 	for _, q := range benchQueries {
-		s.packs = true
+		s.answers.TakesOctets = true
 		b.Run(q.name, func(b *testing.B) { run(b, s, s.requests(1000, q.do, q.qtype, q.qname), q.name == "absent signed") })
-		if s.packs = false; q.ours > 0 {
+		if s.answers.TakesOctets = false; q.ours > 0 {
 			b.Run(q.name+" as message", func(b *testing.B) { run(b, s, s.requests(1000, q.do, q.qtype, q.qname), false) })
 		}
 	}
@@ -219,11 +246,11 @@ func BenchmarkServeDNS(b *testing.B) {
 func TestAllocations(t *testing.T) {
 	s := newBench(t, 500)
 	behind := next{new(dns.Msg)}
-	s.Next = behind
+	s.follow(behind)
 	for i := range 2 * len(benchQueries) {
 		q, packs := benchQueries[i/2], i%2 == 1
 		t.Run(fmt.Sprint(q.name, ", packed ", packs), func(t *testing.T) {
-			s.packs = packs
+			s.answers.TakesOctets = packs
 			rs, w, ctx, i := s.requests(500, q.do, q.qtype, q.qname), new(sink), context.Background(), 0
 			serve := func(h plugin.Handler) func() {
 				return func() {

@@ -14,9 +14,9 @@ import (
 // name that was asked for, and no type that exists there.
 func FuzzQuery(f *testing.F) {
 	b := newBench(f, 50)
-	b.Next = plugin.HandlerFunc(func(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) {
+	b.follow(plugin.HandlerFunc(func(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) {
 		return dns.RcodeRefused, nil
-	})
+	}))
 	for _, name := range []string{".", benchZone, benchAddress(7).Owner(), "_smime." + benchZone, "last0._smime." + benchZone,
 		"FIRST3.last0._smime." + benchZone, `a\.b\000._smime.` + benchZone, "*._smimecert." + benchZone, "example.com."} {
 		for _, qtype := range []uint16{dns.TypeSMIMEA, dns.TypeANY, dns.TypeDS, dns.TypeNSEC, dns.TypeRRSIG, dns.TypeNXNAME, dns.TypeIXFR} {

@@ -5,21 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/coredns/caddy"
-	"github.com/coredns/caddy/caddyfile"
-	"github.com/coredns/coredns/plugin/pkg/transport"
+	"time"
 
 	"coredns-smimea/certsource/directory"
 	"coredns-smimea/plugin/internal/certhost"
+	"coredns-smimea/plugin/internal/publish"
 	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
 )
 
 // hostConfig is what a block says of the HTTPS host.
@@ -33,9 +30,9 @@ type hostConfig struct {
 // serves reports whether anything is to be given out.
 func (h *hostConfig) serves() bool { return h.https != "" || h.http != "" }
 
-// refused reports whether a certificate's URL leads to a path that no host of ours
+// unservable reports whether a certificate's URL leads to a path that no host of ours
 // serves, on this server or on another: nobody is to be sent there.
-func refused(url string) bool {
+func unservable(url string) bool {
 	_, path, ours := strings.Cut(url, certhost.Root)
 	if !ours {
 		return false
@@ -85,10 +82,10 @@ func listenAddress(s, host, port string) (string, error) {
 var challenges certhost.Challenges
 
 // host opens what the block wants to be served over HTTPS and HTTP.
-func (s *SMIMEA) host(l *life) error {
+func (s *SMIMEA) host(places []*zone.Place) error {
 	h := &s.config.host
 	var domains []string
-	for _, p := range s.places {
+	for _, p := range places {
 		if !slices.Contains(domains, p.Domain) {
 			domains = append(domains, p.Domain)
 		}
@@ -96,13 +93,13 @@ func (s *SMIMEA) host(l *life) error {
 	hosts := s.config.hosts(domains)
 	open := func(address string, tls *certhost.TLS) error {
 		lease, err := certhost.Acquire(certhost.Config{
-			Address: address, Domains: domains, Hosts: hosts, Owner: l, TLS: tls, Log: log, Metrics: hostMetrics{},
+			Address: address, Domains: domains, Hosts: hosts, Owner: s.instance, TLS: tls, Log: log, Metrics: hostMetrics{},
 		})
 		if err != nil {
 			return err
 		}
 		s.leases = append(s.leases, lease)
-		lease.Publish(files{s})
+		lease.Publish(files{s.lease, s.config.published.Dir, s.config.published.TTL})
 		log.Infof("Giving out certificates of %s on %s", strings.Join(domains, ", "), lease.Addr())
 		return nil
 	}
@@ -139,7 +136,7 @@ func (s *SMIMEA) host(l *life) error {
 func (c *config) hosts(domains []string) []string {
 	var hosts []string
 	for _, domain := range domains {
-		u, err := url.Parse(c.url.Expand(domain, "a", strings.Repeat("0", 56)))
+		u, err := url.Parse(c.published.URL.Expand(domain, "a", strings.Repeat("0", 56)))
 		if err != nil || !strings.HasPrefix(u.Path, certhost.Root) {
 			continue // somebody else's
 		}
@@ -151,16 +148,20 @@ func (c *config) hosts(domains []string) []string {
 	return hosts
 }
 
-// files gives the host what the snapshot of the moment publishes.
-type files struct{ s *SMIMEA }
+// files gives the host what the snapshot of the moment publishes. It implements
+// certhost.Files.
+type files struct {
+	*publish.Lease
+	dir string
+	ttl time.Duration
+}
 
 func (f files) File(domain, path string) (certhost.Certificate, error) {
-	p := f.s.publisher
-	snap := p.current.Load()
+	snap := f.Snapshot()
 	if snap == nil {
 		return certhost.Certificate{}, certhost.ErrNotFound
 	}
-	file, ok := snap.files.Get(path)
+	file, ok := snap.Files.Get(path)
 	if !ok || !file.Published() {
 		return certhost.Certificate{}, certhost.ErrNotFound
 	}
@@ -183,8 +184,7 @@ func anothers(address, domain string) bool {
 }
 
 func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, error) {
-	p := f.s.publisher
-	snap := p.current.Load()
+	snap := f.Snapshot()
 	if snap == nil {
 		return nil, certhost.ErrNotFound
 	}
@@ -193,13 +193,16 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 		file directory.File
 	}
 	var all []found
-	for _, i := range p.domains[domain] {
-		for id := range snap.zones[i].Files(hash) {
-			path, ok := snap.files.Path(id)
+	for _, i := range f.ZonesOf(domain) {
+		if snap.Zones[i] == nil {
+			continue
+		}
+		for id := range snap.Zones[i].Files(hash) {
+			path, ok := snap.Files.Path(id)
 			if !ok {
 				continue
 			}
-			if file, ok := snap.files.Get(path); ok && !slices.ContainsFunc(all, func(other found) bool { return other.file.Digest == file.Digest }) {
+			if file, ok := snap.Files.Get(path); ok && !slices.ContainsFunc(all, func(other found) bool { return other.file.Digest == file.Digest }) {
 				all = append(all, found{path, file})
 			}
 		}
@@ -227,14 +230,13 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 }
 
 func (f files) certificate(path string, file directory.File) certhost.Certificate {
-	c := f.s.config
 	return certhost.Certificate{
 		Digest:   file.Digest,
 		NotAfter: file.NotAfter,
 		Modified: file.Modified,
-		TTL:      c.ttl,
+		TTL:      f.ttl,
 		DER: func() ([]byte, error) {
-			cert, err := directory.ReadFile(c.dir, path)
+			cert, err := directory.ReadFile(f.dir, path)
 			if err != nil {
 				return nil, err
 			}
@@ -244,50 +246,4 @@ func (f files) certificate(path string, file directory.File) certhost.Certificat
 			return cert.Raw, nil
 		},
 	}
-}
-
-// checkDoH refuses an address that a DoH block of the same Corefile listens on.
-// CoreDNS would say only that the address is in use.
-func checkDoH(c *caddy.Controller, address string) error {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil
-	}
-	f, err := os.Open(c.File())
-	if err != nil {
-		return nil // not from a file: the address in use will have to do
-	}
-	defer f.Close()
-	blocks, err := caddyfile.Parse(c.File(), f, nil)
-	if err != nil {
-		return nil // is told by who reads it to serve it
-	}
-	for _, block := range blocks {
-		for _, key := range block.Keys {
-			rest, ok := strings.CutPrefix(key, transport.HTTPS+"://")
-			if !ok || elsewhere(host, block.Tokens["bind"]) {
-				continue
-			}
-			doh := transport.HTTPSPort
-			if i := strings.LastIndexByte(rest, ':'); i >= 0 {
-				doh = rest[i+1:]
-			}
-			if doh == port {
-				return fmt.Errorf("port %s is the one that %s listens on for DNS over HTTPS, which serves nothing else: give one of them another port", port, key)
-			}
-		}
-	}
-	return nil
-}
-
-// elsewhere reports whether a *bind* directive names only addresses that host is not.
-func elsewhere(host string, bind []caddyfile.Token) bool {
-	ours, err := netip.ParseAddr(host)
-	if err != nil || ours.IsUnspecified() || len(bind) < 2 {
-		return false
-	}
-	return !slices.ContainsFunc(bind[1:], func(token caddyfile.Token) bool {
-		other, err := netip.ParseAddr(token.Text)
-		return err != nil || other == ours || other.IsUnspecified()
-	})
 }

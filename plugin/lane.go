@@ -2,29 +2,19 @@ package plugin
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"net"
-	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
-	"github.com/coredns/coredns/plugin/bufsize"
-	"github.com/coredns/coredns/plugin/metrics"
-	"github.com/coredns/coredns/plugin/pkg/transport"
 	"github.com/miekg/dns"
 
 	"coredns-smimea/plugin/internal/lane"
 )
-
-// skippable are the plugins before us whose work the lane can do, or that have none
-// to do for a query that it answers.
-var skippable = []string{"metadata", "geoip", "cancel", "bufsize", "prometheus", "errors", "local", "any", "chaos", "tls"}
 
 // lanes are the fast lanes of one instance of the server.
 type lanes struct {
@@ -98,10 +88,10 @@ func listenForStarts() {
 			return nil
 		}
 		inst.StorageMu.RLock()
-		life, ok := inst.Storage[lifeKey{}].(*life)
+		i, ok := inst.Storage[instanceKey{}].(*instance)
 		inst.StorageMu.RUnlock()
 		if ok {
-			life.lanes.started(inst)
+			i.lanes.started(inst)
 		}
 		return nil
 	})
@@ -199,107 +189,4 @@ func (l *lanes) close() {
 	}
 	l.open = nil
 	lane.Expect(l)
-}
-
-// site is one key of a server block.
-type site struct {
-	*dnsserver.Config
-	block int
-	ours  *SMIMEA // nil for a block of others
-}
-
-// design says for each address whether, and for which of our blocks, there is a lane.
-func (l *lanes) design(blocks []caddyfile.ServerBlock) map[string]*laneOpening {
-	sites := map[string][]site{}
-	for i, block := range blocks {
-		var ours *SMIMEA
-		for j := range block.Keys {
-			at := l.corner
-			at.ServerBlockIndex, at.ServerBlockKeyIndex = i, j
-			cfg := dnsserver.GetConfig(&at)
-			if s, ok := cfg.Handler(name).(*SMIMEA); ok {
-				ours = s
-			}
-			for _, address := range listenAddresses(cfg) {
-				sites[address] = append(sites[address], site{cfg, i, ours})
-			}
-		}
-	}
-	plan := map[string]*laneOpening{}
-	for address, all := range sites {
-		if all[0].Transport != transport.DNS {
-			continue
-		}
-		options := lane.Options{Cores: max(all[0].NumSockets, 1), Sockets: runtime.GOMAXPROCS(0), Log: log}
-		options.Answered, options.Passed = laneQueries.WithLabelValues(address, "answered"), laneQueries.WithLabelValues(address, "passed")
-		if why := l.chain(all); why != "" {
-			log.Debugf("No fast lane at %s: %s", address, why)
-			continue
-		}
-		for _, s := range l.blocks {
-			mine := slices.IndexFunc(all, func(t site) bool { return t.ours == s })
-			if mine < 0 {
-				continue
-			}
-			b, why := newLaneBlock(s, all)
-			if why != "" {
-				log.Debugf("No fast lane at %s for the zones of %s: %s", address, s.config.where, why)
-				continue
-			}
-			counted := lane.Counted{Block: b}
-			if m, ok := s.server.Handler("prometheus").(*metrics.Metrics); ok {
-				counted.Counter = lane.NewMetrics(m.ZoneNames, address, m.Next.Name())
-			}
-			options.Blocks = append(options.Blocks, counted)
-		}
-		if len(options.Blocks) > 0 {
-			plan[address] = &laneOpening{options, make(chan struct{})}
-		}
-	}
-	return plan
-}
-
-// chain returns why all packets to an address have to go CoreDNS's own way.
-func (l *lanes) chain(all []site) string {
-	for _, t := range all {
-		switch {
-		case t.ProxyProtoConnPolicy != nil:
-			return "*proxyproto* reads what comes in"
-		case t.Handler("shed") != nil:
-			return "*shed* writes what goes out"
-		case t.Port == "0":
-			return "the kernel picks the port"
-		}
-	}
-	return ""
-}
-
-// newLaneBlock returns what answers for s in the lane of an address with these
-// sites, or why the chain has to.
-func newLaneBlock(s *SMIMEA, all []site) (*laneBlock, string) {
-	if s.config.laneOff {
-		return nil, "lane off"
-	}
-	if !s.packs {
-		return nil, "a plugin before smimea has to see the answers"
-	}
-	b := &laneBlock{SMIMEA: s, size: s.config.udpLimit, apexes: make([]atomic.Pointer[laneApex], len(s.places))}
-	for _, h := range s.server.Handlers() {
-		if h.Name() == name {
-			break
-		}
-		if !slices.Contains(skippable, h.Name()) {
-			return nil, fmt.Sprintf("*%s* has to see the queries", h.Name())
-		}
-		switch h.Name() {
-		case "bufsize":
-			b.size = min(b.size, h.(bufsize.Bufsize).Size)
-		case "local":
-			b.local = true
-		}
-	}
-	if len(s.server.FilterFuncs) > 0 {
-		return nil, "*view* chooses the queries"
-	}
-	return b, b.route(all)
 }

@@ -7,13 +7,13 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 
+	"coredns-smimea/plugin/internal/answer"
 	"coredns-smimea/plugin/internal/lane"
 )
 
@@ -21,16 +21,19 @@ import (
 func newLaneTest(tb testing.TB) (b *laneBlock, owners []string) {
 	tb.Helper()
 	s := newBench(tb, 0)
-	s.packs, s.life = true, new(life)
-	owners = odd(tb, s.SMIMEA, rand.New(rand.NewPCG(1, 1)))
+	s.answers.TakesOctets, s.answers.Kept, s.instance = true, answer.NewKept(), new(instance)
+	owners = odd(tb, s, rand.New(rand.NewPCG(1, 1)))
 	for i := range 20 { // what is not there, and what is there without records
 		owners = append(owners, fmt.Sprintf("nobody%d._smime.%s", i, benchZone), fmt.Sprintf("%056d._smimecert.%s", i, benchZone))
 	}
 	owners = append(owners, benchZone, "_smime."+benchZone, "_smimecert."+benchZone, "www."+benchZone, "_acme-challenge."+benchZone,
 		"a\\032b._smime."+benchZone, "a\\.b._smime."+benchZone, "other.example.")
-	return &laneBlock{
-		SMIMEA: s.SMIMEA, size: s.config.udpLimit, routed: [][3]bool{{true, true, true}}, apexes: make([]atomic.Pointer[laneApex], 1),
-	}, owners
+	return s.lane(), owners
+}
+
+// lane returns what answers for a block that is alone at its address.
+func (b *bench) lane() *laneBlock {
+	return &laneBlock{b.SMIMEA, answer.NewDirect(b.answers, b.answers.UDPLimit, [][3]bool{{true, true, true}}, nil)}
 }
 
 // sameAsChain gives a packet to the lane, and if that answers, to the chain as
@@ -102,9 +105,9 @@ func TestLaneAnswersAsChain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.config.udpLimit = []int{512, 1232, 4096}[r.IntN(3)]
-		b.size = b.config.udpLimit
-		b.config.tcpOnly = r.IntN(5) == 0
+		b.answers.UDPLimit = []int{512, 1232, 4096}[r.IntN(3)]
+		b.direct.Size = b.answers.UDPLimit
+		b.answers.TCPOnly = r.IntN(5) == 0
 		if sameAsChain(t, b, packet) {
 			answered++
 		}
@@ -117,9 +120,8 @@ func TestLaneAnswersAsChain(t *testing.T) {
 // TestLaneFlood wants TC from the lane when no denials are left.
 func TestLaneFlood(t *testing.T) {
 	b, _ := newLaneTest(t)
-	b.signer.denials = newBucket(1)
-	now := time.Now()
-	b.signer.denials.take(now)
+	b.answers.Denials = answer.NewLimit(1)
+	b.answers.Denials.Take(time.Now())
 	q := new(dns.Msg)
 	q.SetQuestion("nobody._smime."+benchZone, dns.TypeTXT)
 	q.SetEdns0(1232, true)
@@ -130,7 +132,7 @@ func TestLaneFlood(t *testing.T) {
 	if !sameAsChain(t, b, packet) {
 		t.Errorf("the lane does not answer over the limit")
 	}
-	b.signer.denials = newBucket(0)
+	b.answers.Denials = nil
 	if sameAsChain(t, b, packet) {
 		t.Errorf("the lane answers without a signature")
 	}
@@ -172,64 +174,11 @@ func TestLaneKept(t *testing.T) {
 	if kept < len(owners) {
 		t.Errorf("%d denials of %d names were kept, want more", kept, len(owners))
 	}
-	if d := b.signer.kept.get(0, 2, []byte("\x06nobody"), time.Now()); d != nil {
-		t.Errorf("a denial of another version is kept")
-	}
-}
-
-// TestKeptDenials holds what a slot keeps.
-func TestKeptDenials(t *testing.T) {
-	k := newKeptDenials()
-	sig := func(expires time.Duration) []dns.RR {
-		return []dns.RR{&dns.RRSIG{Hdr: dns.RR_Header{Name: "a.", Rrtype: dns.TypeRRSIG, Class: dns.ClassINET}, SignerName: "a.", Expiration: uint32(time.Now().Add(expires).Unix())}}
-	}
-	now := time.Now()
-	name := []byte("\x01a\x00")
-	k.put(0, 1, name, sig(8*24*time.Hour))
-	if k.get(0, 1, name, now) == nil {
-		t.Errorf("what was put is not there")
-	}
-	for _, c := range []struct {
-		zone   int
-		serial uint32
-		name   string
-		at     time.Time
-	}{{1, 1, "\x01a\x00", now}, {0, 2, "\x01a\x00", now}, {0, 1, "\x01b\x00", now}, {0, 1, "\x01a\x00", now.Add(6*24*time.Hour + time.Minute)}} {
-		if k.get(c.zone, c.serial, []byte(c.name), c.at) != nil {
-			t.Errorf("%v is there", c)
-		}
-	}
-	// Others have to wait where all of a set are asked for often.
-	var others [][]byte
-	for i := 0; len(others) <= keptInSet; i++ {
-		if n := fmt.Appendf(nil, "\x08%08d\x00", i); k.set(n) == k.set(name) {
-			others = append(others, n)
-		}
-	}
-	last := others[keptInSet]
-	for _, n := range others[:keptInSet-1] {
-		k.put(0, 1, n, sig(8*24*time.Hour))
-	}
-	for _, n := range append(others[:keptInSet-1:keptInSet-1], name) {
-		if k.get(0, 1, n, now) == nil {
-			t.Errorf("%q is not there", n)
-		}
-	}
-	if k.put(0, 1, last, sig(8*24*time.Hour)); k.get(0, 1, last, now) != nil {
-		t.Errorf("what was asked for often was displaced at once")
-	}
-	if k.put(0, 1, last, sig(8*24*time.Hour)); k.get(0, 1, last, now) == nil {
-		t.Errorf("what was not asked for any more was not displaced")
-	}
-	if k.put(0, 2, others[0], sig(8*24*time.Hour)); k.get(0, 2, others[0], now) == nil {
-		t.Errorf("what is of an older version was not displaced")
-	}
 }
 
 // TestLaneAllocates wants no allocation for an answer.
 func TestLaneAllocates(t *testing.T) {
-	b := &laneBlock{SMIMEA: newBench(t, 10).SMIMEA, size: 1232, routed: [][3]bool{{true, true, true}}, apexes: make([]atomic.Pointer[laneApex], 1)}
-	b.life = new(life)
+	b := newBench(t, 10).lane()
 	text, err := benchAddress(1).TextOwner()
 	if err != nil {
 		t.Fatal(err)
@@ -287,8 +236,7 @@ func FuzzLane(f *testing.F) {
 
 func BenchmarkLane(b *testing.B) {
 	const users = 100_000
-	l := &laneBlock{SMIMEA: newBench(b, users).SMIMEA, size: 1232, routed: [][3]bool{{true, true, true}}, apexes: make([]atomic.Pointer[laneApex], 1)}
-	l.life = new(life)
+	l := newBench(b, users).lane()
 	for _, c := range []struct {
 		name string
 		do   bool

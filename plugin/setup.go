@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -12,48 +13,70 @@ import (
 
 	"coredns-smimea/plugin/internal/certhost"
 	"coredns-smimea/plugin/internal/lane"
+	"coredns-smimea/plugin/internal/neighbour"
+	"coredns-smimea/plugin/internal/publish"
 )
 
-const name = "smimea"
+const name = neighbour.Self
 
 var log = clog.NewWithPlugin(name)
 
 func init() { plugin.Register(name, setup) }
+
+// An instance is what one Corefile makes of the server. All its blocks share one,
+// and during a reload there are two.
+type instance struct {
+	number int
+	// challenged are the names that DNS-01 challenges of ours may come to be at.
+	challenged []string
+	lanes      lanes
+}
+
+type instanceKey struct{}
+
+func instanceOf(c *caddy.Controller) *instance {
+	if i, ok := c.Get(instanceKey{}).(*instance); ok {
+		return i
+	}
+	i := &instance{number: publish.NewInstance()}
+	c.Set(instanceKey{}, i)
+	listenForStarts()
+	return i
+}
 
 func setup(c *caddy.Controller) error {
 	conf, err := parse(c)
 	if err != nil {
 		return plugin.Error(name, err)
 	}
-	life := newLife(c)
-	s := &SMIMEA{config: conf, server: dnsserver.GetConfig(c), life: life}
+	i := instanceOf(c)
+	s := &SMIMEA{config: conf, server: dnsserver.GetConfig(c), instance: i}
 	if conf.host.dns01 {
-		if life.challenged == nil {
+		if i.challenged == nil {
 			// Before our own, which denies what is not there.
 			dnsserver.AddPluginToAllServerBlocks(c, func(next plugin.Handler) plugin.Handler {
-				return challengeHandler{next, life}
+				return challengeHandler{next, i}
 			})
 		}
 		for _, domain := range conf.host.acme.Domains {
-			life.challenged = append(life.challenged, challengeName(domain))
+			i.challenged = append(i.challenged, challengeName(domain))
 		}
 	}
 	s.server.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		s.Next = next
 		return s
 	})
-	life.lanes.hook(c)
+	i.lanes.hook(c)
 	c.OnStartup(func() error {
-		if err := s.start(life); err != nil {
+		if err := s.start(); err != nil {
 			return plugin.Error(name, fmt.Errorf("%s - %w", conf.where, err))
 		}
-		life.lanes.expect(s)
 		return nil
 	})
 	c.OnRestartFailed(func() error {
-		life.failed()
+		publish.AbandonReload(i.number)
 		lane.Abandon()
-		certhost.ReleaseOthers(life)
+		certhost.ReleaseOthers(i)
 		return nil
 	})
 	// An error here would stop a reload half-way.
@@ -64,13 +87,8 @@ func setup(c *caddy.Controller) error {
 // parse reads the directive. It starts nothing.
 func parse(c *caddy.Controller) (*config, error) {
 	conf := defaults()
-	root := dnsserver.GetConfig(c).Root
-	path := func(p string) string {
-		if !filepath.IsAbs(p) && root != "" {
-			return filepath.Join(root, p)
-		}
-		return p
-	}
+	conf.root = dnsserver.GetConfig(c).Root
+	conf.block = c.ServerBlockKeys
 	for i := 0; c.Next(); i++ {
 		if i > 0 {
 			return nil, c.Err("a second smimea in this server block: one serves several zones, and a block of its own another directory")
@@ -80,38 +98,30 @@ func parse(c *caddy.Controller) (*config, error) {
 		if len(args) == 0 {
 			return nil, c.Err("the directory is missing: smimea DIR [ZONES...]")
 		}
-		conf.dir = path(args[0])
-		for _, zone := range args[1:] {
+		conf.setDir(conf.path(args[0]))
+		conf.named = args[1:]
+		for _, zone := range conf.named {
 			if len(plugin.Host(zone).NormalizeExact()) == 0 {
 				return nil, c.Errf("%q is not a zone: write it as a domain name", zone)
 			}
 		}
-		// One zone on two ports is one zone.
-		for _, origin := range plugin.OriginsFromArgsOrServerBlock(args[1:], c.ServerBlockKeys) {
-			if !slices.Contains(conf.origins, origin) {
-				conf.origins = append(conf.origins, origin)
-			}
-		}
 		for c.NextBlock() {
-			option, args := c.Val(), c.RemainingArgs()
-			parse, ok := options[option]
+			known, ok := options[c.Val()]
 			if !ok {
-				return nil, c.Errf("unknown option %q: known are %s", option, optionNames())
+				return nil, c.Errf("unknown option %q: known are %s", c.Val(), strings.Join(optionNames(), ", "))
 			}
-			if err := parse(conf, args, path); err != nil {
+			option := c.Val()
+			if err := known.set(conf, arguments{c.RemainingArgs(), conf.path}); err != nil {
 				return nil, c.Errf("option %s: %v", option, err)
 			}
 		}
-		err := conf.list(args[1:], c.ServerBlockKeys)
+		err := conf.listZones()
 		if err == nil {
 			err = conf.check()
 		}
-		if err == nil {
-			err = conf.host.check(root)
-		}
 		for _, address := range []string{conf.host.https, conf.host.http} {
 			if err == nil {
-				err = checkDoH(c, address)
+				err = neighbour.CheckDoH(c, address)
 			}
 		}
 		if err != nil {
@@ -119,4 +129,54 @@ func parse(c *caddy.Controller) (*config, error) {
 		}
 	}
 	return conf, nil
+}
+
+// path returns a path as *root* has it.
+func (c *config) path(p string) string {
+	if !filepath.IsAbs(p) && c.root != "" {
+		return filepath.Join(c.root, p)
+	}
+	return p
+}
+
+// setDir sets the directory.
+func (c *config) setDir(dir string) {
+	c.published.Dir, c.published.Path = dir, dir
+	if abs, err := filepath.Abs(dir); err == nil {
+		c.published.Path = abs
+	}
+}
+
+// listZones works out the zones: those of a file, and no others then than the ones
+// after the directory. A catalog is no mail domain, and it must be asked for here.
+func (c *config) listZones() error {
+	// One zone on two ports is one zone.
+	for _, origin := range plugin.OriginsFromArgsOrServerBlock(c.named, c.block) {
+		if !slices.Contains(c.origins, origin) {
+			c.origins = append(c.origins, origin)
+		}
+	}
+	served := plugin.Zones(plugin.OriginsFromArgsOrServerBlock(nil, c.block))
+	if c.zones != nil {
+		origins, err := c.zones.read()
+		if err != nil {
+			return err
+		}
+		if len(c.named) == 0 {
+			c.origins = nil
+		}
+		for _, o := range origins {
+			c.origins = append(c.origins, o.origin)
+			if served.Matches(o.origin) == "" {
+				return fmt.Errorf("%q, line %d, lists a domain for which queries do not come here: name it, or a domain above it such as \".\", before the block", c.zones.path, o.line)
+			}
+		}
+	}
+	if k := c.answered.catalog; k != "" {
+		c.origins = slices.DeleteFunc(c.origins, func(o string) bool { return o == k })
+		if served.Matches(k) == "" {
+			return fmt.Errorf("queries for the catalog %s do not come here: name it before the block", k)
+		}
+	}
+	return nil
 }

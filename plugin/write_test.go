@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 
@@ -43,11 +42,11 @@ func (c *client) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// odd fills a zone of s with owners of all kinds: several records, long and
+// odd fills the zone of b with owners of all kinds: several records, long and
 // longest names, URLs above 255 octets, large data, several signatures or none.
-func odd(tb testing.TB, s *SMIMEA, r *rand.Rand) (owners []string) {
+func odd(tb testing.TB, b *bench, r *rand.Rand) (owners []string) {
 	tb.Helper()
-	edit := zone.NewZone(s.places[0], "https://bench.example/").Edit()
+	edit := zone.NewZone(b.place, "https://bench.example/").Edit()
 	for i := range 120 {
 		a := smimea.Address{Local: fmt.Sprintf("%s%d", strings.Repeat("Ab.", r.IntN(40)), i), Domain: "bench.example"}
 		for range 1 + r.IntN(3) {
@@ -67,25 +66,17 @@ func odd(tb testing.TB, s *SMIMEA, r *rand.Rand) (owners []string) {
 		owners = append(owners, a.Owner())
 	}
 	z, _ := edit.Zone(func(uint32) uint32 { return 1 })
-	s.publisher.current.Store(&snapshot{zones: []*zone.Zone{z}})
 	now := uint32(time.Now().Unix())
-	for _, tree := range []zone.Tree{zone.Certs, zone.Texts} {
-		for page := range z.Pages(tree) {
-			batch := signed{keys: s.signer.keys[0]}
-			for rrset := range z.Unsigned(tree, page, batch.keys, time.Now(), 0, 0) {
-				var sigs []dns.RR
-				for range r.IntN(3) {
-					sigs = append(sigs, &dns.RRSIG{
-						Algorithm: uint8(r.Uint32()), KeyTag: uint16(r.Uint32()), OrigTtl: r.Uint32(),
-						Inception: now - 1000 + uint32(r.IntN(1001)), Expiration: now + 86400*uint32(1+r.IntN(8)),
-						Signature: strings.Repeat("abcd", 1+r.IntN(60)),
-					})
-				}
-				batch.rrsets, batch.sigs = append(batch.rrsets, rrset), append(batch.sigs, sigs)
-			}
-			s.publisher.sign(batch)
+	b.serve(tb, z, func([]dns.RR) (sigs []dns.RR, err error) {
+		for range r.IntN(3) {
+			sigs = append(sigs, &dns.RRSIG{
+				Algorithm: uint8(r.Uint32()), KeyTag: uint16(r.Uint32()), OrigTtl: r.Uint32(),
+				Inception: now - 1000 + uint32(r.IntN(1001)), Expiration: now + 86400*uint32(1+r.IntN(8)),
+				Signature: strings.Repeat("abcd", 1+r.IntN(60)),
+			})
 		}
-	}
+		return sigs, nil
+	})
 	return owners
 }
 
@@ -94,7 +85,7 @@ func odd(tb testing.TB, s *SMIMEA, r *rand.Rand) (owners []string) {
 func TestPacked(t *testing.T) {
 	s := newBench(t, 0)
 	r := rand.New(rand.NewPCG(1, 1))
-	owners := odd(t, s.SMIMEA, r)
+	owners := odd(t, s, r)
 	packed := 0
 	for range 20000 {
 		q := new(dns.Msg)
@@ -119,10 +110,10 @@ func TestPacked(t *testing.T) {
 		if r.IntN(10) == 0 {
 			q.SetTsig("key.", dns.HmacSHA256, 300, time.Now().Unix())
 		}
-		s.config.udpLimit = []int{512, 1232, 4096}[r.IntN(3)]
+		s.answers.UDPLimit = []int{512, 1232, 4096}[r.IntN(3)]
 		tcp := r.IntN(3) == 0
 		ask := func(packs bool) (*dns.Msg, *client) {
-			s.packs = packs
+			s.answers.TakesOctets = packs
 			w, request, reply := &client{tcp: tcp}, q.Copy(), new(dns.Msg)
 			if _, err := s.ServeDNS(context.Background(), newScrub(request, w), request); err != nil {
 				t.Fatal(err)
@@ -146,8 +137,8 @@ func TestPacked(t *testing.T) {
 	if packed < 3000 {
 		t.Errorf("%d of 20000 answers were written packed, want more", packed)
 	}
-	s.packs = true
-	s.config.tcpOnly = true
+	s.answers.TakesOctets = true
+	s.answers.TCPOnly = true
 	q := new(dns.Msg)
 	q.SetQuestion(owners[len(owners)-1], dns.TypeSMIMEA)
 	w := new(client)
@@ -158,35 +149,4 @@ func TestPacked(t *testing.T) {
 
 func newScrub(r *dns.Msg, w dns.ResponseWriter) dns.ResponseWriter {
 	return request.NewScrubWriter(r, w)
-}
-
-// TestPacks says before which plugins answers may be written packed.
-func TestPacks(t *testing.T) {
-	type handlers []string
-	for _, c := range []struct {
-		transport string
-		above     handlers
-		want      bool
-	}{
-		{"dns", nil, true},
-		{"dns", handlers{"errors", "prometheus", "bufsize", "acl"}, true},
-		{"dns", handlers{"log"}, false},
-		{"dns", handlers{"errors", "dnstap"}, false},
-		{"dns", handlers{"some plugin of others"}, false},
-		{"tls", nil, false},
-		{"https", nil, false},
-	} {
-		got := passes(c.transport, append(c.above, name, "log"))
-		if got != c.want {
-			t.Errorf("passes(%q, %q) = %v, want %v", c.transport, c.above, got, c.want)
-		}
-	}
-	if passes("dns", []string{"errors"}) {
-		t.Errorf("passes without this plugin in the block")
-	}
-	for _, p := range onlyPass {
-		if !slices.Contains(dnsserver.Directives, p) {
-			t.Errorf("there is no plugin %s", p)
-		}
-	}
 }

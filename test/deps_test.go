@@ -3,7 +3,11 @@ package test
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -86,13 +90,51 @@ func TestImports(t *testing.T) {
 			why:     "it serves files over HTTPS and knows neither DNS nor CoreDNS",
 		},
 		{
+			pkg:     "plugin/internal/neighbour",
+			never:   []string{module + "/smimea", module + "/smimea/zone", module + "/certsource/directory"},
+			nowhere: []string{module + "/plugin/internal/publish", module + "/plugin/internal/sign"},
+			why:     "it asks CoreDNS's other plugins, and knows nothing of what we serve",
+		},
+		{
+			pkg:     "plugin/internal/served",
+			nowhere: []string{module + "/plugin/internal/publish", module + "/certsource", coredns},
+			why:     "it remembers versions of zones, whoever made them",
+		},
+		{
+			pkg:     "plugin/internal/sign",
+			nowhere: []string{module + "/plugin/internal/publish", module + "/certsource/directory", module + "/plugin/internal/served"},
+			why:     "it signs for a Keeper, and knows no publisher",
+		},
+		{
+			pkg:     "plugin/internal/publish",
+			nowhere: []string{module + "/plugin/internal/answer", module + "/plugin/internal/secondary", module + "/plugin/internal/certhost"},
+			why:     "it publishes snapshots, and does not know who reads them",
+		},
+		{
 			pkg:     "plugin/internal/lane",
 			nowhere: []string{module + "/certsource", module + "/plugin", module + "/smimea"},
 			why:     "it moves packets and knows no zones",
 		},
 		{
+			pkg:     "plugin/internal/answer",
+			nowhere: []string{module + "/plugin/internal/secondary", module + "/plugin/internal/certhost"},
+			never:   []string{"os", "net/http"},
+			why:     "it answers questions, without disk or lock",
+		},
+		{
+			pkg:     "plugin/internal/secondary",
+			nowhere: []string{module + "/plugin/internal/answer", module + "/plugin/internal/certhost"},
+			never:   []string{"os", "net/http"},
+			why:     "it hands zones on, whoever answers questions",
+		},
+		{
+			pkg:  "internal/statefile",
+			only: []string{},
+			why:  "it keeps entries of bytes in a file",
+		},
+		{
 			pkg:     "discover",
-			nowhere: []string{coredns, module + "/plugin"},
+			nowhere: []string{coredns, certmage, "github.com/fsnotify/fsnotify", module + "/plugin", module + "/certsource/directory", module + "/smimea/zone"},
 			why:     "it is for mail programs",
 		},
 		{
@@ -101,6 +143,7 @@ func TestImports(t *testing.T) {
 			why:     "it is a small command",
 		},
 	}
+	rooms := []string{"answer", "certhost", "lane", "neighbour", "publish", "secondary", "served", "sign"}
 	pkgs := list(t)
 	in := func(path, pattern string) bool {
 		return path == pattern || strings.HasPrefix(path, strings.TrimSuffix(pattern, "/")+"/")
@@ -116,6 +159,11 @@ func TestImports(t *testing.T) {
 	for _, must := range []string{"certsource", "smimea", "plugin", "cmd/coredns", "internal/table"} {
 		if ours[module+"/"+must] == nil {
 			t.Errorf("no package %s", must)
+		}
+	}
+	for _, room := range rooms {
+		if ours[module+"/plugin/internal/"+room] == nil {
+			t.Errorf("no package plugin/internal/%s", room)
 		}
 	}
 	for _, p := range ours {
@@ -138,6 +186,9 @@ func TestImports(t *testing.T) {
 			}
 		}
 		for _, path := range p.Imports {
+			if room, ok := strings.CutPrefix(path, module+"/plugin/internal/"); ok && !in(p.ImportPath, module+"/plugin") {
+				t.Errorf("%s imports %s: the rooms are reached through the hall", p.ImportPath, room)
+			}
 			if path == module+"/plugin" && p.ImportPath != module+"/cmd/coredns" && !in(p.ImportPath, module+"/bench") {
 				t.Errorf("%s imports the plugin: only the server does", p.ImportPath)
 			}
@@ -145,6 +196,63 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s imports the zoo: it makes certificates for tests and the demo", p.ImportPath)
 			}
 		}
+	}
+}
+
+// TestSnapshotOnly holds that answers and transfers see of what is published the
+// snapshot, and never the publisher: they cannot wait for it, nor change anything.
+func TestSnapshotOnly(t *testing.T) {
+	for _, room := range []string{"answer", "secondary"} {
+		files, err := filepath.Glob("../plugin/internal/" + room + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: no files, %v", room, err)
+		}
+		for _, file := range files {
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(parsed, func(n ast.Node) bool {
+				s, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if pkg, ok := s.X.(*ast.Ident); ok && pkg.Name == "publish" && s.Sel.Name != "Snapshot" {
+					t.Errorf("%s uses publish.%s: it sees the Snapshot, and nothing else of it", file, s.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// TestDiscoverIsLight counts what a mail program gets into its build with discover:
+// the packages of others, and the modules that they are of.
+func TestDiscoverIsLight(t *testing.T) {
+	const most = 20
+	modules := []string{"github.com/miekg/dns", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/sys", "golang.org/x/text"}
+	var discover *pkg
+	standard := map[string]bool{}
+	for _, p := range list(t) {
+		if standard[p.ImportPath] = p.Standard; p.ImportPath == module+"/discover" {
+			discover = p
+		}
+	}
+	if discover == nil {
+		t.Fatal("no package discover")
+	}
+	count := 0
+	for _, path := range discover.Deps {
+		if standard[path] || strings.HasPrefix(path, module+"/") {
+			continue
+		}
+		count++
+		if !slices.ContainsFunc(modules, func(m string) bool { return path == m || strings.HasPrefix(path, m+"/") }) {
+			t.Errorf("discover drags in %s, of a module that it has not had", path)
+		}
+	}
+	if count == 0 || count > most {
+		t.Errorf("discover drags in %d packages of others; want %d at most", count, most)
 	}
 }
 

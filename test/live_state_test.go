@@ -245,6 +245,12 @@ func TestState(t *testing.T) {
 	}
 }
 
+// leftovers reports whether a save has left a part behind.
+func leftovers(path string) bool {
+	left, err := filepath.Glob(path + ".new*")
+	return err != nil || len(left) > 0
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
@@ -267,13 +273,10 @@ func TestStateDamaged(t *testing.T) {
 		return b
 	}
 	for what, do := range map[string]func(){
-		"empty":       func() { r.must(os.WriteFile(r.state, nil, 0o600)) },
-		"cut off":     func() { r.must(os.WriteFile(r.state, whole[:len(whole)*2/3], 0o600)) },
-		"changed":     func() { r.must(os.WriteFile(r.state, flip(len(whole)-40), 0o600)) },
-		"header":      func() { r.must(os.WriteFile(r.state, flip(60), 0o600)) },
-		"rubbish":     func() { r.must(os.WriteFile(r.state, []byte("rubbish"), 0o600)) },
-		"writable":    func() { r.must(os.WriteFile(r.state, whole, 0o600)); r.must(os.Chmod(r.state, 0o666)) },
-		"a directory": func() { r.must(os.RemoveAll(r.state)); r.must(os.Mkdir(r.state, 0o700)) },
+		"cut off":  func() { r.must(os.WriteFile(r.state, whole[:len(whole)*2/3], 0o600)) },
+		"changed":  func() { r.must(os.WriteFile(r.state, flip(len(whole)-40), 0o600)) },
+		"header":   func() { r.must(os.WriteFile(r.state, flip(60), 0o600)) },
+		"writable": func() { r.must(os.WriteFile(r.state, whole, 0o600)); r.must(os.Chmod(r.state, 0o666)) },
 	} {
 		r.must(os.RemoveAll(r.state + ".aside"))
 		do()
@@ -305,19 +308,47 @@ func TestStateUnwritable(t *testing.T) {
 			t.Errorf("it says %d times %q\n%s", n, message, r.log)
 		}
 	}
-	r := newRestarted(t, true)
-	r.state = filepath.Join(t.TempDir(), "no", "such", "place")
-	check(r, "no such file or directory")
-
 	// What is larger than it may be is what a full disk is, for the server.
-	r = newRestarted(t, true)
+	r := newRestarted(t, true)
 	r.command = []string{"sh", "-c", `trap "" XFSZ; ulimit -f 1; exec "$@"`, "sh"}
 	for i := range 30 {
 		cert{addresses: []string{fmt.Sprintf("user%d@example.com", i)}}.write(t, r.at(fmt.Sprintf("%d.pem", i)))
 	}
 	check(r, "file too large")
-	if exists(r.state) || exists(r.state+".new") {
+	if exists(r.state) || leftovers(r.state) {
 		t.Error("a part of a state is left")
+	}
+}
+
+// TestStateRefused holds that a state that could not be kept, or would take the place
+// of something else, is refused at the start, with file and line.
+func TestStateRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	users(t, dir, "example.com")
+	for what, do := range map[string]func(path string) error{
+		"does not exist": func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
+		"a directory":    func(path string) error { return os.Mkdir(path, 0o700) },
+		"a FIFO":         func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"a symbolic link": func(path string) error {
+			return os.Symlink(filepath.Join(dir, "alice.pem"), path)
+		},
+		"another kind": func(path string) error { return os.WriteFile(path, []byte("a key of somebody"), 0o600) },
+	} {
+		path := filepath.Join(t.TempDir(), "state", "state")
+		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := do(path); err != nil {
+			t.Fatal(err)
+		}
+		said := failProcess(t, "", block("example.com", smimea(dir, "state "+path)))
+		if !strings.Contains(said, "Corefile:") || !strings.Contains(said, what) || strings.Contains(said, "somebody") {
+			t.Errorf("%s: it says\n%s", what, said)
+		}
+		if what != "does not exist" && !exists(path) {
+			t.Errorf("%s: it is gone", what)
+		}
 	}
 }
 

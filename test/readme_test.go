@@ -159,9 +159,13 @@ func TestPluginPage(t *testing.T) {
 		}
 	}
 
-	source, err := os.ReadFile("../plugin/metrics.go")
-	if err != nil {
-		t.Fatal(err)
+	var source []byte
+	for _, file := range []string{"metrics.go", "internal/publish/metrics.go", "internal/sign/metrics.go", "internal/secondary/secondary.go"} {
+		text, err := os.ReadFile("../plugin/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, text...)
 	}
 	names := regexp.MustCompile(`Name: +"(\w+)"`).FindAllStringSubmatch(string(source), -1)
 	for _, m := range names {

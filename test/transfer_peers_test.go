@@ -163,6 +163,12 @@ func (s *secondary) stop(t *testing.T) {
 	s.process = nil
 }
 
+// kill ends it as a crash does.
+func (s *secondary) kill() {
+	s.process.Kill()
+	s.process = nil
+}
+
 // A primary is our server, which can be ended and begun again.
 type primary struct {
 	*secondary

@@ -59,6 +59,38 @@ func TestTransferRestarts(t *testing.T) {
 	}
 }
 
+// TestTransferKilled kills the primary between changes, with zones that are signed for
+// their secondaries and a state that lacks the last change, and changes users while
+// it is away: whatever the state has, all that is new is signed and transferred.
+func TestTransferKilled(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t, 20)
+	k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})
+	options := "ns ns1.example.net\nmax_withdraw 100\ntransfer_signed\nstate " + filepath.Join(t.TempDir(), "state")
+	f := newFleet(t, subZonesOf, false, k.directive, smimea(c.dir, options))
+	f.follow(t)
+	for round := range 3 {
+		f.change(t, c) // the first makes the state stale, and the next are in no state
+		f.change(t, c)
+		f.kill()
+		f.start(t)
+		f.follow(t)
+		f.change(t, c)
+		f.follow(t)
+		// The state that a clean end leaves lacks what happens meanwhile.
+		f.stop(t)
+		c.join(t)
+		if round == 1 {
+			c.change(t)
+		}
+		f.start(t)
+		f.follow(t)
+	}
+	for _, s := range f.who {
+		command(t, "dnssec-verify", "-z", "-o", strings.TrimSuffix(subZonesOf[0], "."), zoneFile(t, s.addr, subZonesOf[0]))
+	}
+}
+
 // many are the users of the largest zone of TestTransferSizes.
 var many = flag.Int("users", 0, "`N` users of a large zone to transfer, such as 100000; 0 for none")
 

@@ -96,7 +96,7 @@ func check(u *ui, operands []string, o *checkOptions) (exit, error) {
 	if len(operands) != 1 {
 		return 0, usageError("one directory is wanted")
 	}
-	p, err := o.policy()
+	p, err := o.policy(u)
 	if err != nil {
 		return 0, err
 	}

@@ -54,7 +54,7 @@ func eachFlag(v *verb, f func(option *flag.Flag, value, text string)) {
 // words are the values that some flags and verbs take, where they are few.
 var words = map[string]string{
 	"-for": "encrypt sign", "-format": "zone rfc3597 nsupdate", "-case": "lower exact",
-	"-algorithm": "ECDSAP256SHA256 ECDSAP384SHA384 ED25519 RSASHA256",
+	"-layout": "sub whole beside", "-algorithm": "ECDSAP256SHA256 ECDSAP384SHA384 ED25519 RSASHA256",
 }
 
 func bashCompletion() string {
@@ -67,7 +67,7 @@ func bashCompletion() string {
 		fmt.Fprintf(&cases, "        %s) flags=%q ;;\n", v.name, strings.Join(flags, " "))
 	}
 	var values strings.Builder
-	for _, name := range []string{"-algorithm", "-case", "-for", "-format"} {
+	for _, name := range []string{"-algorithm", "-case", "-for", "-format", "-layout"} {
 		fmt.Fprintf(&values, "        %s) COMPREPLY=($(compgen -W %q -- \"$cur\")); return ;;\n", name, words[name])
 	}
 	return fmt.Sprintf(`# bash completion for smimea

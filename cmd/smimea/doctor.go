@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 
 	"coredns-smimea/discover"
 	"coredns-smimea/discover/diagnose"
@@ -24,10 +21,15 @@ them (denials that hide records, proofs of delegations that are none), the
 download, its media type, and whether it is what the records name.
 
   smimea doctor example.com hugh@example.com
-  smimea doctor -ns 192.0.2.53 -anchor K_smimecert.example.com.+013+12345.key example.com
+  smimea doctor -ns 192.0.2.53 -anchor Kexample.com.+013+12345.key example.com
 
-The second asks one server, before the domain is delegated to it; the key is the
-trust anchor.
+The second asks one server, before the domain's zones are delegated to it, and the
+system's resolver for what that server does not have, such as the web server's
+address. The trust anchor is the key that smimea keygen made: of whatever zones of the
+domain are signed with it.
+
+What only follows from another finding is not told on its own: once the cause is
+mended, it is gone, or can be judged.
 
 The exit status is 0 if all is well, 1 if there are warnings or errors, 64 if
 the command line is wrong.
@@ -52,15 +54,16 @@ type doctorJSON struct {
 	Schema   string         `json:"schema"` // smimea-doctor/1
 	Domain   string         `json:"domain"`
 	Findings []findingJSON  `json:"findings"`
-	Summary  map[string]int `json:"summary"` // findings by level
+	Summary  map[string]int `json:"summary"` // findings by level, without those that follow from others
 }
 
 type findingJSON struct {
-	Level  string `json:"level"` // ok, warning, error
-	Code   string `json:"code"`
-	Where  string `json:"where"`
-	Text   string `json:"text"`
-	Remedy string `json:"remedy,omitempty"`
+	Level   string `json:"level"` // ok, warning, error
+	Code    string `json:"code"`
+	Where   string `json:"where"`
+	Text    string `json:"text"`
+	Remedy  string `json:"remedy,omitempty"`
+	Follows string `json:"follows,omitempty"` // the code of the finding that explains this one
 }
 
 func doctor(u *ui, operands []string, o *doctorOptions) (exit, error) {
@@ -98,24 +101,29 @@ func doctor(u *ui, operands []string, o *doctorOptions) (exit, error) {
 	}
 	if o.server == "" && len(d.NameServers) > 0 {
 		d.Server = d.NameServers[0]
+		// Without a resolver there is only what the server itself has.
+		d.Elsewhere, _ = discover.SystemServer()
 	} else if d.Server, err = o.serverToAsk(); err != nil {
 		return 0, err
 	}
 	if !u.json {
 		d.Found = func(f diagnose.Finding) {
-			if f.Level != diagnose.OK || !o.quiet {
+			if f.Follows == "" && (f.Level != diagnose.OK || !o.quiet) {
 				printFinding(u, f)
 			}
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := o.context()
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
 
+	follow := 0
 	result := doctorJSON{Schema: "smimea-doctor/1", Domain: any.Domain, Findings: []findingJSON{}, Summary: map[string]int{"ok": 0, "warning": 0, "error": 0}}
 	for _, f := range d.Examine(ctx, any.Domain, addresses) {
-		result.Findings = append(result.Findings, findingJSON{string(f.Level), f.Code, f.Where, f.Text, f.Remedy})
+		result.Findings = append(result.Findings, findingJSON{string(f.Level), f.Code, f.Where, f.Text, f.Remedy, f.Follows})
+		if f.Follows != "" {
+			follow++
+			continue
+		}
 		result.Summary[string(f.Level)]++
 	}
 	status := exitOK
@@ -125,7 +133,11 @@ func doctor(u *ui, operands []string, o *doctorOptions) (exit, error) {
 	if u.json {
 		return status, u.emit(result)
 	}
-	u.print("%d ok, %d warnings, %d errors\n", result.Summary["ok"], result.Summary["warning"], result.Summary["error"])
+	follows := ""
+	if follow > 0 {
+		follows = fmt.Sprintf(" (and %d that follow from them)", follow)
+	}
+	u.print("%d ok, %d warnings, %d errors%s\n", result.Summary["ok"], result.Summary["warning"], result.Summary["error"], follows)
 	return status, nil
 }
 

@@ -1,19 +1,14 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"strings"
-	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/discover"
-	"coredns-smimea/discover/dnssec"
 	"coredns-smimea/smimea"
 )
 
@@ -38,7 +33,8 @@ whoever brings them. The exit status says how it went:
       is printed if nothing was found
   64  the command line is wrong
   65  found, and wrong: not what the records name, expired, revoked, or of
-      another address. It is not printed
+      another address; it is not printed. Or the TXT record leads, for good, to no
+      certificate
   75  try again: servers fail, or answers are forged. This never means that
       there is no certificate
 `,
@@ -46,6 +42,7 @@ whoever brings them. The exit status says how it went:
 		o := lookupOptions{}
 		o.define(f)
 		f.StringVar(&o.out, "o", "", "`FILE` to write the certificate to, in place of stdout")
+		f.BoolVar(&o.chain, "chain", false, "write its issuers' certificates, too, behind it, as far as they were found")
 		f.StringVar(&o.purpose, "for", "", "`PURPOSE`: encrypt or sign, to leave out certificates for the other")
 		f.BoolVar(&o.allowPrivate, "allow-private", false, "let downloads go to private addresses, too")
 		f.BoolVar(&o.revocation, "revocation", false, "ask the issuers whether certificates are revoked")
@@ -58,70 +55,7 @@ type lookupOptions struct {
 	resolverFlags
 	out, purpose, roots      string
 	allowPrivate, revocation bool
-}
-
-// resolverFlags say whom to ask, and whom to believe.
-type resolverFlags struct {
-	server, anchor string
-	trustAD        bool
-	timeout        time.Duration
-}
-
-func (o *resolverFlags) define(f *flag.FlagSet) {
-	f.StringVar(&o.server, "server", "", "`ADDR[:PORT]`, tls://HOST or https://HOST/PATH of the resolver or name server to ask (default the system's resolvers, in turn)")
-	f.StringVar(&o.anchor, "anchor", "", "`FILE` of DNSKEY or DS records to trust (default the root's keys)")
-	f.BoolVar(&o.trustAD, "trust-ad", false, "believe the server's AD flag, in place of validating; for servers on this machine, tls:// and https:// only")
-	f.DurationVar(&o.timeout, "timeout", time.Minute, "`DURATION` after which to give up")
-}
-
-func (o *resolverFlags) serverToAsk() (*discover.Server, error) {
-	if o.server == "" {
-		server, err := discover.SystemServer()
-		if err != nil {
-			return nil, fail(exitTryAgain, err)
-		}
-		return server, nil
-	}
-	server, err := discover.ParseServer(o.server)
-	if err != nil {
-		return nil, fail(exitUsage, err)
-	}
-	return server, nil
-}
-
-func (o *resolverFlags) anchors() (dnssec.Anchors, error) {
-	if o.anchor == "" {
-		return dnssec.RootAnchors(), nil
-	}
-	file, err := os.Open(o.anchor)
-	if err != nil {
-		return nil, fail(exitNoInput, err)
-	}
-	defer file.Close()
-	anchors, err := dnssec.ReadAnchors(file)
-	if err != nil {
-		return nil, fail(exitUsage, fmt.Errorf("reading %q: %w", o.anchor, err))
-	}
-	return anchors, nil
-}
-
-func (o *resolverFlags) resolver() (discover.Resolver, error) {
-	server, err := o.serverToAsk()
-	if err != nil {
-		return nil, err
-	}
-	if o.trustAD {
-		resolver, err := discover.TrustAD(server)
-		if err != nil {
-			return nil, fail(exitUsage, err)
-		}
-		return resolver, nil
-	}
-	anchors, err := o.anchors()
-	if err != nil {
-		return nil, err
-	}
-	return &dnssec.Validator{Exchange: server.Exchange, Anchors: anchors}, nil
+	chain                    bool
 }
 
 func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
@@ -136,31 +70,32 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 	if c.Purpose != discover.Any && c.Purpose != discover.Encrypt && c.Purpose != discover.Sign {
 		return 0, usageError("-for takes encrypt or sign")
 	}
-	if c.Roots, err = readRoots(o.roots); err != nil {
+	if c.Roots, err = readRoots(u, o.roots); err != nil {
 		return 0, err
 	}
 	if c.Resolver, err = o.resolver(); err != nil {
 		return 0, err
 	}
 	if !u.json {
-		c.Story = u.tell
+		c.Story = func(step string) { u.say("%s", step) }
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := o.context()
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
 
 	r := c.Lookup(ctx, address)
 	status := lookupExit(r.Verdict)
-	if status == exitTryAgain && !u.json && o.server == "" && !o.trustAD && strings.Contains(r.Why, "bogus") {
-		u.say("many resolvers do not pass on signatures; -server names another one")
+	if !u.json {
+		u.verdict(r)
+		if o.server == "" && !o.trustAD && r.Why.Code == discover.Bogus {
+			u.say("many resolvers do not pass on signatures; -server names another one")
+		}
 	}
 	var found *discover.Certificate
 	if len(r.Certificates) > 0 && (status == exitOK || status == exitUnverified) {
 		found = r.Certificates[0]
 	}
 	if found != nil && o.out != "" {
-		if err := os.WriteFile(o.out, pemOf(found.Raw), 0o644); err != nil {
+		if err := os.WriteFile(o.out, o.pem(found), 0o644); err != nil {
 			return 0, fail(exitCannotWrite, err)
 		}
 	}
@@ -168,24 +103,19 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 	case u.json:
 		return status, u.emit(lookupResult(r, int(status)))
 	case found != nil && o.out == "":
-		u.print("%s", pemOf(found.Raw))
+		u.print("%s", o.pem(found))
 	}
 	return status, nil
 }
 
-// verdictColours are of the word that begins the last step of a story.
 var verdictColours = map[discover.Verdict]colour{
 	discover.Verified: green, discover.None: yellow, discover.Unverified: yellow, discover.Wrong: red, discover.Unknown: red,
 }
 
-// tell writes a step of a look-up.
-func (u *ui) tell(step string) {
-	word, rest, _ := strings.Cut(step, ": ")
-	if c, ok := verdictColours[discover.Verdict(word)]; ok && u.errColours {
-		fmt.Fprintf(u.stderr, "smimea: %s: %s\n", paint(true, c, word), printable(rest))
-		return
-	}
-	u.say("%s", step)
+// verdict ends the story of a look-up.
+func (u *ui) verdict(r *discover.Result) {
+	word := paint(u.errColours, verdictColours[r.Verdict], string(r.Verdict))
+	fmt.Fprintf(u.stderr, "smimea: %s: %s\n", word, printable(r.Why.Text))
 }
 
 func lookupExit(v discover.Verdict) exit {
@@ -202,12 +132,25 @@ func lookupExit(v discover.Verdict) exit {
 	return exitTryAgain
 }
 
+// pem is what is written of a certificate: the leaf first, then issuers upwards (RFC
+// 8555 section 9.1).
+func (o *lookupOptions) pem(c *discover.Certificate) []byte {
+	text := pemOf(c.Raw)
+	if o.chain {
+		for _, der := range c.Chain {
+			text = append(text, pemOf(der)...)
+		}
+	}
+	return text
+}
+
 func pemOf(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// readRoots reads a file of certificates. Without one, the system's count.
-func readRoots(path string) (*x509.CertPool, error) {
+// readRoots reads a file of certificates. Without one, the system's count. What is not
+// used of it is said.
+func readRoots(u *ui, path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -215,90 +158,12 @@ func readRoots(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, fail(exitNoInput, err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(bytes.TrimSpace(data)) {
-		return nil, fail(exitUsage, fmt.Errorf("%q has no certificate in PEM", path))
+	pool, unused := certsource.ReadRoots(data)
+	for _, what := range unused {
+		u.warn("%s: not used: %s", path, what)
+	}
+	if pool == nil {
+		return nil, fail(exitUsage, fmt.Errorf("%q has no certificate of an authority that can be used", path))
 	}
 	return pool, nil
-}
-
-// lookupJSON is what -json prints.
-type lookupJSON struct {
-	Schema       string            `json:"schema"` // smimea-lookup/1
-	Address      string            `json:"address"`
-	Verdict      string            `json:"verdict"`
-	Why          string            `json:"why"`
-	Exit         int               `json:"exit"`
-	Certificates []certificateJSON `json:"certificates"`
-	SMIMEA       lookedUpJSON      `json:"smimea"`
-	TXT          lookedUpJSON      `json:"txt"`
-	Downloads    []downloadJSON    `json:"downloads"`
-	Suggestion   string            `json:"suggestion,omitempty"`
-}
-
-type certificateJSON struct {
-	PEM         string    `json:"pem"`
-	Source      string    `json:"source"`
-	Addresses   []string  `json:"addresses"`
-	NotBefore   time.Time `json:"not_before"`
-	NotAfter    time.Time `json:"not_after"`
-	Encrypts    bool      `json:"encrypts"`
-	Signs       bool      `json:"signs"`
-	Match       string    `json:"match,omitempty"`
-	Association string    `json:"association,omitempty"`
-	Problems    []string  `json:"problems"`
-	Chain       string    `json:"chain,omitempty"`
-	Revocation  string    `json:"revocation,omitempty"`
-}
-
-type lookedUpJSON struct {
-	Name     string   `json:"name,omitempty"`
-	Security string   `json:"security"`
-	Error    string   `json:"error,omitempty"`
-	Records  []string `json:"records"`
-	Aliases  []string `json:"aliases,omitempty"`
-}
-
-type downloadJSON struct {
-	URL       string `json:"url"`
-	MediaType string `json:"media_type,omitempty"`
-	Error     string `json:"error,omitempty"`
-}
-
-func lookupResult(r *discover.Result, status int) lookupJSON {
-	result := lookupJSON{
-		Schema: "smimea-lookup/1", Address: r.Address.String(), Verdict: string(r.Verdict), Why: r.Why, Exit: status,
-		Certificates: []certificateJSON{}, SMIMEA: lookedUp(r.SMIMEA), TXT: lookedUp(r.TXT), Downloads: []downloadJSON{},
-		Suggestion: r.Suggestion,
-	}
-	for _, c := range r.Certificates {
-		result.Certificates = append(result.Certificates, certificateJSON{
-			PEM: string(pemOf(c.Raw)), Source: c.Source, Addresses: orEmpty(c.Addresses), NotBefore: c.NotBefore, NotAfter: c.NotAfter,
-			Encrypts: c.Encrypts, Signs: c.Signs, Match: string(c.Match), Association: c.Association,
-			Problems: orEmpty(c.Problems), Chain: c.Chain, Revocation: c.Revocation,
-		})
-	}
-	for _, d := range r.Downloads {
-		result.Downloads = append(result.Downloads, downloadJSON{d.URL, d.MediaType, errorText(d.Err)})
-	}
-	return result
-}
-
-func lookedUp(r discover.Records) lookedUpJSON {
-	return lookedUpJSON{r.Name, r.Security.String(), errorText(r.Err), orEmpty(r.Data), r.Aliases}
-}
-
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}
-
-// orEmpty makes an empty list [] in JSON, not null.
-func orEmpty(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
 }

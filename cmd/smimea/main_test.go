@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	// With the race detector each run of the command would end in a second's
 	// sleep.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
-	testscript.Main(m, map[string]func(){"smimea": main})
+	testscript.Main(m, map[string]func(){"smimea": main, "unmoved": unmoved})
 }
 
 // TestScripts runs testdata/*.txt. Beside the usual commands of testscript they

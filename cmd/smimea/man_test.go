@@ -105,7 +105,7 @@ func manualWorld(t *testing.T) (prelude string) {
 	})), "example.com")
 	records := runSmimea(t, dir, "records", "-url", "https://{domain}:"+web.Port+"/.well-known/smime/{file}", "smime")
 	names := discovertest.Serve(t, discovertest.Zone{Name: "example.com", Records: append(strings.Split(records, "\n"), "@ IN A 127.0.0.1")})
-	for name, text := range map[string]string{"roots.pem": string(web.RootsPEM), "anchors": names.Anchors, "message": "Hello\n", "K_smimecert.example.com.+013+12345.key": names.Anchors} {
+	for name, text := range map[string]string{"roots.pem": string(web.RootsPEM), "anchors": names.Anchors, "message": "Hello\n", "Kexample.com.+013+12345.key": names.Anchors} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -128,15 +128,18 @@ nsupdate() { cat; }
 }
 
 // smimeaPath is a folder with this command in it.
-func smimeaPath(t *testing.T) string {
+func smimeaPath(t *testing.T) string { return commandPath(t, "smimea") }
+
+// commandPath is a folder with a command of TestMain's in it.
+func commandPath(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// testscript.Main makes the test binary be smimea if that is its name.
-	if err := os.Symlink(self, filepath.Join(dir, "smimea")); err != nil {
+	// testscript.Main makes the test binary be the command whose name it has.
+	if err := os.Symlink(self, filepath.Join(dir, name)); err != nil {
 		t.Fatal(err)
 	}
 	return dir

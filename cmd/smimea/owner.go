@@ -56,11 +56,11 @@ func owner(u *ui, operands []string) (exit, error) {
 	}
 	for _, line := range result.Owners {
 		if len(result.Owners) > 1 {
-			u.print("%s\n", u.paint(bold, line.Address))
+			u.print("%s\n", u.paint(bold, printable(line.Address)))
 		}
-		u.print("SMIMEA\t%s\n", line.SMIMEA)
+		u.print("SMIMEA\t%s\n", printable(line.SMIMEA))
 		if line.NoTXT == "" {
-			u.print("TXT\t%s\n", line.TXT)
+			u.print("TXT\t%s\n", printable(line.TXT))
 		} else {
 			u.warn("%s: %s", line.Address, line.NoTXT)
 		}

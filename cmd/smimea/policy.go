@@ -35,7 +35,7 @@ func (o *policyFlags) define(f *flag.FlagSet) {
 	f.StringVar(&o.roots, "roots", "", "`FILE` of authorities that certificates must chain to")
 }
 
-func (o *policyFlags) policy() (*policy, error) {
+func (o *policyFlags) policy(u *ui) (*policy, error) {
 	p := &policy{records: o.records, ttl: o.ttl, lower: o.casing == "lower", now: time.Now()}
 	if len(p.records) == 0 {
 		p.records = []smimea.Association{{Usage: smimea.UsageDANEEE, Selector: smimea.SelectorSPKI, Matching: smimea.MatchingSHA256}}
@@ -52,7 +52,7 @@ func (o *policyFlags) policy() (*policy, error) {
 			return nil, fail(exitUsage, err)
 		}
 	}
-	p.roots, err = readRoots(o.roots)
+	p.roots, err = readRoots(u, o.roots)
 	return p, err
 }
 

@@ -88,7 +88,7 @@ func records(u *ui, operands []string, o *recordsOptions) (exit, error) {
 	if write == nil {
 		return 0, usageError("unknown -format " + quote(o.format))
 	}
-	p, err := o.policy()
+	p, err := o.policy(u)
 	if err != nil {
 		return 0, err
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"golang.org/x/term"
 )
@@ -96,30 +98,64 @@ func (u *ui) failed(verb string, err error) exit {
 }
 
 // printable keeps what others wrote, in the DNS or in a certificate, from
-// steering the terminal, and from looking like a line of ours.
+// steering the terminal, from looking like a line of ours, and from being read in
+// another order than it is written.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
 			return ' '
-		case !strconv.IsPrint(r):
+		case isHidden(r):
 			return '\ufffd'
 		}
 		return r
 	}, s)
 }
 
+// isHidden reports whether a character is one that is not seen itself, or not what it
+// seems: controls, formats (among them those of direction, of no width, and tags),
+// separators, variation selectors, and what is unassigned or private.
+func isHidden(r rune) bool {
+	return !strconv.IsPrint(r) || unicode.Is(unicode.Variation_Selector, r) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
+}
+
 func quote(s string) string { return strconv.Quote(s) }
 
 // emit prints a value as JSON.
 func (u *ui) emit(value any) error {
-	e := json.NewEncoder(u.stdout)
+	var text strings.Builder
+	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	if err := e.Encode(value); err != nil {
+	err := e.Encode(value)
+	if err == nil {
+		_, err = io.WriteString(u.stdout, escaped(text.String()))
+	}
+	if err != nil {
 		return fail(exitCannotWrite, fmt.Errorf("writing the result: %w", err))
 	}
 	return nil
+}
+
+// escaped writes hidden characters as JSON can, so that they do nothing to a terminal
+// either. Outside of its strings JSON has none but line feeds.
+func escaped(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && isHidden(r) }) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\n' || !isHidden(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, "\\u%04x\\u%04x", high, low)
+		default:
+			fmt.Fprintf(&b, "\\u%04x", r)
+		}
+	}
+	return b.String()
 }
 
 // table prints rows in columns. An empty last column leaves no space.

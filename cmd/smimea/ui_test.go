@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -12,9 +13,32 @@ func TestPrintable(t *testing.T) {
 		"plain, jörg": "plain, jörg",
 		"a\nsmimea: verified: b\x1b[2J\u202e\x00": "a smimea: verified: b\ufffd[2J\ufffd\ufffd",
 		"a\tb\xff": "a b\ufffd",
+		"\u009b31m\u0085\u200b\u200f\u2028\u2066\ufeff\u00ad\U000e0041\ufe0f\u3164": "\ufffd31m" + strings.Repeat("\ufffd", 10),
 	} {
 		if got := printable(in); got != want {
 			t.Errorf("printable(%q) = %q; want %q", in, got, want)
+		}
+	}
+}
+
+// TestJSONIsPrintable holds that no character of JSON does anything to a terminal, and
+// that what was there can be read from it.
+func TestJSONIsPrintable(t *testing.T) {
+	for _, text := range []string{
+		"plain, jörg <&>", "\u009b31m", "a\u202eb\u2066c", "\x1b[2J\r\n\t\x00\x7f", "tag \U000e0041", "\u200b\ufeff\u00ad\u180e\ufe0f", "\u2028\ufffd",
+	} {
+		var stdout bytes.Buffer
+		u := newUI(&stdout, &bytes.Buffer{})
+		if err := u.emit(map[string]string{text: text}); err != nil {
+			t.Fatal(err)
+		}
+		u.flush()
+		if strings.ContainsFunc(stdout.String(), func(r rune) bool { return r != '\n' && isHidden(r) }) {
+			t.Errorf("the JSON of %q is %q", text, &stdout)
+		}
+		var back map[string]string
+		if err := json.Unmarshal(stdout.Bytes(), &back); err != nil || back[text] != text {
+			t.Errorf("%q is read as %q, %v", text, back, err)
 		}
 	}
 }

@@ -9,11 +9,8 @@ package diagnose
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"fmt"
+	"errors"
 	"slices"
-	"strings"
 
 	"github.com/miekg/dns"
 
@@ -38,17 +35,24 @@ type Finding struct {
 	Where  string // a name, a server or a URL
 	Text   string
 	Remedy string // "" if all is well
+	// Follows is the code of an earlier finding that explains this one: once that
+	// is mended, this one is gone, too, or can be judged.
+	Follows string
 }
 
 // A Doctor examines domains.
 type Doctor struct {
-	// Server answers for the whole DNS, or at least for the domain and all
-	// that is on the way to it from Anchors.
-	Server  *discover.Server
+	// Server is whom to ask: a resolver, or the zone's name server.
+	Server *discover.Server
+	// Elsewhere is asked for what Server does not have, if not nil: Server is then
+	// a name server, whose zones may not be delegated to it yet.
+	Elsewhere *discover.Server
+	// Anchors are what is trusted. A key of the domain counts for the zones that
+	// are signed with it, since smimea keygen makes one for several.
 	Anchors dnssec.Anchors
-	// NameServers are asked in place of those that the NS records name.
+	// NameServers are asked in place of those of the NS records, if there are any.
 	NameServers []*discover.Server
-	// Client looks addresses up. Its Resolver is set.
+	// Client is how addresses are looked up; its Resolver is set here.
 	Client discover.Client
 	// Found is told each finding at once, if not nil.
 	Found func(Finding)
@@ -59,136 +63,100 @@ type examination struct {
 	*Doctor
 	domain   string // without the final dot
 	resolver *dnssec.Validator
+	apexes   map[string]string // of the zones that the trees are in, by label
 	findings []Finding
+	causes   []cause
 }
 
 // Examine looks at a mail domain, as A-labels without the final dot, and at
 // some of its addresses.
 func (d *Doctor) Examine(ctx context.Context, domain string, addresses []smimea.Address) []Finding {
-	e := &examination{Doctor: d, domain: domain, resolver: &dnssec.Validator{Exchange: d.Server.Exchange, Anchors: d.Anchors}}
-	zones := map[string]bool{}
+	e := &examination{Doctor: d, domain: domain, apexes: map[string]string{}}
+	e.resolver = &dnssec.Validator{Exchange: e.exchange, Anchors: e.anchors(ctx)}
 	for _, t := range trees {
-		if apex := e.tree(ctx, t, len(addresses) > 0); apex != "" && !zones[apex] {
-			zones[apex] = true
+		e.apexes[t.label] = e.tree(ctx, t, addresses)
+	}
+	for _, apex := range slices.Compact([]string{e.apexes[trees[0].label], e.apexes[trees[1].label]}) {
+		if apex != "" && ctx.Err() == nil {
 			e.zone(ctx, apex, addresses)
 		}
 	}
+	e.authorization(ctx)
 	for _, a := range addresses {
-		e.address(ctx, a)
+		if ctx.Err() == nil {
+			e.address(ctx, a)
+		}
+	}
+	if ctx.Err() != nil {
+		e.say(Error, "interrupted", domain, "time was up before all was looked at", "give it more time, and see what is said not to answer")
 	}
 	return e.findings
 }
 
+// exchange asks Server, and Elsewhere for what it does not have.
+func (e *examination) exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
+	m, err := e.Server.Exchange(ctx, q)
+	if e.Elsewhere == nil || err == nil && m.Authoritative && (m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError) {
+		return m, err
+	}
+	other, otherErr := e.Elsewhere.Exchange(ctx, q)
+	if otherErr != nil {
+		return m, err // what the server of the domain says is more to the point
+	}
+	return other, nil
+}
+
+// beforehand is a Resolver of addresses before zones are delegated: their keys lead to
+// nothing else, so that what Elsewhere says of hosts is taken as not signed.
+type beforehand struct{ *examination }
+
+func (e beforehand) Lookup(ctx context.Context, name string, qtype uint16) (*dnssec.Answer, error) {
+	a, err := e.resolver.Lookup(ctx, name, qtype)
+	if err != nil || a.Security != dnssec.Indeterminate || qtype != dns.TypeA && qtype != dns.TypeAAAA {
+		return a, err
+	}
+	records, err := e.raw(ctx, name, qtype)
+	if err != nil {
+		return nil, err
+	}
+	return &dnssec.Answer{Security: dnssec.Insecure, Why: a.Why, Name: a.Name, Records: records}, nil
+}
+
+// say notes a finding.
 func (e *examination) say(level Level, code, where, text, remedy string) {
-	f := Finding{level, code, where, text, remedy}
+	e.find(Finding{Level: level, Code: code, Where: where, Text: text, Remedy: remedy})
+}
+
+func (e *examination) find(f Finding) {
 	e.findings = append(e.findings, f)
 	if e.Found != nil {
 		e.Found(f)
 	}
 }
 
-// A tree is one of the two sub-trees of a mail domain.
-type tree struct {
-	label string
-	qtype uint16
+// A cause is a finding that others follow from.
+type cause struct {
+	code string
+	// of is what it is about: a zone, whose names follow, or a server or host.
+	of string
 }
 
-var trees = []tree{{"_smimecert", dns.TypeSMIMEA}, {"_smime", dns.TypeTXT}}
-
-// tree looks at the top of a sub-tree, and returns the apex of its zone.
-func (e *examination) tree(ctx context.Context, t tree, published bool) (apex string) {
-	name := t.label + "." + e.domain + "."
-	apex, err := e.apexOf(ctx, name)
-	if err != nil {
-		e.say(Error, "no_answer", name, err.Error(), "see that the domain's name servers can be reached, and answer")
-		return ""
+// blame notes an error that others about the same zone, server or host will follow
+// from, or one that follows from such an error itself.
+func (e *examination) blame(of string, f Finding) {
+	i := slices.IndexFunc(e.causes, func(c cause) bool {
+		_, isName := dns.IsDomainName(of)
+		return c.of == of || isName && dns.IsSubDomain(c.of, of)
+	})
+	if i >= 0 {
+		f.Follows = e.causes[i].code
+	} else {
+		e.causes = append(e.causes, cause{f.Code, of})
 	}
-	if apex == name {
-		e.delegation(ctx, name)
-	}
-	a, err := e.resolver.Lookup(ctx, name, t.qtype)
-	if err != nil {
-		e.say(Error, "no_answer", name, err.Error(), "see that the domain's name servers can be reached, and answer")
-		return apex
-	}
-	switch {
-	case e.insecure(name, a):
-	case a.NameError && published:
-		e.say(Error, "empty_denied", name, "the name is said not to exist, so that resolvers deny all names below it, too (RFC 8020)",
-			"answer NOERROR with no records for names that only have others below them")
-	case a.NameError:
-		e.say(Warning, "nothing", name, "nothing is published below the name", "publish a certificate, or name an address that has one")
-	default:
-		e.say(OK, "signed", name, "exists, and is signed", "")
-	}
-	e.denial(ctx, e.resolver, "", randomLabel()+"."+name, t.qtype)
-	return apex
+	e.find(f)
 }
 
-// insecure says what is wrong with the security of an answer, if anything is.
-func (e *examination) insecure(where string, a *dnssec.Answer) bool {
-	switch a.Security {
-	case dnssec.Secure:
-		return false
-	case dnssec.Insecure:
-		e.say(Error, "insecure", where, "is not signed: "+a.Why, "sign the zone, and have the DS record of its key put into the parent zone; without, SMIMEA records count for nothing (RFC 8162 section 6)")
-	case dnssec.Bogus:
-		e.say(Error, "bogus", where, "does not validate: "+a.Why, "mend the signatures, or the DS record in the parent zone; until then the names do not exist for validating resolvers")
-	default:
-		e.say(Error, "indeterminate", where, a.Why, "name a trust anchor that is above the domain")
-	}
-	return true
-}
-
-// delegation looks at the DS records of a sub-zone.
-func (e *examination) delegation(ctx context.Context, name string) {
-	a, err := e.resolver.Lookup(ctx, name, dns.TypeDS)
-	switch {
-	case err != nil:
-		e.say(Error, "no_answer", name, err.Error(), "see that the parent zone's name servers answer")
-	case len(a.Records) > 0 && a.Security == dnssec.Secure:
-		e.say(OK, "delegated", name, "is a zone of its own, with DS records in its parent", "")
-	case len(e.Anchors[name]) > 0:
-		e.say(OK, "delegated", name, "is a zone of its own, with a trust anchor", "")
-	case a.Security >= dnssec.Insecure && len(a.Records) == 0:
-		e.say(Error, "no_ds", name, "is a zone of its own, without DS records in its parent", "have the parent publish the DS record that smimea keygen printed")
-	}
-}
-
-// denial looks at the denial of a name that does not exist. On says whose it is.
-func (e *examination) denial(ctx context.Context, v *dnssec.Validator, on, name string, qtype uint16) {
-	a, err := v.Lookup(ctx, name, qtype)
-	switch {
-	case err != nil:
-		e.say(Error, "no_denial", name, on+err.Error(), "answer for names that do not exist, too")
-	case len(a.Records) > 0 && a.Wildcard:
-		e.say(Warning, "wildcard", name, on+"a wildcard has records for every user", "remove it, unless all users share a certificate")
-	case len(a.Records) > 0:
-		e.say(Error, "invented", name, on+"there are records for a name that nobody has", "answer for users only")
-	case a.Security == dnssec.Bogus:
-		e.say(Error, "bogus_denial", name, on+"the denial does not validate: "+a.Why, "sign denials; a resolver that validates answers SERVFAIL, and mail to users without a certificate is held up")
-	case a.Security == dnssec.Secure:
-		e.say(OK, "denied", name, on+"a name that does not exist is denied, signed", "")
-	}
-}
-
-// apexOf returns the zone that a name is in, as the SOA record says.
-func (e *examination) apexOf(ctx context.Context, name string) (string, error) {
-	m, err := e.Server.Exchange(ctx, question(name, dns.TypeSOA))
-	if err != nil {
-		return "", fmt.Errorf("asking for %s SOA: %w", name, err)
-	}
-	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-		return "", &dnssec.ServerError{Name: name, Type: dns.TypeSOA, Rcode: m.Rcode}
-	}
-	for _, rr := range append(m.Answer, m.Ns...) {
-		if soa, ok := rr.(*dns.SOA); ok && dns.IsSubDomain(soa.Hdr.Name, name) {
-			return dns.CanonicalName(soa.Hdr.Name), nil
-		}
-	}
-	return "", fmt.Errorf("no SOA record is above %s", name)
-}
-
+// question asks for what nothing else would ask for: without a validator's checks.
 func question(name string, qtype uint16) *dns.Msg {
 	q := new(dns.Msg)
 	q.SetQuestion(name, qtype)
@@ -197,94 +165,19 @@ func question(name string, qtype uint16) *dns.Msg {
 	return q
 }
 
-// randomLabel is of the form of a digest that no address has.
-func randomLabel() string {
-	var b [28]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
-
-// nameServers returns the servers of a zone, with their names.
-func (e *examination) nameServers(ctx context.Context, apex string) (servers []*discover.Server, names []string) {
-	if len(e.NameServers) > 0 {
-		for _, s := range e.NameServers {
-			names = append(names, s.String())
-		}
-		return e.NameServers, names
+// raw asks for records without validating them: those that are wrong, too.
+func (e *examination) raw(ctx context.Context, name string, qtype uint16) (records []dns.RR, err error) {
+	m, err := e.exchange(ctx, question(name, qtype))
+	if err != nil {
+		return nil, err
 	}
-	a, err := e.resolver.Lookup(ctx, apex, dns.TypeNS)
-	if err != nil || len(a.Records) == 0 {
-		e.say(Error, "no_ns", apex, "no NS records are found", "publish them, in the zone and in its parent")
-		return nil, nil
+	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+		return nil, errors.New(dns.RcodeToString[m.Rcode])
 	}
-	for _, rr := range a.Records {
-		name := dns.CanonicalName(rr.(*dns.NS).Ns)
-		addresses, err := discover.Addresses(ctx, e.resolver, name)
-		if err != nil || len(addresses) == 0 {
-			e.say(Error, "no_address", name, "the name server of "+apex+" has no address", "give it an A or AAAA record")
-		}
-		for _, address := range addresses {
-			if server, err := discover.ParseServer(address.String()); err == nil {
-				servers, names = append(servers, server), append(names, name+" ("+address.String()+")")
-			}
-		}
-	}
-	return servers, names
-}
-
-// zone looks at every name server of a zone.
-func (e *examination) zone(ctx context.Context, apex string, addresses []smimea.Address) {
-	servers, names := e.nameServers(ctx, apex)
-	var serials []uint32
-	for i, server := range servers {
-		where := names[i]
-		m, err := server.Exchange(ctx, question(apex, dns.TypeSOA))
-		if err != nil {
-			e.say(Error, "dead", where, "does not answer for "+apex+": "+err.Error(), "start it, let UDP and TCP through, or take it out of the NS records")
-			continue
-		}
-		soa := firstSOA(m)
-		if soa == nil || !m.Authoritative {
-			e.say(Error, "lame", where, "does not have the zone "+apex, "configure the zone there, or take it out of the NS records")
-			continue
-		}
-		serials = append(serials, soa.Serial)
-		e.say(OK, "serial", where, fmt.Sprintf("has %s with serial %d", apex, soa.Serial), "")
-		v := e.through(server, apex)
-		for _, t := range trees {
-			if top := t.label + "." + e.domain + "."; dns.IsSubDomain(apex, top) {
-				e.denial(ctx, v, where+": ", randomLabel()+"."+top, t.qtype)
-			}
-		}
-		for _, a := range addresses {
-			e.serverOwner(ctx, server, v, where, apex, a.Owner(), dns.TypeSMIMEA)
-			if owner, err := a.TextOwner(); err == nil {
-				e.serverOwner(ctx, server, v, where, apex, owner, dns.TypeTXT)
-			}
-		}
-	}
-	if len(slices.Compact(slices.Sorted(slices.Values(serials)))) > 1 {
-		e.say(Warning, "serials", apex, fmt.Sprintf("the name servers have different serials: %v", serials), "see that transfers work; for a while after a change this is as it should be")
-	}
-}
-
-func firstSOA(m *dns.Msg) *dns.SOA {
 	for _, rr := range m.Answer {
-		if soa, ok := rr.(*dns.SOA); ok {
-			return soa
+		if rr.Header().Rrtype == qtype {
+			records = append(records, rr)
 		}
 	}
-	return nil
-}
-
-// through returns a validator that asks one name server for what is in the
-// zone, and the usual one for what leads to it.
-func (e *examination) through(server *discover.Server, apex string) *dnssec.Validator {
-	return &dnssec.Validator{Anchors: e.Anchors, Exchange: func(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
-		name := q.Question[0].Name
-		if dns.IsSubDomain(apex, name) && !(strings.EqualFold(name, apex) && q.Question[0].Qtype == dns.TypeDS) {
-			return server.Exchange(ctx, q)
-		}
-		return e.Server.Exchange(ctx, q)
-	}}
+	return records, nil
 }

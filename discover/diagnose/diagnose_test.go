@@ -1,14 +1,20 @@
 package diagnose
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"coredns-smimea/discover"
 	"coredns-smimea/discover/discovertest"
 	"coredns-smimea/discover/dnssec"
+	"coredns-smimea/internal/zoo"
 	"coredns-smimea/smimea"
 )
 
@@ -113,5 +119,206 @@ func TestSerials(t *testing.T) {
 	d.NameServers = append(d.NameServers, server)
 	if findings := d.Examine(t.Context(), "example.test", nil); !has(findings, Warning, "serials") {
 		t.Errorf("different serials are not found: %+v", findings)
+	}
+}
+
+// told are the errors and warnings that do not follow from others.
+func told(findings []Finding) (own []Finding) {
+	for _, f := range findings {
+		if f.Level != OK && f.Follows == "" {
+			own = append(own, f)
+		}
+	}
+	return own
+}
+
+// one returns the finding of a code.
+func one(t *testing.T, findings []Finding, code string) Finding {
+	t.Helper()
+	for _, f := range findings {
+		if f.Code == code {
+			return f
+		}
+	}
+	t.Fatalf("no finding %s: %+v", code, findings)
+	return Finding{}
+}
+
+// TestSMIMEAOnly has a domain without TXT records, as RFC 8162 has it.
+func TestSMIMEAOnly(t *testing.T) {
+	d, _ := doctor(t, discovertest.Zone{Name: "example.test", Records: records("example.test")})
+	if findings := told(d.Examine(t.Context(), "example.test", nil)); len(findings) > 0 {
+		t.Errorf("what is amiss: %+v", findings)
+	}
+}
+
+// TestOneCause holds that what follows from one cause is not told as a cause of its
+// own, and that the remedy has the record to publish.
+func TestOneCause(t *testing.T) {
+	d, _ := doctor(t, discovertest.Zone{Name: "example.test"},
+		discovertest.Zone{Name: "_smimecert.example.test", Records: records("_smimecert.example.test"), Unsigned: true})
+	findings := d.Examine(t.Context(), "example.test", []smimea.Address{hugh})
+	if causes := told(findings); len(causes) != 1 || causes[0].Code != "no_ds" {
+		t.Errorf("causes: %+v", causes)
+	}
+	if f := one(t, findings, "insecure"); f.Follows != "no_ds" {
+		t.Errorf("that it is insecure follows from %q", f.Follows)
+	}
+
+	// The parent has the DS record of another key.
+	key := &dns.DNSKEY{Hdr: dns.RR_Header{Name: "_smimecert.example.test.", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 300}, Flags: 257, Protocol: 3, Algorithm: dns.ECDSAP256SHA256}
+	if _, err := key.Generate(256); err != nil {
+		t.Fatal(err)
+	}
+	wrong := key.ToDS(dns.SHA256)
+	d, names := doctor(t, discovertest.Zone{Name: "example.test"}, discovertest.Zone{Name: "_smimecert.example.test", Records: records("_smimecert.example.test")})
+	names.Lie(func(m *dns.Msg) *dns.Msg {
+		if q := m.Question[0]; q.Qtype == dns.TypeDS && q.Name == wrong.Hdr.Name {
+			m.Answer = names.Sign("example.test", wrong)
+		}
+		return m
+	})
+	findings = d.Examine(t.Context(), "example.test", []smimea.Address{hugh})
+	causes := told(findings)
+	right := names.Key("_smimecert.example.test").ToDS(dns.SHA256)
+	if len(causes) != 1 || causes[0].Code != "bogus" || !strings.Contains(causes[0].Text, strings.ToUpper(wrong.Digest)) || !strings.Contains(causes[0].Remedy, strings.ToUpper(right.Digest)) {
+		t.Errorf("causes: %+v; want one, with %s and %s", causes, wrong.Digest, right.Digest)
+	}
+}
+
+// TestLag holds that serials are told apart by time where they are times.
+func TestLag(t *testing.T) {
+	now := uint32(time.Now().Unix())
+	for _, test := range []struct {
+		serial, newest uint32
+		want           string
+	}{{now - 3600, now, "1h0m0s"}, {7, 9, "2"}, {4294967295, 1, "2"}, {2026112401, 2026112403, "2"}} {
+		if got := lag(test.serial, test.newest); got != test.want {
+			t.Errorf("lag(%d, %d) = %s; want %s", test.serial, test.newest, got, test.want)
+		}
+	}
+	e := &examination{Doctor: &Doctor{}}
+	e.serials("example.test.", map[uint32][]string{now: {"a"}, now - 60: {"b"}})
+	if f := e.findings[0]; !strings.Contains(f.Text, fmt.Sprintf("b has %d, which is behind by 1m0s", now-60)) {
+		t.Errorf("%s", f.Text)
+	}
+}
+
+// TestAuthorization holds what is said of CAA records.
+func TestAuthorization(t *testing.T) {
+	for record, want := range map[string]struct {
+		level Level
+		text  string
+	}{
+		"":                                      {OK, "has no CAA records"},
+		"@ IN CAA 0 issue \"ca.test\"":          {OK, "without issuemail"},
+		"@ IN CAA 0 issuemail \"ca.test; x=1\"": {OK, "by ca.test"},
+		"@ IN CAA 0 issuemail \";\"":            {Warning, "forbids every authority"},
+	} {
+		d, _ := doctor(t, discovertest.Zone{Name: "example.test", Records: append(records("example.test"), record)})
+		if f := one(t, d.Examine(t.Context(), "example.test", nil), "caa"); f.Level != want.level || !strings.Contains(f.Text, want.text) {
+			t.Errorf("%q: %s %q; want %s %q", record, f.Level, f.Text, want.level, want.text)
+		}
+	}
+}
+
+// TestKeyOfSeveralZones has zones that are not delegated yet, and are signed with one
+// key, which has the domain's name: as smimea keygen makes it.
+func TestKeyOfSeveralZones(t *testing.T) {
+	const domain = "example.test"
+	names := discovertest.Serve(t,
+		discovertest.Zone{Name: "_smimecert." + domain, Records: records("_smimecert." + domain)},
+		discovertest.Zone{Name: "_smime." + domain, KeyOf: "_smimecert." + domain})
+	elsewhere := discovertest.Serve(t, discovertest.Zone{Name: domain, Unsigned: true, Records: []string{"@ IN A 127.0.0.1"}})
+	key := *names.Key("_smimecert." + domain)
+	key.Hdr.Name = domain + "."
+	server, err := discover.ParseServer(names.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := discover.ParseServer(elsewhere.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Doctor{Server: server, Elsewhere: other, NameServers: []*discover.Server{server},
+		Anchors: dnssec.Anchors{domain + ".": {&key}}, Client: discover.Client{AllowPrivate: true}}
+	findings := d.Examine(t.Context(), domain, nil)
+	if causes := told(findings); len(causes) > 0 {
+		t.Errorf("what is amiss: %+v", causes)
+	}
+	f := one(t, findings, "delegated")
+	if ds := names.Key("_smimecert." + domain).ToDS(dns.SHA256); !strings.Contains(f.Text, strings.ToUpper(ds.Digest)) {
+		t.Errorf("%q does not name the DS record %s", f.Text, ds.Digest)
+	}
+	// The web server's address is one that only the other server has.
+	e := &examination{Doctor: d}
+	e.resolver = &dnssec.Validator{Exchange: e.exchange, Anchors: dnssec.Anchors{"_smimecert." + domain + ".": {names.Key("_smimecert." + domain)}}}
+	if addresses, err := discover.Addresses(t.Context(), beforehand{e}, domain); err != nil || len(addresses) != 1 {
+		t.Errorf("addresses %v, %v", addresses, err)
+	}
+}
+
+// TestParentServers has a parent that names other servers than the zone.
+func TestParentServers(t *testing.T) {
+	d, names := doctor(t, discovertest.Zone{Name: "example.test", Records: []string{"other IN A 127.0.0.1"}},
+		discovertest.Zone{Name: "_smimecert.example.test", Records: records("_smimecert.example.test")})
+	_, testOnlyServerPort, _ = net.SplitHostPort(names.Address)
+	defer func() { testOnlyServerPort = "53" }()
+	d.NameServers = nil
+	names.Lie(func(m *dns.Msg) *dns.Msg {
+		if q := m.Question[0]; q.Qtype == dns.TypeNS && q.Name == "_smimecert.example.test." && !m.RecursionDesired {
+			referral, err := dns.NewRR("_smimecert.example.test. 300 IN NS other.example.test.")
+			if err != nil {
+				panic(err)
+			}
+			m.Authoritative, m.Answer, m.Ns = false, nil, []dns.RR{referral}
+		}
+		return m
+	})
+	f := one(t, d.Examine(t.Context(), "example.test", nil), "ns_differ")
+	for _, want := range []string{"add to the parent: ns._smimecert.example.test.", "take out of the parent: other.example.test."} {
+		if !strings.Contains(f.Remedy, want) {
+			t.Errorf("the remedy %q has no %q", f.Remedy, want)
+		}
+	}
+}
+
+// TestDownloads holds what is said of the web server, and of a file that the records
+// are not of.
+func TestDownloads(t *testing.T) {
+	old, err := zoo.Template{Addresses: []string{hugh.String()}}.DER()
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed, err := zoo.Template{Addresses: []string{hugh.String()}}.DER()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/hugh", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/there", http.StatusFound) })
+	mux.HandleFunc("/there", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.Write(renewed)
+	})
+	web := discovertest.ServeWebUntil(t, time.Now().Add(72*time.Hour), mux, "example.test")
+	txt, err := hugh.TextOwner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := func(der []byte) string { return fmt.Sprintf("%x", sha256.Sum256(der)) }
+	d, _ := doctor(t, discovertest.Zone{Name: "example.test", Records: []string{
+		"@ IN A 127.0.0.1", hugh.Owner() + " IN SMIMEA 3 0 1 " + digest(old),
+		fmt.Sprintf("%s IN TXT \"https://example.test:%s/hugh\"", txt, web.Port),
+	}})
+	d.Client.WebRoots = web.Roots
+	findings := d.Examine(t.Context(), "example.test", []smimea.Address{hugh})
+	if f := one(t, findings, "tls_expires"); f.Level != Warning || !strings.Contains(f.Text, "in 72h") {
+		t.Errorf("%+v", f)
+	}
+	if f := one(t, findings, "media_type"); !strings.Contains(f.Where, "redirected to https://example.test:"+web.Port+"/there") {
+		t.Errorf("%+v", f)
+	}
+	if f := one(t, findings, "wrong"); !strings.Contains(f.Remedy, digest(old)) || !strings.Contains(f.Remedy, digest(renewed)) {
+		t.Errorf("%+v", f)
 	}
 }

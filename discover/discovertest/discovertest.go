@@ -24,6 +24,8 @@ type Zone struct {
 	Name     string   // without the final dot
 	Records  []string // in the form of a zone file, names relative to the zone
 	Unsigned bool
+	// KeyOf is a zone before it in the list that it shares the key of.
+	KeyOf string
 }
 
 // A Names is a name server that has zones.
@@ -93,11 +95,7 @@ func (n *Names) Lie(lie func(*dns.Msg) *dns.Msg) {
 func (n *Names) Expire(name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, z := range n.zones {
-		if z.name == dns.Fqdn(name) {
-			z.expired = true
-		}
-	}
+	n.zone(name).expired = true
 }
 
 // DenyWith has all denials, at names that exist and that do not, list the same
@@ -126,11 +124,15 @@ func (n *Names) load(from Zone) *zone {
 		Hdr:   dns.RR_Header{Name: z.name, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 300},
 		Flags: dns.ZONE | dns.SEP, Protocol: 3, Algorithm: dns.ECDSAP256SHA256,
 	}
-	private, err := z.key.Generate(256)
-	if err != nil {
-		n.t.Fatal(err)
+	if other := n.zone(from.KeyOf); other != nil {
+		z.key.PublicKey, z.signer = other.key.PublicKey, other.signer
+	} else {
+		private, err := z.key.Generate(256)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		z.signer = private.(crypto.Signer)
 	}
-	z.signer = private.(crypto.Signer)
 	z.add(z.key)
 	return z
 }
@@ -171,10 +173,10 @@ func (n *Names) above(name string) *zone {
 // ServeDNS answers one question.
 func (n *Names) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	m := n.answer(q)
-	if n.lie != nil {
-		m = n.lie(m)
+	m, lie := n.answer(q), n.lie
+	n.mu.Unlock()
+	if lie != nil {
+		m = lie(m.Copy()) // the records are the zone's
 	}
 	if m == nil {
 		return
@@ -242,6 +244,31 @@ func (n *Names) answer(q *dns.Msg) *dns.Msg {
 		NextDomain: `\000.` + name, TypeBitMap: types,
 	}})...)
 	return m
+}
+
+// Key returns the key of a signed zone.
+func (n *Names) Key(zone string) *dns.DNSKEY {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.zone(zone).key
+}
+
+// zone returns a zone, nil if there is none of the name.
+func (n *Names) zone(name string) *zone {
+	for _, z := range n.zones {
+		if z.name == dns.Fqdn(name) {
+			return z
+		}
+	}
+	return nil
+}
+
+// Sign returns records of a zone with the signature of its key: what a cache has that
+// asked before the zone was changed.
+func (n *Names) Sign(zone string, set ...dns.RR) []dns.RR {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.zone(zone).sign(set)
 }
 
 func (z *zone) sign(set []dns.RR) []dns.RR {

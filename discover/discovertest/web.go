@@ -28,13 +28,19 @@ type Web struct {
 }
 
 // ServeWeb starts a web server whose certificate is for some hosts, by name or
-// address.
+// address, and for a year.
 func ServeWeb(t testing.TB, handler http.Handler, hosts ...string) *Web {
+	t.Helper()
+	return ServeWebUntil(t, time.Now().AddDate(1, 0, 0), handler, hosts...)
+}
+
+// ServeWebUntil is ServeWeb with a certificate that ends then.
+func ServeWebUntil(t testing.TB, end time.Time, handler http.Handler, hosts ...string) *Web {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "test web server"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: end,
 		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},

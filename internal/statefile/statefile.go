@@ -20,18 +20,21 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 )
 
 const (
-	magic   = "coredns-smimea state 1 "
+	family  = "coredns-smimea state " // of all versions
+	magic   = family + "1 "
 	clean   = "clean\n"
 	stale   = "stale\n"
 	kindEnd = 1<<32 - 1
@@ -44,8 +47,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // A Writer writes a file anew, beside its place until it is whole.
 type Writer struct {
-	path   string
-	file   *os.File
+	path   Path
+	name   string // of the file until then
+	file   File
 	out    *bufio.Writer
 	kind   uint32
 	block  []byte // with room for its header
@@ -53,18 +57,16 @@ type Writer struct {
 	err    error
 }
 
-// Create begins a file that is to take the place of the one at path. It is
-// stale until [Mark] says otherwise.
-func Create(path string, header []byte) (*Writer, error) {
-	next := path + ".new"
-	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
-		return nil, err
-	}
-	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+// Create begins a file that is to take the place of the one at the path. It is
+// stale until [Path.Mark] says otherwise.
+func (p Path) Create(header []byte) (*Writer, error) {
+	name := p.nextName()
+	file, err := p.Disk.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, err
+		p.discard(name)
+		return nil, nameless(err)
 	}
-	w := &Writer{path: path, file: file, out: bufio.NewWriterSize(file, 1<<20), block: make([]byte, blockHeader, blockSize+blockSize/4)}
+	w := &Writer{path: p, name: name, file: file, out: bufio.NewWriterSize(file, 1<<20), block: make([]byte, blockHeader, blockSize+blockSize/4)}
 	w.write([]byte(magic + stale))
 	w.block = append(w.block, header...)
 	w.flush()
@@ -110,8 +112,9 @@ func (w *Writer) write(b []byte) {
 }
 
 // Commit completes the file and puts it in its place. After an error the one
-// that was there before still is.
+// that was there before still is. What is there and is no state stays.
 func (w *Writer) Commit() error {
+	defer w.path.discard(w.name)
 	w.Section(kindEnd)
 	w.block = binary.BigEndian.AppendUint64(w.block, w.blocks)
 	w.flush()
@@ -125,23 +128,48 @@ func (w *Writer) Commit() error {
 		w.err = err
 	}
 	if w.err == nil {
-		w.err = os.Rename(w.file.Name(), w.path)
+		w.err = w.path.replaceable()
+	}
+	if w.err == nil {
+		w.err = w.path.Disk.Rename(w.name, w.path.Name)
 	}
 	if w.err != nil {
-		os.Remove(w.file.Name())
-		return w.err
+		return nameless(w.err)
 	}
-	return syncDir(filepath.Dir(w.path))
+	return w.path.syncDir()
+}
+
+// nameless returns an error without the name of a file that has one for a moment: the
+// same error twice is to say the same.
+func nameless(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("%s: %w", e.Op, e.Err)
+	}
+	return err
 }
 
 // Abort ends what is not to be committed.
 func (w *Writer) Abort() {
 	w.file.Close()
-	os.Remove(w.file.Name())
+	w.path.discard(w.name)
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// replaceable returns why a state must not take the name, nil if it may.
+func (p Path) replaceable() error {
+	begins, err := p.begins(p.Name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ELOOP): // a link is not followed, but replaced
+		return nil
+	case err != nil:
+		return fmt.Errorf("%q is not replaced: %w", p.Name, err)
+	case begins != "" && !strings.HasPrefix(begins, family):
+		return fmt.Errorf("%q is not replaced: it is no state", p.Name)
+	}
+	return nil
+}
+
+func (p Path) syncDir() error {
+	d, err := p.Disk.OpenFile(filepath.Dir(p.Name), os.O_RDONLY, 0)
 	if err != nil {
 		return nil // some can be written to only
 	}
@@ -150,27 +178,6 @@ func syncDir(dir string) error {
 		return err
 	}
 	return nil
-}
-
-// Mark says of the file at path whether it is what it stands for (clean), or
-// that this has changed since (stale). It costs one write.
-func Mark(path string, isClean bool) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	mark := stale
-	if isClean {
-		mark = clean
-	}
-	_, err = file.WriteAt([]byte(mark), int64(len(magic)))
-	return errors.Join(err, file.Sync(), file.Close())
-}
-
-// SetAside renames a file that is of no use, and returns its new name.
-func SetAside(path string) (string, error) {
-	aside := path + ".aside"
-	return aside, os.Rename(path, aside)
 }
 
 // A Damage is why a file cannot be used, now or later.
@@ -183,15 +190,15 @@ type Reader struct {
 	Header []byte
 	Clean  bool // see Mark
 
-	file *os.File
+	file File
 	size int64
 	next int64 // where the block after the header begins
 }
 
-// Open opens the file at path. The error is a [Damage] if the file is not one
-// that Create has made here, or others than the user could have written to it.
-func Open(path string) (*Reader, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+// Open opens the file. The error is a [Damage] if it is not one that Create has
+// made here, or others than the user could have written to it.
+func (p Path) Open() (*Reader, error) {
+	file, err := p.Disk.OpenFile(p.Name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {
 		return nil, Damage("it is a symbolic link")
 	}

@@ -15,7 +15,7 @@ import (
 // write writes two sections of n entries each.
 func write(t testing.TB, path string, n int) error {
 	t.Helper()
-	w, err := Create(path, []byte("the header"))
+	w, err := At(path).Create([]byte("the header"))
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func write(t testing.TB, path string, n int) error {
 
 func load(path string) (header string, isClean bool, got [2]map[string]string, err error) {
 	got = [2]map[string]string{{}, {}}
-	r, err := Open(path)
+	r, err := At(path).Open()
 	if err != nil {
 		return "", false, got, err
 	}
@@ -58,7 +58,7 @@ func TestRoundTrip(t *testing.T) {
 			}
 		}
 		for _, mark := range []bool{true, false, true} {
-			if err := Mark(path, mark); err != nil {
+			if err := At(path).Mark(mark); err != nil {
 				t.Fatal(err)
 			}
 			if _, isClean, again, err := load(path); err != nil || isClean != mark || !maps.Equal(got[0], again[0]) {
@@ -145,8 +145,8 @@ func TestUnsafe(t *testing.T) {
 	if err := write(t, path, 5); err == nil {
 		t.Error("a directory was replaced")
 	}
-	if _, err := os.Stat(path + ".new"); !os.IsNotExist(err) {
-		t.Errorf("what failed is left behind: %v", err)
+	if left, _ := filepath.Glob(path + ".new*"); len(left) > 0 {
+		t.Errorf("what failed is left behind: %q", left)
 	}
 	// Whatever is in the way of the next file is not written to.
 	other := filepath.Join(dir, "other")
@@ -159,7 +159,7 @@ func TestUnsafe(t *testing.T) {
 	if data, _ := os.ReadFile(other); string(data) != "other" {
 		t.Error("written through a link")
 	}
-	if _, err := Open(filepath.Join(dir, "none")); !os.IsNotExist(err) {
+	if _, err := At(filepath.Join(dir, "none")).Open(); !os.IsNotExist(err) {
 		t.Errorf("no file: %v", err)
 	}
 }
@@ -189,10 +189,10 @@ func TestFull(t *testing.T) {
 	if _, _, got, err := load(path); err != nil || len(got[0]) != 10 {
 		t.Errorf("the file before: %d entries, error %v", len(got[0]), err)
 	}
-	if _, err := os.Stat(path + ".new"); !os.IsNotExist(err) {
-		t.Errorf("what failed is left behind: %v", err)
+	if left, _ := filepath.Glob(path + ".new*"); len(left) > 0 {
+		t.Errorf("what failed is left behind: %q", left)
 	}
-	w, err := Create(path, nil)
+	w, err := At(path).Create(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -189,8 +189,10 @@ func lacking(before, now []dns.RR, added bool) []dns.RR {
 	return rrs
 }
 
-// packed returns a record in wire form.
+// packed returns a record in wire form. To pack a record writes to it, and those at
+// an apex are shared.
 func packed(rr dns.RR) string {
+	rr = dns.Copy(rr)
 	buf := make([]byte, dns.Len(rr))
 	n, err := dns.PackRR(rr, buf, 0, nil, false)
 	if err != nil {

@@ -86,8 +86,9 @@ func (p *Presigner) Next(z *Zone, k Keys, dnskey []dns.RR, apex [][]dns.RR, now 
 		}
 	}
 	slices.Sort(types)
-	// Not the negative TTL, which RFC 9077 section 3 wants: a signed record has
-	// the TTL that is signed. Denials are believed for the SOA's minimum.
+	// Not the SOA's minimum, which RFC 9077 section 3 wants: *dnssec* signs with an
+	// original TTL of an hour, and dnssec-verify refuses a record with another TTL.
+	// Resolvers that keep to RFC 9077 believe the denial for the minimum all the same.
 	e.Chain = &Chain{zone: z.Place, apex: types, ttl: z.TTL}
 	sets = append(sets, []dns.RR{e.Chain.param()})
 	var err error
@@ -95,9 +96,10 @@ func (p *Presigner) Next(z *Zone, k Keys, dnskey []dns.RR, apex [][]dns.RR, now 
 		return nil, err
 	}
 	for _, rr := range dnskey {
+		rr = dns.Copy(rr)
 		rr.Header().Ttl = z.TTL
+		e.Apex = append(e.Apex, rr)
 	}
-	e.Apex = append(e.Apex, dnskey...)
 	if err := p.chain(e, now); err != nil {
 		p.last, p.order = nil, nil // what the order has got is in no edition
 		return nil, err

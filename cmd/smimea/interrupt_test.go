@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// unmoved is a command that waits as lookup does, and goes on after the first interrupt.
+func unmoved() {
+	ctx, stop := (&resolverFlags{timeout: time.Minute}).context()
+	defer stop()
+	fmt.Println("waiting")
+	<-ctx.Done()
+	// The second one counts once nobody listens any more, which is after ctx.
+	for {
+		fmt.Println("interrupted")
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// TestTwoInterrupts holds that the second interrupt ends the program, whatever it does.
+func TestTwoInterrupts(t *testing.T) {
+	c := exec.Command(filepath.Join(commandPath(t, "unmoved"), "unmoved"))
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Process.Kill()
+	lines := bufio.NewScanner(out)
+	for lines.Scan() { // each line, another interrupt
+		if err := c.Process.Signal(os.Interrupt); err != nil {
+			break
+		}
+	}
+	c.Wait()
+	if status := c.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGINT {
+		t.Errorf("it ended with %v; want by the signal", c.ProcessState)
+	}
+}
+
+// TestInterruptedLookup holds that an interrupt ends a look-up in good order.
+func TestInterruptedLookup(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	c := exec.Command(filepath.Join(smimeaPath(t), "smimea"), "lookup", "-server", silent.Addr().String(), "hugh@example.com")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Process.Kill()
+	if _, err := silent.Accept(); err != nil { // it asks, and gets no answer
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := c.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	c.Wait()
+	if took := time.Since(began); c.ProcessState.ExitCode() != int(exitTryAgain) || took > 4*time.Second {
+		t.Errorf("it ended with %v after %v; want status 75, at once", c.ProcessState, took)
+	}
+}

@@ -1,0 +1,205 @@
+package statefile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// A Path is where a state is kept.
+type Path struct {
+	Name string
+	Disk Disk
+}
+
+// At returns a path on the disk of the operating system.
+func At(name string) Path { return Path{name, OS{}} }
+
+// next are the names of the files that this process is writing, so that two who
+// save to one path never write to one file, and nobody sweeps up what is in use.
+var next = struct {
+	sync.Mutex
+	last  int
+	inUse map[string]bool
+}{inUse: map[string]bool{}}
+
+func (p Path) nextName() string {
+	next.Lock()
+	defer next.Unlock()
+	next.last++
+	name := fmt.Sprintf("%s.new-%d-%d", p.Name, os.Getpid(), next.last)
+	next.inUse[name] = true
+	return name
+}
+
+// discard removes a file that was not completed.
+func (p Path) discard(name string) {
+	_ = p.Disk.Remove(name) // it may have got its name for good already
+	next.Lock()
+	defer next.Unlock()
+	delete(next.inUse, name)
+}
+
+// Sweep removes what saves have left behind that did not come to their end,
+// because the process was killed.
+func (p Path) Sweep() error {
+	names, err := p.Disk.Glob(escape(p.Name) + ".new-*-*")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		next.Lock()
+		used := next.inUse[name]
+		next.Unlock()
+		if begins, err := p.begins(name); used || err != nil || begins != "" && !strings.HasPrefix(begins, family) {
+			continue // not ours to remove
+		}
+		errs = append(errs, p.Disk.Remove(name))
+	}
+	return errors.Join(errs...)
+}
+
+// escape makes a name a pattern that only it matches.
+func escape(name string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
+}
+
+// begins returns what a regular file begins with, up to the length of a state's
+// first line. It neither follows a link nor waits for a writer of a FIFO.
+func (p Path) begins(name string) (string, error) {
+	f, err := p.Disk.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("it is %s", kindOf(info.Mode()))
+	}
+	line := make([]byte, min(int64(len(magic)), info.Size()))
+	if _, err := f.ReadAt(line, 0); err != nil {
+		return "", err
+	}
+	return string(line), nil
+}
+
+func kindOf(m fs.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "a directory"
+	case m&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case m&fs.ModeNamedPipe != 0:
+		return "a FIFO"
+	case m&fs.ModeSocket != 0:
+		return "a socket"
+	case m&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "no regular file"
+}
+
+// Check returns why no state can be kept here: something else has the name, which
+// a state must not take the place of, or the directory is not there or cannot be
+// written to. It changes nothing.
+func (p Path) Check() error {
+	dir := filepath.Dir(p.Name)
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("its directory %q does not exist: create it", dir)
+	case err != nil:
+		return fmt.Errorf("its directory cannot be looked at: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("%q is not a directory: name a file in one", dir)
+	}
+	info, err := p.Disk.Lstat(p.Name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%q is %s, and no state: name a file that is not there yet", p.Name, kindOf(info.Mode()))
+	default:
+		begins, err := p.begins(p.Name)
+		if err != nil {
+			return fmt.Errorf("%q cannot be read: %w", p.Name, err)
+		}
+		if begins != "" && !strings.HasPrefix(begins, family) {
+			return fmt.Errorf("%q is a file of another kind, and no state: name a file that is not there yet", p.Name)
+		}
+	}
+	name := p.nextName()
+	defer p.discard(name)
+	f, err := p.Disk.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return fmt.Errorf("the directory %q cannot be written to: %w", dir, err)
+	}
+	return f.Close()
+}
+
+// SetAside gives a state that is of no use a name that is free, and returns it.
+// It touches nothing but a regular file that begins as a state does.
+func (p Path) SetAside() (string, error) {
+	begins, err := p.begins(p.Name)
+	if err != nil {
+		return "", err
+	}
+	if !strings.HasPrefix(begins, family) {
+		return "", errors.New("it is no state")
+	}
+	for n := 1; ; n++ {
+		aside := p.Name + ".aside"
+		if n > 1 {
+			aside = fmt.Sprintf("%s.aside.%d", p.Name, n)
+		}
+		switch err := p.Disk.Link(p.Name, aside); {
+		case err == nil:
+			return aside, p.Disk.Remove(p.Name)
+		case !errors.Is(err, fs.ErrExist):
+			return "", err
+		}
+	}
+}
+
+// Mark says of the file whether it is what it stands for (clean), or that this
+// has changed since (stale). It costs one write.
+func (p Path) Mark(isClean bool) error {
+	begins, err := p.begins(p.Name)
+	if err != nil {
+		return err
+	}
+	if begins != magic {
+		return errors.New("another file has taken its place")
+	}
+	file, err := p.Disk.OpenFile(p.Name, os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	mark := stale
+	if isClean {
+		mark = clean
+	}
+	_, err = file.WriteAt([]byte(mark), int64(len(magic)))
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+// Remove removes a state, and nothing else.
+func (p Path) Remove() error {
+	begins, err := p.begins(p.Name)
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(begins, family) {
+		return errors.New("it is no state")
+	}
+	return p.Disk.Remove(p.Name)
+}

@@ -1,0 +1,207 @@
+package publish
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/miekg/dns"
+
+	"coredns-smimea/plugin/internal/served"
+	"coredns-smimea/smimea/zone"
+)
+
+// A commit makes the next snapshot of what has been edited.
+type commit struct {
+	p    *Publisher
+	old  *Snapshot // nil before the first
+	next *Snapshot
+
+	changed  bool // some zone has another version
+	unsaved  bool // and a state that was kept has not got it
+	began    bool // some zone has its first version: all is to be signed
+	announce []int
+	unsigned []difference
+}
+
+// difference is what has changed in a zone, to be signed.
+type difference struct {
+	zone    int
+	changes []zone.Difference
+}
+
+// commit publishes what has been edited.
+func (p *Publisher) commit() {
+	p.remark()
+	c := commit{p: p, old: p.current.Load()}
+	if c.old == nil {
+		if p.seed == nil {
+			p.directory.Compact()
+		}
+		c.next = newSnapshot(len(p.edits))
+	} else {
+		c.next = c.old.next()
+	}
+	c.next.legacy = p.directory.Legacy()
+	c.next.Files = c.next.legacy.Files()
+	for i, e := range p.edits {
+		if e == nil || !p.mayServe(i) {
+			continue
+		}
+		p.edits[i] = nil
+		if c.old == nil || c.old.Zones[i] == nil {
+			c.firstOf(i, e)
+		} else {
+			c.nextOf(i, e)
+		}
+	}
+	c.publish()
+	if p.State().looked() {
+		p.seed = nil
+	}
+}
+
+// mayServe reports whether a zone may be served as it is now. Of one that was not
+// served before and has not been looked at to the end, not all is known.
+func (p *Publisher) mayServe(i int) bool {
+	return p.State().looked() || p.State() == Restored && p.seed.zones[i] != nil
+}
+
+// firstOf makes the first version of a zone: after the first look, or of what was
+// served before.
+func (c *commit) firstOf(i int, e *edit) {
+	p := c.p
+	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
+	if p.seed == nil {
+		z = z.Compact()
+	}
+	z.Serial = served.Resume(z, e.newest)
+	served.Note(z)
+	c.next.Zones[i] = z
+	c.next.extras[i] = p.Signer().Extra(i)
+	c.next.journals[i] = served.Journal(z, c.next.extras[i])
+	if before, journal := p.seed.restored(i); journal != nil && !p.config.Signed {
+		c.next.journals[i] = journal
+		if z.Serial != before.Serial {
+			c.record(i, zone.NewEdition(before, c.next.extras[i]))
+		}
+	}
+	c.changed, c.began = true, true
+	c.unsaved = c.unsaved || p.seed == nil || !p.seed.saved || z.Serial != e.last
+	if !p.config.Signed {
+		c.announce = append(c.announce, i)
+	}
+}
+
+// nextOf makes the next version of a zone that is served.
+func (c *commit) nextOf(i int, e *edit) {
+	p := c.p
+	z, changes := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
+	c.next.Zones[i] = z
+	if z.Serial == c.old.Zones[i].Serial {
+		return
+	}
+	served.Note(z)
+	c.changed, c.unsaved = true, true
+	if changes == nil { // too many to count
+		c.began = true
+	} else {
+		c.unsigned = append(c.unsigned, difference{i, changes})
+	}
+	if !p.config.Signed {
+		c.announce = append(c.announce, i)
+		c.record(i, zone.NewEdition(c.old.Zones[i], c.old.extras[i]))
+	}
+}
+
+// record writes the way from a zone's version before to the next one into its
+// journal, with what the zone has at its apex now.
+func (c *commit) record(i int, before *zone.Edition) {
+	s := c.next
+	s.extras[i] = c.p.Signer().Extra(i)
+	s.journals[i] = s.journals[i].Append(before, zone.NewEdition(s.Zones[i], s.extras[i]))
+	served.NoteJournal(s.Zones[i], s.extras[i], s.journals[i])
+}
+
+// publish swaps the snapshot in, and tells everybody whom it concerns.
+func (c *commit) publish() {
+	p := c.p
+	p.current.Store(c.next)
+	for _, d := range c.unsigned { // now that it can be seen
+		p.ahead.Changed(d.zone, d.changes)
+	}
+	if c.began {
+		p.ahead.Everything()
+	}
+	for _, i := range c.announce {
+		p.announce(i)
+	}
+	if c.unsaved || c.old != nil && c.old.Files != c.next.Files {
+		p.saver.changed(c.unsaved)
+	}
+	if c.changed {
+		p.tell(c.next)
+	}
+	clear(p.kinds)
+}
+
+func (p *Publisher) announce(i int) {
+	if p.secondaries != nil {
+		p.secondaries.Announce(i)
+	}
+}
+
+// tell tells the operator what is published.
+func (p *Publisher) tell(s *Snapshot) {
+	for i, z := range s.Zones {
+		p.counts[i].measure(z)
+	}
+	lastChange.WithLabelValues(p.config.Dir).SetToCurrentTime()
+	text := ""
+	for _, kind := range []string{"added", "changed", "withdrawn", "expired"} {
+		if n := p.kinds[kind]; n > 0 {
+			changes.WithLabelValues(p.config.Dir, kind).Add(float64(n))
+			text += fmt.Sprintf(", %d %s", n, kind)
+		}
+	}
+	zone := fmt.Sprintf("%d zones", len(s.Zones))
+	if len(s.Zones) == 1 {
+		zone = fmt.Sprintf("%q with serial %d", p.config.Places[0].Origin, s.Zones[0].Serial)
+	}
+	log.Infof("Published %d certificates of %q in %s%s", p.directory.Published()-p.foreign, p.config.Dir, zone, text)
+	p.tune(s)
+}
+
+// raise gives a zone a later serial without another change.
+func (p *Publisher) raise(i int) {
+	old := p.current.Load()
+	if old == nil || old.Zones[i] == nil {
+		return
+	}
+	c := commit{p: p, old: old, next: old.next()}
+	z := *old.Zones[i]
+	z.Serial = served.NextSerial(z.Serial, p.world.System.Now())
+	c.next.Zones[i] = &z
+	served.Note(&z)
+	if p.config.Signed {
+		p.current.Store(c.next)
+		p.secondaries.Wake()
+		return
+	}
+	c.record(i, zone.NewEdition(old.Zones[i], old.extras[i]))
+	p.current.Store(c.next)
+	p.saver.changed(true)
+	p.announce(i)
+}
+
+// adopt has secondaries told of other CDS records, after other keys have come.
+func (p *Publisher) adopt() {
+	s := p.current.Load()
+	if s == nil || p.config.Signed {
+		return
+	}
+	for i, place := range p.config.Places {
+		if place.Layout != zone.Beside && s.Zones[i] != nil && !slices.EqualFunc(s.extras[i], p.Signer().Extra(i), dns.IsDuplicate) {
+			p.raise(i)
+		}
+	}
+}

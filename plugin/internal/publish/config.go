@@ -1,0 +1,92 @@
+package publish
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"coredns-smimea/smimea"
+	"coredns-smimea/smimea/zone"
+)
+
+// A Config is what a publisher depends on. Its first three parts, encoded whole,
+// are the keys by which a reload finds out what it can take over: whoever adds a
+// field to one of them has added it to the key.
+type Config struct {
+	Reading
+	Form
+	Following
+	Places []*zone.Place
+	TTL    time.Duration // of the records, as in the places
+	Dir    string        // the directory as the operator calls it
+
+	Roots *x509.CertPool // what RootsFrom names; nil for any authority
+	// Unservable, if not nil, reports whether a URL leads to where no host of ours
+	// serves anything: nobody is to be sent there.
+	Unservable func(url string) bool
+}
+
+// Reading is what is read. What was read by two with the same Reading is the same.
+type Reading struct {
+	Path      string   // of the directory, absolute
+	RootsFrom []string // files of authorities and their digests
+}
+
+// Form is what a certificate becomes. Records of two with the same Form are the same.
+type Form struct {
+	Records []smimea.Association
+	URL     smimea.URLTemplate
+	Lower   bool // publish the lower-case form of addresses as well
+}
+
+// Following is how the directory is followed.
+type Following struct {
+	Reload      time.Duration // between two looks at everything
+	Unwatched   bool          // no notifications, only looks
+	MaxWithdraw int           // percent
+	State       string        // the file that a state is kept in, or none
+	Paths       bool          // certificates are given out, by their path
+	Signed      bool          // secondaries get signatures
+}
+
+// Key tells publishers apart: one is taken over whole by who has the same key.
+func (c *Config) Key() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%+v %+v %+v %v\n", c.Reading, c.Form, c.Following, c.TTL)
+	for _, p := range c.Places {
+		fmt.Fprintln(&b, p.Origin, p.Layout, p.TTL, p.Apex)
+	}
+	return b.String()
+}
+
+// readKey is the same for two of whose files the one can believe what the other
+// has read, in this program: another one may judge a file in another way.
+func (c *Config) readKey() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%+q\n", c.Reading)
+	if info, ok := debug.ReadBuildInfo(); ok {
+		fmt.Fprintln(h, info.GoVersion, info.Main, info.Settings)
+		for _, dep := range info.Deps {
+			fmt.Fprintln(h, *dep)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// formKey is the same for two that make the same records of a file.
+func (c *Config) formKey() string { return fmt.Sprintf("%+v", c.Form) }
+
+// prefix returns what all URLs of a mail domain begin with.
+func (c *Config) prefix(domain string) string {
+	a := c.URL.Expand(domain, "a", strings.Repeat("0", 56))
+	b := c.URL.Expand(domain, "b", strings.Repeat("1", 56))
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return a[:n]
+}

@@ -1,0 +1,275 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"coredns-smimea/plugin/internal/sign"
+)
+
+// publishers are those that run, by the key of their configuration. A publisher
+// belongs to the process: a reload of the Corefile that leaves its configuration
+// as it is takes it over, with all that it has read.
+var publishers = struct {
+	sync.Mutex
+	byKey     map[string]*Publisher
+	instances int // how many there have been
+	leases    int
+}{byKey: map[string]*Publisher{}}
+
+// NewInstance returns the number of a new instance of the server: what one
+// Corefile makes. During a reload there are two. Later ones have higher numbers.
+func NewInstance() int {
+	publishers.Lock()
+	defer publishers.Unlock()
+	publishers.instances++
+	return publishers.instances
+}
+
+// A Lease is what one server block holds of a publisher.
+type Lease struct {
+	*Publisher
+
+	holder Holder
+	number int  // leases are numbered in their order
+	first  bool // the process had no publisher before
+	made   bool // the publisher was made for this lease
+}
+
+// A Holder is a server block that wants a directory followed.
+type Holder struct {
+	Instance int
+	Where    string // file and line of its directive
+	Signer   *sign.Signer
+	// Secondaries returns who passes on what a new publisher publishes.
+	Secondaries func(*Publisher) Secondaries
+}
+
+// Acquire returns a lease of the publisher with a configuration. If there is none
+// it makes one, which begins with what one of the instance before has read, if
+// that read the same.
+func Acquire(c Config, h Holder) (*Lease, error) { return acquire(c, h, Real()) }
+
+func acquire(c Config, h Holder, w World) (*Lease, error) {
+	publishers.Lock()
+	defer publishers.Unlock()
+	key := c.Key()
+	if err := shared(c.State, key, h.Instance); err != nil {
+		return nil, err
+	}
+	l := &Lease{holder: h, first: len(publishers.byKey) == 0}
+	if l.Publisher = publishers.byKey[key]; l.Publisher == nil {
+		l.made = true
+		l.Publisher = newPublisher(c, w)
+		publishers.byKey[key] = l.Publisher
+	}
+	publishers.leases++
+	l.number = publishers.leases
+	l.leases[l] = true
+	if !l.made {
+		l.setSigner(h.Signer)
+		return l, nil
+	}
+	var before *predecessor
+	if old := predecessorOf(&c, h.Instance); old != nil {
+		before = &predecessor{old.config, old.current.Load()}
+		// The signatures that are taken over are good if the keys are the same.
+		l.signer.Store(old.Signer())
+		l.generation = old.generation
+	}
+	l.setSigner(h.Signer)
+	if h.Secondaries != nil {
+		l.secondaries = h.Secondaries(l.Publisher)
+	}
+	l.start(before)
+	return l, nil
+}
+
+// shared returns an error if another block of the same Corefile keeps another
+// state in the same file. The lock is held.
+func shared(state, key string, instance int) error {
+	for other, p := range publishers.byKey {
+		for l := range p.leases {
+			if state != "" && l.holder.Instance == instance && other != key && p.config.State == state {
+				return fmt.Errorf("the state %q is that of %s, too: give each block a file of its own", state, l.holder.Where)
+			}
+		}
+	}
+	return nil
+}
+
+// predecessorOf returns the publisher of an older instance that reads the same and
+// serves the most of the same zones; nil if there is none that serves anything. The
+// lock is held.
+func predecessorOf(c *Config, instance int) *Publisher {
+	origins := map[string]bool{}
+	for _, p := range c.Places {
+		origins[p.Origin] = true
+	}
+	var best *Publisher
+	most := -1
+	for _, p := range publishers.byKey {
+		older, common := false, 0
+		for l := range p.leases {
+			older = older || l.holder.Instance < instance
+		}
+		for _, at := range p.config.Places {
+			if origins[at.Origin] {
+				common++
+			}
+		}
+		if !older || p.current.Load() == nil || p.config.readKey() != c.readKey() {
+			continue
+		}
+		if common > most || common == most && p.config.Key() < best.config.Key() {
+			best, most = p, common
+		}
+	}
+	return best
+}
+
+// setSigner makes a block's signer the one that signs ahead. Signatures of other
+// keys than before are good no more. The registry's lock is held.
+func (p *Publisher) setSigner(s *sign.Signer) {
+	old := p.Signer()
+	same := old.SameKeys(s)
+	if s != nil {
+		generation := old.Generation()
+		if !same {
+			p.generation++
+			generation = p.generation
+		}
+		s.Number(generation)
+	}
+	p.useSigner(s, same)
+}
+
+// useSigner has a signer sign from now on that has its number.
+func (p *Publisher) useSigner(s *sign.Signer, same bool) {
+	p.signer.Store(s)
+	if !same {
+		p.post(p.adopt)
+	}
+	p.ahead.Everything()
+}
+
+// post has the publisher's goroutine do something, if it is not too busy with what
+// it has been told already. It never waits: the registry's lock is held.
+func (p *Publisher) post(task func()) {
+	select {
+	case p.tasks <- task:
+	default:
+		log.Errorf("A mistake in this program: the publisher of %q is not told of other keys; please report it", p.config.Dir)
+	}
+}
+
+// AbandonReload releases what newer instances than one hold: the reload to them
+// has failed, and nobody tells them. What remains is as before: the signer is that
+// of the block that took hold last, and the state is the publisher's own again.
+func AbandonReload(instance int) {
+	publishers.Lock()
+	defer publishers.Unlock()
+	for _, p := range publishers.byKey {
+		for l := range p.leases {
+			if l.holder.Instance > instance {
+				l.release()
+			}
+		}
+		var last *Lease
+		for l := range p.leases {
+			if last == nil || l.number > last.number {
+				last = l
+			}
+		}
+		if last == nil {
+			continue // it ends
+		}
+		p.post(func() { p.saver.reclaim() })
+		if s := last.holder.Signer; p.Signer() != s {
+			p.useSigner(s, p.Signer().SameKeys(s))
+		}
+	}
+}
+
+// release ends a publisher if nobody holds it any more. The lock is held.
+func (l *Lease) release() {
+	if !l.leases[l] {
+		return
+	}
+	delete(l.leases, l)
+	if len(l.leases) == 0 {
+		delete(publishers.byKey, l.config.Key())
+		l.cancel()
+	}
+}
+
+// endWithin is how long a publisher that nobody holds any more may take to end.
+const endWithin = time.Minute
+
+// Release gives the lease back. What was published can still be asked for: queries
+// come in until the servers have stopped. Where nobody else holds the publisher,
+// Release waits for its end, since the process may end next, and the state is to
+// be saved; but a file system that hangs must not hang all.
+func (l *Lease) Release() {
+	publishers.Lock()
+	l.release()
+	held := len(l.leases) > 0
+	publishers.Unlock()
+	if held {
+		return
+	}
+	timer := time.NewTimer(endWithin)
+	defer timer.Stop()
+	select {
+	case <-l.done:
+	case <-timer.C:
+		log.Errorf("Leaving %q behind: it does not end its look, or its save", l.config.Dir)
+	}
+}
+
+// patience is how long the first start waits for a directory of millions: other
+// zones of this server are not to wait for it.
+const patience = 5 * time.Second
+
+// Wait waits until what there is to serve is served. At a reload, while the old
+// instance still answers, it waits for as long as that takes, and returns why
+// nothing can be served. At the first start it waits a few seconds only.
+func (l *Lease) Wait(ctx context.Context) error {
+	var enough <-chan time.Time
+	var trouble <-chan error
+	switch {
+	case l.first:
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		enough = timer.C
+	case l.made:
+		trouble = l.trouble
+	default:
+		return nil // it answers as it did for the block before
+	}
+	select {
+	case <-l.ready:
+	case <-l.done:
+	case err := <-trouble:
+		return err
+	case <-enough:
+		log.Infof("Reading %q: its zones are answered for when that is done", l.config.Dir)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// Ready reports whether every publisher of the process serves all of its zones.
+func Ready() bool {
+	publishers.Lock()
+	defer publishers.Unlock()
+	for _, p := range publishers.byKey {
+		if !p.current.Load().complete() {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,119 @@
+package publish
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"coredns-smimea/certsource/directory"
+	"coredns-smimea/smimea/zone"
+)
+
+// A seed is what the first snapshot is made from: what a publisher before, or an
+// earlier process, has published. What protects it, the guard's count of what is
+// held back, kept files, the number of the file system, is in the directory.
+type seed struct {
+	zones    []*zone.Zone    // by place; nil where nothing was served
+	journals []*zone.Journal // by place, nil if they are none or are elsewhere; see package served
+	saved    bool            // the file of a state has it as it is
+}
+
+// restored returns a zone of the seed and the journal that leads to it.
+func (s *seed) restored(i int) (*zone.Zone, *zone.Journal) {
+	if s == nil || s.journals == nil {
+		return nil, nil
+	}
+	return s.zones[i], s.journals[i]
+}
+
+// A predecessor is a publisher of the same files for other zones, or in another
+// form, as it is when its successor begins.
+type predecessor struct {
+	config   Config
+	snapshot *Snapshot
+}
+
+// begin begins with what there is to begin with, before the first look.
+func (p *Publisher) begin(ctx context.Context, before *predecessor) {
+	p.saver.claim()
+	switch {
+	case before != nil:
+		p.inherit(before)
+		if slices.ContainsFunc(p.seed.zones, func(z *zone.Zone) bool { return z != nil }) {
+			p.serveSeed(ctx)
+		}
+	case p.saver != nil:
+		p.restore(ctx)
+	}
+}
+
+// inherit takes a predecessor over. All that it published stays published, in the
+// form that it had, until the file is read again. What it knows of files that
+// users of a new zone are in is not enough for that: these are read again, and
+// until then the zone is not served.
+func (p *Publisher) inherit(before *predecessor) {
+	old := map[string]*zone.Zone{}
+	for _, z := range before.snapshot.Zones {
+		if z != nil {
+			old[z.Origin] = z
+		}
+	}
+	var places []place
+	for i, at := range p.config.Places {
+		places = append(places, place{at: at, prefix: p.config.prefix(at.Domain), was: old[p.config.Places[i].Origin]})
+	}
+	p.sow(before.snapshot.legacy, places, before.config.formKey() == p.config.formKey())
+}
+
+// place is what was served at a place, nil if nothing was.
+type place struct {
+	at     *zone.Place
+	prefix string
+	was    *zone.Zone
+}
+
+// sow makes the seed of what was served at each place, and of what was known of the
+// files then.
+func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) {
+	p.seed = &seed{zones: make([]*zone.Zone, len(places))}
+	lacking := make([]bool, len(places)) // by zone: it is a new one
+	for i, at := range places {
+		if lacking[i] = at.was == nil; !lacking[i] {
+			p.seed.zones[i] = at.was.At(at.at, at.prefix)
+		}
+	}
+	fresh := slices.Contains(lacking, true)
+	p.remake = !sameForm || fresh
+	again := func(f directory.File) bool {
+		if !sameForm || !fresh {
+			return !sameForm
+		}
+		list, _ := p.mailboxes(f.Addresses)
+		return slices.ContainsFunc(list, func(m mailbox) bool {
+			return slices.ContainsFunc(m.zones, func(i int) bool { return lacking[i] })
+		})
+	}
+	p.directory = p.world.Inherit(p.options(), legacy, again)
+	for _, f := range p.directory.Files().All() {
+		if !f.Published() {
+			continue
+		}
+		list, _ := p.mailboxes(f.Addresses)
+		if len(list) == 0 {
+			p.foreign++
+		}
+		p.counted(list, +1)
+	}
+}
+
+// serveSeed publishes the seed, but for what has expired meanwhile.
+func (p *Publisher) serveSeed(ctx context.Context) {
+	p.enter(Restored)
+	p.directory.Expire(ctx, p.world.System.Now(), p.apply)
+	for i, z := range p.seed.zones {
+		if z != nil {
+			p.edit(i, time.Time{})
+		}
+	}
+	p.commit()
+}

@@ -1,0 +1,54 @@
+package publish
+
+import (
+	"slices"
+
+	"github.com/miekg/dns"
+
+	"coredns-smimea/certsource/directory"
+	"coredns-smimea/smimea/zone"
+)
+
+// A Snapshot is all that is served at one instant. It is published whole, by
+// one pointer; nothing that can be reached from it changes afterwards.
+type Snapshot struct {
+	// Zones are in the order of the places. One that is nil has not been read
+	// yet: there is nothing to say of its names, and least of all that they do
+	// not exist.
+	Zones []*zone.Zone
+	Files directory.Files
+
+	extras   [][]dns.RR       // by zone: see sign.Signer.Extra
+	journals []*zone.Journal  // by zone
+	legacy   directory.Legacy // what a next publisher begins with
+}
+
+func newSnapshot(zones int) *Snapshot {
+	return &Snapshot{Zones: make([]*zone.Zone, zones), extras: make([][]dns.RR, zones), journals: make([]*zone.Journal, zones)}
+}
+
+// NewSnapshot returns a snapshot of zones that no publisher has made.
+func NewSnapshot(zones ...*zone.Zone) *Snapshot {
+	s := newSnapshot(len(zones))
+	copy(s.Zones, zones)
+	return s
+}
+
+// next returns a copy to be changed.
+func (s *Snapshot) next() *Snapshot {
+	n := *s
+	n.Zones, n.extras, n.journals = slices.Clone(s.Zones), slices.Clone(s.extras), slices.Clone(s.journals)
+	return &n
+}
+
+// Transferable returns a zone as secondaries get it that sign it themselves, or
+// not at all, and the way to it; nil if it has not been read yet.
+func (s *Snapshot) Transferable(i int) (*zone.Edition, *zone.Journal) {
+	if s == nil || s.Zones[i] == nil {
+		return nil, nil
+	}
+	return zone.NewEdition(s.Zones[i], s.extras[i]), s.journals[i]
+}
+
+// complete reports whether all zones have been read.
+func (s *Snapshot) complete() bool { return s != nil && !slices.Contains(s.Zones, nil) }

@@ -1,0 +1,20 @@
+// Package secondary hands zones on to other name servers: [Primary] serves
+// transfers of a server block and its [Catalog], [Notifier] announces changes, and
+// [Group] makes signed zones for secondaries that cannot sign.
+package secondary
+
+import (
+	"github.com/coredns/coredns/plugin"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"coredns-smimea/plugin/internal/neighbour"
+)
+
+var log = clog.NewWithPlugin(neighbour.Self)
+
+var transfersTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+	Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "transfers_total",
+	Help: "Transfers of a zone to secondaries, by how they went: axfr, ixfr, current (nothing to send), refused, cut, broken.",
+}, []string{"zone", "kind"})

@@ -1,0 +1,162 @@
+package secondary
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"coredns-smimea/plugin/internal/sign"
+	"coredns-smimea/smimea/zone"
+)
+
+// signedZones makes the zones of a group as secondaries get them that cannot sign.
+// It follows the snapshots: when all that is new in one has been signed ahead, it
+// adds what answers of ours make as they go, the denials, and the whole is what
+// transfers give out, under the snapshot's serial.
+//
+// New signatures of old records are to reach the secondaries as well. For these
+// the serial rises without a change of the directory. It then comes from the
+// clock, so that after a restart, when all is signed anew, it is not lower.
+type signedZones struct {
+	group *Group
+	wake  chan struct{}
+	zones []signedZone
+}
+
+// A signedZone is owned by run, but for what is published of it.
+type signedZone struct {
+	*zone.Presigner
+	index     int // of the zone
+	published atomic.Pointer[transferable]
+	asked     uint32 // the serial that is to be raised, 0 if none ever was
+	waiting   bool   // for signatures, since the last look at all
+}
+
+// transferable is a zone as it is transferred, and the way to it.
+type transferable struct {
+	edition *zone.Edition
+	journal *zone.Journal
+}
+
+// lookAgain is how often a zone that waits for signatures has them looked for.
+const lookAgain = time.Minute
+
+func newSignedZones(g *Group) *signedZones {
+	s := &signedZones{group: g, wake: make(chan struct{}, 1), zones: make([]signedZone, len(g.places))}
+	for i := range s.zones {
+		s.zones[i].index = i
+		s.zones[i].Presigner = &zone.Presigner{Margin: sign.Margin, Renew: sign.RenewBefore, Spread: sign.RenewSpread}
+	}
+	return s
+}
+
+func (s *signedZones) transferable(i int) (*zone.Edition, *zone.Journal) {
+	if t := s.zones[i].published.Load(); t != nil {
+		return t.edition, t.journal
+	}
+	return nil, nil
+}
+
+func (s *signedZones) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *signedZones) run(ctx context.Context) {
+	renew := time.NewTicker(sign.RenewEvery)
+	defer renew.Stop()
+	again := time.NewTicker(lookAgain)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-renew.C:
+		case <-again.C:
+			for i := range s.zones {
+				if s.zones[i].waiting {
+					s.zones[i].waiting = false
+					s.group.source.SignAll()
+				}
+			}
+		case <-s.wake:
+		}
+		for i := range s.zones {
+			if ctx.Err() == nil {
+				s.advance(ctx, i)
+			}
+		}
+	}
+}
+
+// advance makes the next signed version of a zone, if there is something new and it
+// is all signed.
+func (s *signedZones) advance(ctx context.Context, i int) {
+	source, z := s.group.source, &s.zones[i]
+	signer, snap := source.Signer(), source.Snapshot()
+	if snap == nil || snap.Zones[i] == nil || !signer.AtApex(i) {
+		return
+	}
+	served, keys, now := snap.Zones[i], signer.Keys(i), time.Now()
+	published := z.published.Load()
+	if z.asked == served.Serial {
+		return // it is on its way
+	}
+	if published == nil && z.asked == 0 || published != nil && published.edition.Zone.Serial == served.Serial {
+		switch {
+		case !z.Changed(served, keys, now):
+		case z.Signed(served, keys, now):
+			z.asked = served.Serial
+			source.Raise(ctx, i)
+		default: // it will be signed, and then we are woken, or look again
+			z.waiting = true
+		}
+		return
+	}
+	if last := z.make(ctx, source, signer, served, now); last != nil {
+		next := &transferable{edition: z.Last()}
+		if published != nil && last.Zone != nil {
+			next.journal = published.journal.Append(last, next.edition)
+		} else {
+			log.Infof("Signed %s for its secondaries, serial %d", served.Origin, served.Serial)
+		}
+		z.published.Store(next)
+		s.group.Announce(i)
+	}
+}
+
+// make has the Presigner make the next signed version. It returns the one before,
+// without a zone if there was none, or nil if it could not.
+func (z *signedZone) make(ctx context.Context, source Source, signer *sign.Signer, served *zone.Zone, now time.Time) *zone.Edition {
+	load, i := sign.NewLoad(ctx, source.Queries), z.index
+	z.Sign = func(rrset []dns.RR) ([]dns.RR, error) {
+		sign.ForTransfer.Count()
+		return signer.Sign(rrset)
+	}
+	z.Pause = func() error { return load.Yield(nil) }
+	var apex [][]dns.RR
+	for _, rtype := range []uint16{dns.TypeCDS, dns.TypeCDNSKEY} {
+		if rrs := signer.ExtraOf(i, rtype); len(rrs) > 0 {
+			apex = append(apex, rrs)
+		}
+	}
+	last := z.Last()
+	if last == nil {
+		last = new(zone.Edition)
+	}
+	_, err := z.Next(served, signer.Keys(i), signer.DNSKEY(served.Origin, true), apex, now)
+	switch {
+	case err == nil:
+		return last
+	case errors.Is(err, zone.ErrUnsigned): // it will be, and then we are woken
+		z.waiting = true
+	case ctx.Err() == nil:
+		log.Errorf("Signing %s for its secondaries: %v", served.Origin, err)
+	}
+	return nil
+}

@@ -1,0 +1,27 @@
+package sign
+
+import (
+	"github.com/coredns/coredns/plugin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"coredns-smimea/plugin/internal/neighbour"
+)
+
+var signatures = promauto.NewCounterVec(prometheus.CounterOpts{
+	Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "signatures_total",
+	Help: "Signatures made by dnssec for this plugin, ahead of queries or for one.",
+}, []string{"when"})
+
+// A Use is what signatures are made for, as the metrics count them.
+type Use string
+
+const (
+	ForAhead    Use = "ahead"    // before anybody asks
+	ForQuery    Use = "query"    // for the answer to one
+	ForDenial   Use = "denial"   // the same, for what does not exist
+	ForTransfer Use = "transfer" // for secondaries
+)
+
+// Count counts one RRset that was signed for a use.
+func (u Use) Count() { signatures.WithLabelValues(string(u)).Inc() }

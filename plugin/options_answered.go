@@ -1,0 +1,118 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/coredns/coredns/plugin/dnssec"
+)
+
+// answeredOptions say which zones there are, how questions about them are answered,
+// and to whom they are handed on.
+var answeredOptions = map[string]option{
+	"zones": {
+		part: become,
+		set: func(c *config, a arguments) error {
+			file, err := a.file("FILE")
+			c.zones = &zonesFile{path: file}
+			return err
+		},
+	},
+	"key": {
+		part: asked,
+		set: func(c *config, a arguments) error {
+			if len(a.list) < 2 || a.list[0] != "file" {
+				return errors.New("want file KEY..., as in *dnssec*")
+			}
+			for _, arg := range a.list[1:] {
+				key, err := readKey(a.path(arg))
+				if err != nil {
+					return err
+				}
+				c.answered.keys = append(c.answered.keys, key)
+			}
+			return nil
+		},
+		check: func(c *config) error {
+			if len(c.answered.keys) > 0 && c.zones == nil {
+				return errors.New("key without zones FILE: have *dnssec* sign")
+			}
+			return nil
+		},
+	},
+	"cds": {
+		part:   asked,
+		preset: func(c *config) { c.answered.cds = true },
+		set: func(c *config, a arguments) (err error) {
+			c.answered.cds, err = a.either("on", "off")
+			return err
+		},
+	},
+	"catalog": {
+		part: asked,
+		set: func(c *config, a arguments) error {
+			s, err := a.one("NAME")
+			if err == nil {
+				c.answered.catalog, err = hostName(s)
+			}
+			return err
+		},
+	},
+	"transfers": {
+		part:   asked,
+		preset: func(c *config) { c.answered.transfers = 10 },
+		set:    func(c *config, a arguments) error { return a.number(&c.answered.transfers, "N", 1, 10_000) },
+	},
+	"udp_limit": {
+		part:   asked,
+		preset: func(c *config) { c.answered.udpLimit = 1232 },
+		set:    func(c *config, a arguments) error { return a.number(&c.answered.udpLimit, "BYTES", 512, 4096) },
+	},
+	"tcp_only": {
+		part: asked,
+		set: func(c *config, a arguments) error {
+			c.answered.tcpOnly = true
+			return a.none()
+		},
+	},
+	"lane": {
+		part: asked,
+		set: func(c *config, a arguments) (err error) {
+			c.answered.laneOff, err = a.either("off", "on")
+			return err
+		},
+	},
+	"denials_per_second": {
+		part:   asked,
+		preset: func(c *config) { c.answered.denials = 4000 },
+		set:    func(c *config, a arguments) error { return a.number(&c.answered.denials, "N", 0, 1_000_000) },
+	},
+}
+
+// atLine is what an error of package dns says of where the mistake is.
+var atLine = regexp.MustCompile(`at line: (\d+)`)
+
+// readKey reads a key from the two files of dnssec-keygen. An error never has what
+// is in them: it may be the secret.
+func readKey(path string) (*dnssec.DNSKEY, error) {
+	base := strings.TrimSuffix(strings.TrimSuffix(path, ".key"), ".private")
+	for _, file := range []string{base + ".key", base + ".private"} {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading a key: %w", err)
+		}
+		f.Close()
+	}
+	key, err := dnssec.ParseKeyFile(base+".key", base+".private")
+	if err == nil {
+		return key, nil
+	}
+	where := ""
+	if m := atLine.FindStringSubmatch(err.Error()); m != nil {
+		where = ", line " + m[1]
+	}
+	return nil, fmt.Errorf("reading a key: %q and %q are not the two files of a key, as dnssec-keygen writes them%s", base+".key", base+".private", where)
+}

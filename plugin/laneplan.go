@@ -175,13 +175,16 @@ func (s *SMIMEA) route(all []site) (ours [][3]bool, others map[string]bool, why 
 				}
 			}
 			ours[i][tree] = longest != nil && longest.ours == s
+			for k := range all { // which of them gets a query, *view* says
+				if t := &all[k]; longest != nil && t.Zone == longest.Zone && t.ours != longest.ours && (t.ours == s || longest.ours == s) {
+					return nil, nil, fmt.Sprintf("another block serves %s, too", t.Zone)
+				}
+			}
 		}
 		for k := range all {
 			t := &all[k]
 			switch {
 			case t.ours == s || !plugin.Name(p.Origin).Matches(t.Zone):
-			case t.Zone == p.Origin && ours[i][zone.Rest]:
-				return nil, nil, fmt.Sprintf("another block serves %s, too", t.Zone)
 			case t.Zone != p.Origin:
 				if err := leave(t.Zone); err != nil {
 					return nil, nil, err.Error()

@@ -173,13 +173,14 @@ func TestLaneReloads(t *testing.T) {
 	s := startServer(t, corefiles[0])
 	inLane(t, s.addr, "dns://"+s.addr, "alice._smime.example.com.", dns.TypeTXT)
 	var stop atomic.Bool
-	var asked, lost atomic.Int64
+	var asked, lost, reloads atomic.Int64
 	done := make(chan error)
 	const clients = 4
 	for range clients {
-		go func() { done <- askSteadily(s.addr, &stop, &asked, &lost) }()
+		go func() { done <- askSteadily(t, s.addr, &stop, &asked, &lost, &reloads) }()
 	}
 	for i := range 200 {
+		reloads.Store(int64(i))
 		corefile := corefiles[0]
 		if i%4 == 3 {
 			corefile = corefiles[(i/4)%len(corefiles)]
@@ -205,7 +206,7 @@ func TestLaneReloads(t *testing.T) {
 
 // askSteadily asks one question after the other, each once, and counts those that
 // get no answer.
-func askSteadily(addr string, stop *atomic.Bool, asked, lost *atomic.Int64) error {
+func askSteadily(t *testing.T, addr string, stop *atomic.Bool, asked, lost, reloads *atomic.Int64) error {
 	conn, err := net.Dial("udp", addr)
 	if err != nil {
 		return err
@@ -225,11 +226,13 @@ func askSteadily(addr string, stop *atomic.Bool, asked, lost *atomic.Int64) erro
 			return fmt.Errorf("asking: %w", err)
 		}
 		asked.Add(1)
+		from := reloads.Load()
 		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		n, err := conn.Read(buf)
 		switch {
 		case err != nil:
 			lost.Add(1)
+			t.Logf("no answer to a query for %s, asked at reload %d", names[int(i)%len(names)], from)
 		case n < 12 || !bytes.Equal(buf[:2], query[:2]):
 			return fmt.Errorf("asked %x, got %x", query, buf[:n])
 		}
@@ -253,7 +256,13 @@ func TestLaneMetrics(t *testing.T) {
 	inLaneAs(t, with, "dns://"+with, question{name: "alice._smime.example.com.", qtype: dns.TypeTXT, size: 1232, do: true})
 	inLaneAs(t, with, "dns://"+with, question{name: hashOwner("alice", "example.com."), qtype: dns.TypeSMIMEA, size: 1232, do: true})
 	ask(t, without, question{name: "alice._smime.example.com.", qtype: dns.TypeTXT})
+	// The plugins count after their reply has gone out.
+	counted := func(server string) float64 {
+		return dnsMetrics(t, "dns://"+server)["coredns_dns_request_duration_seconds view= zone=example.com. count"]
+	}
+	waitFor(t, "the first count", func() bool { return counted(without) == 1 })
 	got, want := dnsMetrics(t, "dns://"+with), dnsMetrics(t, "dns://"+without)
+	first, asked := counted(with), 0.0
 	for _, name := range []string{"example.com.", "alice._smime.example.com.", "ALICE._smime.example.com.", hashOwner("alice", "example.com."), "nobody._smime.example.com."} {
 		for _, rtype := range types {
 			for _, q := range transports() {
@@ -263,9 +272,11 @@ func TestLaneMetrics(t *testing.T) {
 				q.name, q.qtype = name, rtype
 				ask(t, with, q)
 				ask(t, without, q)
+				asked++
 			}
 		}
 	}
+	waitFor(t, "the last count", func() bool { return counted(with) == first+asked && counted(without) == 1+asked })
 	for all, server := range map[*map[string]float64]string{&got: with, &want: without} {
 		before := *all
 		*all = dnsMetrics(t, "dns://"+server)

@@ -37,6 +37,7 @@ func TestOracle(t *testing.T) {
 					q.name, q.randoms = randomCase(name), false
 				}
 				ours, _ := ask(t, l.addr, q)
+				sameBothWays(t, l.addr, q)
 				for oracle, addr := range oracles {
 					if oracle == "file" && rtype == dns.TypeANY {
 						continue

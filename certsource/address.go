@@ -39,6 +39,7 @@ type addresses struct {
 	list    []string
 	seen    int // how many there were, with duplicates and those dropped
 	dropped int
+	altName bool // they are in the subjectAltName
 }
 
 // addresses returns the addresses certified: the rfc822Names and
@@ -51,7 +52,7 @@ func (cert *certificate) addresses() (addresses, *Refusal) {
 			return found, refusal
 		}
 	}
-	if found.seen == 0 {
+	if found.altName = found.seen > 0; !found.altName {
 		if refusal := found.addSubject(cert.subject); refusal != nil {
 			return found, refusal
 		}

@@ -1,6 +1,7 @@
 package certsource
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -15,7 +16,7 @@ import (
 // of reason [Untrusted]. Revocation is not looked at.
 //
 // A certificate that is not valid yet is judged as of the day it will be.
-func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
+func (c *Certificate) Chains(roots *Roots, now time.Time) error {
 	leaf, err := x509.ParseCertificate(c.Raw)
 	if err != nil {
 		return Refuse(Untrusted, "Go's crypto/x509 cannot read the certificate"+because(err)+", so that `roots` cannot hold for it: it can only be published without them")
@@ -28,7 +29,7 @@ func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 	})
 	leaf.EmailAddresses = nil // Permitted judges them
 	intermediates := x509.NewCertPool()
-	unread := false
+	unread, above := false, []*x509.Certificate{leaf}
 	for _, der := range c.Others {
 		other, err := x509.ParseCertificate(der)
 		if err != nil {
@@ -36,12 +37,13 @@ func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 			continue
 		}
 		intermediates.AddCert(other)
+		above = append(above, other)
 	}
 	if now.Before(c.NotBefore) {
 		now = c.NotBefore
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{
-		Roots:         roots,
+		Roots:         roots.authorities(),
 		Intermediates: intermediates,
 		CurrentTime:   now,
 		// The default is TLS servers.
@@ -49,7 +51,9 @@ func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 	})
 	if err != nil {
 		detail := whyUntrusted(err)
-		if unread {
+		if why := roots.whyUnread(above...); why != "" {
+			detail = why
+		} else if unread {
 			detail += "; Go's crypto/x509 cannot read another certificate of the file"
 		}
 		return Refuse(Untrusted, detail)
@@ -60,6 +64,37 @@ func (c *Certificate) Chains(roots *x509.CertPool, now time.Time) error {
 		}
 	}
 	return Refuse(Untrusted, "the issuer's name constraints exclude an address")
+}
+
+// Chain returns the certificates of the file that lead from c upwards, in order: each
+// has issued the one before. Roots, which who trusts them has, are left out (RFC 8555
+// section 9.1).
+func (c *Certificate) Chain() (chain [][]byte) {
+	if len(c.Others) == 0 {
+		return nil
+	}
+	at, err := x509.ParseCertificate(c.Raw)
+	for err == nil && len(chain) < len(c.Others) {
+		next := issuerOf(at, c.Others)
+		if next == nil {
+			break
+		}
+		chain = append(chain, next.Raw)
+		at = next
+	}
+	return chain
+}
+
+// issuerOf returns the one of others that has issued a certificate, and is no root.
+func issuerOf(cert *x509.Certificate, others [][]byte) *x509.Certificate {
+	for _, der := range others {
+		other, err := x509.ParseCertificate(der)
+		if err == nil && !bytes.Equal(other.RawSubject, other.RawIssuer) &&
+			bytes.Equal(other.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(other) == nil {
+			return other
+		}
+	}
+	return nil
 }
 
 // because gives the reason of a parse error, unless it quotes the certificate:

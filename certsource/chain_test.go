@@ -1,8 +1,9 @@
 package certsource
 
 import (
-	"crypto/x509"
 	"encoding/asn1"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -59,8 +60,8 @@ func TestChains(t *testing.T) {
 		{"no address at all", zoo.Template{SubjectAddresses: ia5("nobody"), Issuer: permits}, [][]byte{permits.Certificate}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			roots := x509.NewCertPool()
-			roots.AppendCertsFromPEM(zoo.PEM(root.Certificate))
+			roots := &Roots{}
+			roots.Read(zoo.PEM(root.Certificate))
 			cert, err := Parse(zoo.PEM(append(tt.others, testCertificate(t, tt.template))...))
 			if err != nil {
 				t.Fatal(err)
@@ -90,4 +91,63 @@ func nameConstraints(kind uint8, constraints ...string) zoo.Extension {
 		})
 	})
 	return zoo.Extension{ID: asn1.ObjectIdentifier{2, 5, 29, 30}, Critical: true, Value: b.BytesOrPanic()}
+}
+
+// TestNameConstraints holds what an authority with name constraints for mail may
+// certify against what OpenSSL says of the same chain: the host form has no
+// sub-domains (RFC 5280 section 4.2.1.10; PKITS 4.13.21 to 4.13.25), which
+// crypto/x509 takes otherwise.
+func TestNameConstraints(t *testing.T) {
+	const permitted, excluded = 0, 1
+	for name, tt := range map[string]struct {
+		kind       uint8
+		constraint string
+		address    string
+		chains     bool
+	}{
+		"host":                     {permitted, "example.com", "u@example.com", true},
+		"host in capitals":         {permitted, "EXAMPLE.com", "u@example.COM", true},
+		"sub-domain of a host":     {permitted, "example.com", "u@sub.example.com", false},
+		"another host":             {permitted, "example.com", "u@example.org", false},
+		"host with a longer name":  {permitted, "example.com", "u@notexample.com", false},
+		"domain":                   {permitted, ".example.com", "u@sub.example.com", true},
+		"domain, deeper":           {permitted, ".example.com", "u@a.sub.example.com", true},
+		"the domain itself":        {permitted, ".example.com", "u@example.com", false},
+		"mailbox":                  {permitted, "u@example.com", "u@example.com", true},
+		"mailbox, domain in caps":  {permitted, "u@EXAMPLE.com", "u@example.com", true},
+		"mailbox, local-part caps": {permitted, "U@example.com", "u@example.com", false},
+		"another mailbox":          {permitted, "v@example.com", "u@example.com", false},
+		"excluded host":            {excluded, "example.com", "u@example.com", false},
+		"below an excluded host":   {excluded, "example.com", "u@sub.example.com", true},
+		"excluded domain":          {excluded, ".example.com", "u@sub.example.com", false},
+		"above an excluded domain": {excluded, ".example.com", "u@example.com", true},
+		"excluded mailbox":         {excluded, "u@example.com", "u@example.com", false},
+		"beside one":               {excluded, "v@example.com", "u@example.com", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			issuer, err := zoo.NewAuthority("Constrained", nil, nameConstraints(tt.kind, tt.constraint))
+			if err != nil {
+				t.Fatal(err)
+			}
+			der := testCertificate(t, zoo.Template{Addresses: []string{tt.address}, Issuer: issuer})
+			cert, err := Parse(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			roots := &Roots{}
+			roots.Read(issuer.Certificate)
+			if err := cert.Chains(roots, time.Now()); (err == nil) != tt.chains {
+				t.Errorf("Chains: %v, want %v", err, tt.chains)
+			}
+			root, user := filepath.Join(t.TempDir(), "root"), filepath.Join(t.TempDir(), "user")
+			for path, der := range map[string][]byte{root: issuer.Certificate, user: der} {
+				if err := os.WriteFile(path, zoo.PEM(der), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if out, err := zoo.OpenSSL(nil, "verify", "-CAfile", root, "-no-CApath", "-no-CAstore", user); (err == nil) != tt.chains {
+				t.Errorf("openssl verify says otherwise: %v %s", err, out)
+			}
+		})
+	}
 }

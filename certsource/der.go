@@ -13,6 +13,7 @@ import (
 // and read for the one certificate that is published.
 type certificate struct {
 	raw             []byte
+	line            int    // of the text where its block begins, 0 if there is none
 	issuer, subject []byte // DER of the names
 	spki            []byte // DER of the SubjectPublicKeyInfo
 	notBefore       time.Time
@@ -62,31 +63,8 @@ func looksBinary(data []byte) bool {
 	return len(data) == 2+int(data[1])
 }
 
-// appendDER appends the certificates in a whole DER (or for PKCS#7 BER) value:
-// a certificate or a PKCS#7 bundle. White space may follow, which editors add
-// and openssl ignores, and nothing else.
-func appendDER(certs []certificate, data []byte) ([]certificate, *Refusal) {
-	if announced(data) > len(data) {
-		return nil, damaged("the DER is cut off")
-	}
-	switch firstTag(data) {
-	case 0x06: // OBJECT IDENTIFIER: a ContentInfo
-		return appendPKCS7(certs, data)
-	case 0x30: // SEQUENCE: a certificate, or another signed thing
-	default:
-		return nil, Refuse(NoCertificate, "ASN.1 that is no certificate")
-	}
-	raw, rest, refusal := certificateElement(data)
-	if refusal != nil {
-		return nil, refusal
-	}
-	if refusal := checkTrailer(rest); refusal != nil {
-		return nil, refusal
-	}
-	return appendCertificate(certs, raw)
-}
-
-// checkTrailer judges what follows the one value of a file or block.
+// checkTrailer judges what follows the one value of a file or block. White space
+// may, which editors add and openssl ignores.
 func checkTrailer(rest []byte) *Refusal {
 	if rest = bytes.TrimLeft(rest, " \t\r\n"); len(rest) == 0 {
 		return nil
@@ -107,17 +85,9 @@ func certificateElement(data []byte) (raw, rest []byte, refusal *Refusal) {
 	return nil, nil, damaged("not DER")
 }
 
-// appendCertificate walks over one DER certificate and appends it. It checks
-// the shape of everything down to the extensions, but judges no values: what
-// algorithm, curve, serial number or names there are is of no concern here.
-func appendCertificate(certs []certificate, raw []byte) ([]certificate, *Refusal) {
-	certs = append(certs, certificate{raw: raw})
-	if refusal := certs[len(certs)-1].walk(); refusal != nil {
-		return nil, refusal
-	}
-	return certs, nil
-}
-
+// walk goes over the DER of a certificate. It checks the shape of everything down
+// to the extensions, but judges no values: what algorithm, curve, serial number or
+// names there are is of no concern here.
 func (cert *certificate) walk() *Refusal {
 	input := cryptobyte.String(cert.raw)
 	var outer, tbs cryptobyte.String

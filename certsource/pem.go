@@ -12,63 +12,80 @@ var (
 	dashes   = []byte("-----")
 )
 
-// appendPEM appends the certificates of all PEM blocks (RFC 7468) in text.
-// Like encoding/pem it takes any text around the blocks, any line ends, white
-// space in and at the end of lines, and headers in a block; also blocks that
-// are indented, and such that follow the one before on its line, as cat makes
-// of files that end without a line break. Unlike it, it skips nothing: a block that does not end, or
-// ends as another, is a file caught while it is written, or a damaged one, and
-// what is missing in it might be the end entity, or a private key.
-func appendPEM(certs []certificate, text []byte) ([]certificate, *Refusal) {
-	other := "" // what there is, should there be no certificate
-	for {
+// readPEM reads all PEM blocks (RFC 7468) in text. Like encoding/pem it takes any
+// text around the blocks, any line ends, white space in and at the end of lines, and
+// headers in a block; also blocks that are indented, and such that follow the one
+// before on its line, as cat makes of files that end without a line break. Unlike it,
+// it skips nothing in silence.
+func (r *reading) readPEM(text []byte) {
+	whole, any := text, false
+	for line, counted := 1, 0; ; {
 		begin := bytes.Index(text, pemBegin)
 		if begin < 0 {
 			break
 		}
+		at := len(whole) - len(text) + begin
+		line += countLines(whole[counted:at])
+		counted = at
 		inline := !startsLine(text[:begin])
 		text = text[begin+len(pemBegin):]
 		if inline {
 			continue
 		}
+		any = true
 		label, body, rest, refusal := cutBlock(text)
-		if refusal != nil {
-			return nil, refusal
-		}
-		text = rest
-		holds := holdsCertificate(label)
-		der, ok := decodeBody(body)
-		switch {
-		case !ok && holds:
-			return nil, damaged("the base64 of a PEM block is broken")
-		case !ok:
-			other = labelText(label)
+		if refusal == nil {
+			text = rest
+			r.block(line, label, body)
 			continue
 		}
-		if what := privateKeyDER(der); what != "" {
-			return nil, Refuse(PrivateKey, what)
+		label, torn, _ := bytes.Cut(text, dashes)
+		torn, _, _ = bytes.Cut(torn, dashes)
+		der, _ := decodeBody(torn)
+		switch what := privateKeyDER(der); {
+		case bytes.HasSuffix(label, []byte("PRIVATE KEY")): // a key that is torn is a key
+			r.refuse(line, Refuse(PrivateKey, "PEM"))
+		case what != "":
+			r.refuse(line, Refuse(PrivateKey, what))
+		default:
+			r.end(line, refusal)
 		}
-		if !holds {
-			other = labelText(label)
-			continue
-		}
-		if string(label) == "TRUSTED CERTIFICATE" {
-			// OpenSSL's own form: its settings of trust follow the certificate.
-			if der, _, refusal = certificateElement(der); refusal != nil {
-				return nil, refusal
+	}
+	if !any {
+		r.refuse(0, Refuse(NoCertificate, "text without a PEM block"))
+	}
+}
+
+// countLines counts line ends, each of them LF, CR or both.
+func countLines(text []byte) int {
+	return bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")) - bytes.Count(text, []byte("\r\n"))
+}
+
+// block takes in a block that ends as it begins.
+func (r *reading) block(line int, label, body []byte) {
+	der, ok := decodeBody(body)
+	what := privateKeyDER(der)
+	switch {
+	case bytes.HasSuffix(label, []byte("PRIVATE KEY")):
+		r.refuse(line, Refuse(PrivateKey, "PEM"))
+	case what != "":
+		r.refuse(line, Refuse(PrivateKey, what))
+	case !holdsCertificate(label):
+		r.refuse(line, Refuse(NoCertificate, labelText(label)))
+	case !ok:
+		r.refuse(line, damaged("the base64 of a PEM block is broken"))
+	case announced(der) > len(der):
+		r.refuse(line, damaged("the DER in a PEM block is cut off"))
+	default:
+		// In OpenSSL's own form, settings of trust follow the certificate.
+		if end := announced(der); end > 0 && string(label) != "TRUSTED CERTIFICATE" {
+			if refusal := checkTrailer(der[end:]); refusal != nil {
+				r.refuse(line, refusal)
+				return
 			}
 		}
-		if certs, refusal = appendDER(certs, der); refusal != nil {
-			return nil, refusal
-		}
+		r.value(line, der)
 	}
-	if len(certs) == 0 {
-		if other == "" {
-			other = "text without a PEM block"
-		}
-		return nil, Refuse(NoCertificate, other)
-	}
-	return certs, nil
 }
 
 // holdsCertificate reports whether blocks of this label hold certificates.
@@ -121,7 +138,8 @@ func cutBlock(text []byte) (label, body, rest []byte, refusal *Refusal) {
 	return label, body, rest, nil
 }
 
-// decodeBody decodes the base64 of a block, after headers, if there are any.
+// decodeBody decodes the base64 of a block, after headers, if there are any. Of
+// base64 that is broken it returns what comes before.
 func decodeBody(body []byte) ([]byte, bool) {
 	if bytes.IndexByte(body, ':') >= 0 {
 		body = skipHeaders(body)
@@ -136,10 +154,7 @@ func decodeBody(body []byte) ([]byte, bool) {
 	}
 	der := make([]byte, base64.StdEncoding.DecodedLen(len(body)))
 	n, err := base64.StdEncoding.Decode(der, body)
-	if err != nil || n == 0 {
-		return nil, false
-	}
-	return der[:n], true
+	return der[:n], err == nil && n > 0
 }
 
 // skipHeaders returns the lines of body after those that are headers (RFC 1421:
@@ -147,7 +162,10 @@ func decodeBody(body []byte) ([]byte, bool) {
 func skipHeaders(body []byte) []byte {
 	for {
 		body = bytes.TrimLeft(body, " \t\r\n")
-		line, rest, _ := bytes.Cut(body, []byte("\n"))
+		line, rest := body, []byte(nil)
+		if end := bytes.IndexAny(body, "\r\n"); end >= 0 {
+			line, rest = body[:end], body[end:]
+		}
 		if bytes.IndexByte(line, ':') < 0 {
 			return body
 		}

@@ -1,22 +1,21 @@
 package certsource
 
-// appendPKCS7 appends the certificates of a PKCS#7 bundle: a ContentInfo with a
+// pkcs7 takes in the certificates of a PKCS#7 bundle at the start of data: a ContentInfo with a
 // certs-only SignedData (RFC 5652 sections 3 and 5.1, RFC 8551 section 3.8), in
 // DER or, since BouncyCastle and others write it so, in BER with indefinite
 // lengths. The certificates in it are DER, as they always are: that is what is
 // signed.
-func appendPKCS7(certs []certificate, data []byte) ([]certificate, *Refusal) {
+func (r *reading) pkcs7(line int, data []byte) (rest []byte) {
 	in := berReader{rest: data}
 	info := in.enter(0x30)
 	if in.failed {
-		return nil, damaged("the PKCS#7 is cut off")
-	}
-	if refusal := checkTrailer(in.rest); refusal != nil {
-		return nil, refusal
+		r.end(line, damaged("the PKCS#7 is cut off"))
+		return nil
 	}
 	id := info.next()
 	if id.tag != 0x06 || string(id.content) != oidSignedData {
-		return nil, Refuse(NoCertificate, "PKCS#7 that is no SignedData")
+		r.refuse(line, Refuse(NoCertificate, "PKCS#7 that is no SignedData"))
+		return in.rest
 	}
 	explicit := info.enter(0xa0)
 	signed := explicit.enter(0x30)
@@ -26,37 +25,39 @@ func appendPKCS7(certs []certificate, data []byte) ([]certificate, *Refusal) {
 	signed.enter(0x30) // encapContentInfo
 	bundle := signed.next()
 	if signed.failed {
-		return nil, damaged("the PKCS#7 is no SignedData")
+		r.refuse(line, damaged("the PKCS#7 is no SignedData"))
+		return in.rest
 	}
 	if bundle.tag != 0xa0 {
-		return nil, Refuse(NoCertificate, "PKCS#7 without certificates")
+		r.refuse(line, Refuse(NoCertificate, "PKCS#7 without certificates"))
+		return in.rest
 	}
 	last := signed.next()
 	if last.tag == 0xa1 { // revocation lists
 		last = signed.next()
 	}
 	if signed.failed || last.tag != 0x31 {
-		return nil, damaged("the PKCS#7 is no SignedData")
+		r.refuse(line, damaged("the PKCS#7 is no SignedData"))
+		return in.rest
 	}
 	if len(last.content) > 0 { // signerInfos
-		return nil, Refuse(NoCertificate, "a signed message, not a certs-only PKCS#7")
+		r.refuse(line, Refuse(NoCertificate, "a signed message, not a certs-only PKCS#7"))
+		return in.rest
 	}
 
 	choices := berReader{rest: bundle.content}
 	for len(choices.rest) > 0 {
 		choice := choices.next()
 		if choices.failed {
-			return nil, damaged("the PKCS#7 holds something else than certificates")
+			r.refuse(line, damaged("the PKCS#7 holds something else than certificates"))
+			return in.rest
 		}
 		if choice.tag != 0x30 {
 			continue // an attribute certificate, or another kind
 		}
-		var refusal *Refusal
-		if certs, refusal = appendCertificate(certs, choice.raw); refusal != nil {
-			return nil, refusal
-		}
+		r.add(line, choice.raw)
 	}
-	return certs, nil
+	return in.rest
 }
 
 // A berElement is one BER value with a tag of one octet.

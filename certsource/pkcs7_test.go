@@ -76,7 +76,7 @@ func TestPKCS7(t *testing.T) {
 		"no certificates":      {zoo.PKCS7BER(), NoCertificate},
 		"another value inside": {zoo.PKCS7BER([]byte("\x1f\x02\x00\x00")), Malformed},
 		"a broken certificate": {zoo.PKCS7BER(der, der[:len(der)-1]), Malformed},
-		"a key inside":         {zoo.PKCS7BER(der, []byte("\x30\x08\x02\x01\x01\x04\x03key")), Malformed},
+		"a key inside":         {zoo.PKCS7BER(der, []byte("\x30\x08\x02\x01\x01\x04\x03key")), PrivateKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cert, err := Parse(tt.data)

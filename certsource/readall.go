@@ -2,8 +2,8 @@ package certsource
 
 import (
 	"bytes"
-	"crypto/x509"
 	"fmt"
+	"strings"
 )
 
 // An Unused is what stands in data beside its certificates, or in the place of one.
@@ -13,12 +13,15 @@ type Unused struct {
 }
 
 func (u Unused) String() string {
-	text := string(u.Refusal.Reason)
-	if u.Refusal.Detail != "" {
-		text = u.Refusal.Detail
-	}
-	if u.Refusal.Reason == PrivateKey {
+	text := u.Refusal.Detail
+	switch reason := u.Refusal.Reason; {
+	case reason == PrivateKey:
 		text = "a private key"
+	case reason != Malformed && reason != NoCertificate || text == "":
+		text = words[reason].reason
+		if u.Refusal.Detail != "" {
+			text += " (" + u.Refusal.Detail + ")"
+		}
 	}
 	if u.Line > 0 {
 		return fmt.Sprintf("line %d: %s", u.Line, text)
@@ -26,143 +29,133 @@ func (u Unused) String() string {
 	return text
 }
 
+// Unuseds puts several in one line, the first of them where they are many.
+func Unuseds(list []Unused) string {
+	const most = 5
+	var parts []string
+	for _, u := range list[:min(len(list), most)] {
+		parts = append(parts, u.String())
+	}
+	if more := len(list) - most; more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(parts, "; ")
+}
+
 // ReadAll returns the DER of all certificates in data, each once, whosesoever they
-// are, and of all else why it is not used. Data has the forms that [Parse] takes, and
-// DER values one after the other. What is damaged costs no other certificate.
+// are, and of all else why it is not used. Data has the forms that [ParseFile] takes,
+// and DER values one after the other. What is damaged costs no other certificate.
 func ReadAll(data []byte) (certs [][]byte, unused []Unused) {
-	a := all{seen: map[string]bool{}}
 	if len(data) > MaxFileSize {
 		return nil, []Unused{{0, Refuse(TooLarge, fmt.Sprintf("more than %d octets", MaxFileSize))}}
 	}
-	text := plainText(data)
-	switch what := privateKeyDER(text); {
-	case what != "":
-		a.refuse(0, Refuse(PrivateKey, what))
-	case looksBinary(text):
-		a.readDER(text)
-	case bytes.Contains(text, pemBegin):
-		a.readPEM(text)
-	default:
-		a.refuse(0, notCertificate(text))
+	var r reading
+	r.read(plainText(data))
+	for _, cert := range r.certs {
+		certs = append(certs, cert.raw)
 	}
-	return a.certs, a.unused
+	return certs, r.unused
 }
 
-// all are the certificates found so far.
-type all struct {
-	certs  [][]byte
-	seen   map[string]bool
+// A reading takes in all that data holds.
+type reading struct {
+	certs  []certificate // each once
 	unused []Unused
+	// single is set where one DER value is all that there may be.
+	single bool
+	// cut is why something in data does not end, or is not all of it; nil: all is
+	// whole.
+	cut *Refusal
+
+	seen map[string]bool // certs, where there is more than one
 }
 
-func (a *all) refuse(line int, r *Refusal) { a.unused = append(a.unused, Unused{line, r}) }
+func (r *reading) read(data []byte) {
+	switch what := privateKeyDER(data); {
+	case what != "":
+		r.refuse(0, Refuse(PrivateKey, what))
+	case looksBinary(data):
+		r.readDER(data)
+	case bytes.Contains(data, pemBegin):
+		r.readPEM(data)
+	default:
+		r.refuse(0, notCertificate(data))
+	}
+}
 
-// take takes in what one value holds.
-func (a *all) take(line int, der []byte) {
-	certs, refusal := appendDER(nil, der)
+func (r *reading) refuse(line int, refusal *Refusal) {
+	r.unused = append(r.unused, Unused{line, refusal})
+}
+
+// end is refuse for what ends too early, or too late.
+func (r *reading) end(line int, refusal *Refusal) {
+	r.cut = refusal
+	r.refuse(line, refusal)
+}
+
+// add adds a certificate.
+func (r *reading) add(line int, raw []byte) {
+	if r.seen == nil && len(r.certs) == 1 {
+		r.seen = map[string]bool{string(r.certs[0].raw): true}
+	}
+	if r.seen[string(raw)] {
+		return
+	}
+	if what := privateKeyDER(raw); what != "" {
+		r.refuse(line, Refuse(PrivateKey, what))
+		return
+	}
+	// In its place, where it needs no allocation of its own.
+	r.certs = append(r.certs, certificate{raw: raw, line: line})
+	last := len(r.certs) - 1
+	if refusal := r.certs[last].walk(); refusal != nil {
+		r.certs = r.certs[:last]
+		r.refuse(line, refusal)
+		return
+	}
+	if r.seen != nil {
+		r.seen[string(raw)] = true
+	}
+}
+
+// value takes in a whole DER (or for PKCS#7 BER) value at the start of data: a
+// certificate or a PKCS#7 bundle. It returns what follows, nil if that cannot be told.
+func (r *reading) value(line int, data []byte) (rest []byte) {
+	if announced(data) > len(data) {
+		r.end(line, damaged("the DER is cut off"))
+		return nil
+	}
+	switch firstTag(data) {
+	case 0x06: // OBJECT IDENTIFIER: a ContentInfo
+		return r.pkcs7(line, data)
+	case 0x30: // SEQUENCE: a certificate, or another signed thing
+	default:
+		r.refuse(line, Refuse(NoCertificate, "ASN.1 that is no certificate"))
+		return nil
+	}
+	raw, rest, refusal := certificateElement(data)
 	if refusal != nil {
-		a.refuse(line, refusal)
+		r.refuse(line, refusal)
+		return nil
 	}
-	for _, cert := range certs {
-		if !a.seen[string(cert.raw)] {
-			a.seen[string(cert.raw)] = true
-			a.certs = append(a.certs, cert.raw)
-		}
-	}
+	r.add(line, raw)
+	return rest
 }
 
-// readDER reads one value after the other. BER of indefinite length is the last.
-func (a *all) readDER(data []byte) {
+// readDER reads one value after the other. White space may follow, which editors
+// add and openssl ignores.
+func (r *reading) readDER(data []byte) {
 	for {
-		raw, rest, refusal := certificateElement(data)
-		if refusal != nil {
-			a.take(0, data)
+		rest := r.value(0, data)
+		refusal := checkTrailer(rest)
+		if refusal == nil {
 			return
 		}
-		a.take(0, raw)
-		if rest = bytes.TrimLeft(rest, " \t\r\n"); len(rest) == 0 {
-			return
-		}
-		if what := privateKeyDER(rest); what != "" || !looksBinary(rest) {
-			a.refuse(0, checkTrailer(rest))
+		rest = bytes.TrimLeft(rest, " \t\r\n")
+		if refusal.Reason == PrivateKey || r.single || !looksBinary(rest) {
+			r.end(0, refusal)
 			return
 		}
 		data = rest
 	}
-}
-
-// readPEM reads the blocks of a text as [appendPEM] does, but goes on after one that
-// is damaged or is none.
-func (a *all) readPEM(text []byte) {
-	whole := text
-	for line, counted := 1, 0; ; {
-		begin := bytes.Index(text, pemBegin)
-		if begin < 0 {
-			return
-		}
-		at := len(whole) - len(text) + begin
-		line += bytes.Count(whole[counted:at], []byte("\n"))
-		counted = at
-		inline := !startsLine(text[:begin])
-		text = text[begin+len(pemBegin):]
-		if inline {
-			continue
-		}
-		label, body, rest, refusal := cutBlock(text)
-		if refusal != nil {
-			if label, _, _ := bytes.Cut(text, dashes); bytes.HasSuffix(label, []byte("PRIVATE KEY")) {
-				refusal = Refuse(PrivateKey, "PEM") // a key that is torn is a key
-			}
-			a.refuse(line, refusal)
-			continue
-		}
-		text = rest
-		a.block(line, label, body)
-	}
-}
-
-func (a *all) block(line int, label, body []byte) {
-	der, ok := decodeBody(body)
-	switch {
-	case bytes.HasSuffix(label, []byte("PRIVATE KEY")):
-		a.refuse(line, Refuse(PrivateKey, "PEM"))
-	case ok && privateKeyDER(der) != "":
-		a.refuse(line, Refuse(PrivateKey, privateKeyDER(der)))
-	case !holdsCertificate(label):
-		a.refuse(line, Refuse(NoCertificate, labelText(label)))
-	case !ok:
-		a.refuse(line, damaged("the base64 of a PEM block is broken"))
-	case string(label) == "TRUSTED CERTIFICATE":
-		// OpenSSL's own form: its settings of trust follow the certificate.
-		raw, _, refusal := certificateElement(der)
-		if refusal != nil {
-			a.refuse(line, refusal)
-			return
-		}
-		a.take(line, raw)
-	default:
-		a.take(line, der)
-	}
-}
-
-// ReadRoots returns the authorities in data for crypto/x509, and of all else, also
-// certificates that crypto/x509 cannot read, why it is not used. Without any authority
-// that can be used the pool is nil.
-func ReadRoots(data []byte) (*x509.CertPool, []Unused) {
-	certs, unused := ReadAll(data)
-	pool := x509.NewCertPool()
-	used := 0
-	for _, der := range certs {
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			unused = append(unused, Unused{0, Refuse(Malformed, "a certificate that Go's crypto/x509 cannot read"+because(err))})
-			continue
-		}
-		pool.AddCert(cert)
-		used++
-	}
-	if used == 0 {
-		return nil, unused
-	}
-	return pool, unused
 }

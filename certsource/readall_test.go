@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"strings"
 	"testing"
+	"time"
 
 	"coredns-smimea/certsource"
 	"coredns-smimea/internal/zoo"
@@ -83,6 +84,24 @@ func TestReadRoots(t *testing.T) {
 	}
 	if pool, _ := certsource.ReadRoots(zoo.PEM(odd)); pool != nil {
 		t.Error("a pool without an authority")
+	}
+	// Who is issued by it is not told that its issuer is missing.
+	user, err := zoo.Template{Addresses: []string{"a@example.com"}}.DER()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, err := zoo.Unreadable(zoo.Shared())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var roots certsource.Roots
+	roots.Read(zoo.PEM(shared))
+	cert, err := certsource.Parse(zoo.PEM(user))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cert.Chains(&roots, time.Now()); err == nil || !strings.Contains(err.Error(), "cannot read its certificate (negative serial number)") {
+		t.Errorf("chains: %v", err)
 	}
 }
 

@@ -32,6 +32,9 @@ type Certificate struct {
 	// with the certificate, in SMIMEA records, or where it says that they are. It
 	// is without a root: who does not have that has no use for it.
 	Chain [][]byte
+	// Issuer is the certificate of its issuer, DER, a root's too; nil if it was
+	// not found.
+	Issuer []byte
 	// Untrusted is "", or why it does not chain to the roots. It says nothing
 	// about the verdict, but with usages 0 and 1.
 	Untrusted string

@@ -135,8 +135,11 @@ func (l *lookup) hasIssued(a *authority, der []byte, check func(*x509.Certificat
 // report notes the chains of certificates: the issuers, without roots.
 func (l *lookup) report() {
 	for _, c := range l.chained() {
-		c.Chain = nil
-		for _, a := range l.path(c) {
+		c.Chain, c.Issuer = nil, nil
+		for i, a := range l.path(c) {
+			if i == 0 {
+				c.Issuer = a.parsed.Raw
+			}
 			if !bytes.Equal(a.parsed.RawIssuer, a.parsed.RawSubject) {
 				c.Chain = append(c.Chain, a.parsed.Raw)
 			}

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -29,18 +30,6 @@ type hostConfig struct {
 
 // serves reports whether anything is to be given out.
 func (h *hostConfig) serves() bool { return h.https != "" || h.http != "" }
-
-// unservable reports whether a certificate's URL leads to a path that no host of ours
-// serves, on this server or on another: nobody is to be sent there.
-func unservable(url string) bool {
-	_, path, ours := strings.Cut(url, certhost.Root)
-	if !ours {
-		return false
-	}
-	path, _, _ = strings.Cut(path, "?")
-	_, ok := certhost.CleanPath(path)
-	return !ok
-}
 
 // check looks at what the host's options say together, and completes them.
 func (h *hostConfig) check(root string) error {
@@ -161,19 +150,44 @@ func (f files) File(domain, path string) (certhost.Certificate, error) {
 	if snap == nil {
 		return certhost.Certificate{}, certhost.ErrNotFound
 	}
-	file, ok := snap.Files.Get(path)
-	if !ok || !file.Published() {
+	file, _ := snap.Files.Get(path)
+	var all []found
+	for _, cert := range file.Live() {
+		if slices.ContainsFunc(cert.Addresses, func(text string) bool { return isOf(text, domain) }) {
+			all = append(all, found{path, file.Modified, cert})
+		}
+	}
+	if len(all) == 0 {
 		return certhost.Certificate{}, certhost.ErrNotFound
 	}
-	for _, text := range file.Addresses {
-		if anothers(text, domain) {
-			continue
-		}
-		if a, err := smimea.ParseAddress(text); err == nil && a.Domain == domain {
-			return f.certificate(path, file), nil
-		}
+	return f.certificate(slices.MinFunc(all, better)), nil
+}
+
+// A found is a certificate that is published, and where.
+type found struct {
+	path     string
+	modified time.Time
+	*directory.Certificate
+}
+
+// better puts the one to encrypt to first, and of several the one that lasts longest.
+func better(a, b found) int {
+	switch {
+	case a.Encrypts != b.Encrypts && a.Encrypts:
+		return -1
+	case a.Encrypts != b.Encrypts:
+		return 1
 	}
-	return certhost.Certificate{}, certhost.ErrNotFound
+	return cmp.Or(b.NotAfter.Compare(a.NotAfter), strings.Compare(a.path, b.path))
+}
+
+// isOf reports whether an address as certified is one of a mail domain.
+func isOf(text, domain string) bool {
+	if anothers(text, domain) {
+		return false
+	}
+	a, err := smimea.ParseAddress(text)
+	return err == nil && a.Domain == domain
 }
 
 // anothers reports whether an address is at first sight one of another domain: to
@@ -188,10 +202,6 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 	if snap == nil {
 		return nil, certhost.ErrNotFound
 	}
-	type found struct {
-		path string
-		file directory.File
-	}
 	var all []found
 	for _, i := range f.ZonesOf(domain) {
 		if snap.Zones[i] == nil {
@@ -202,48 +212,42 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 			if !ok {
 				continue
 			}
-			if file, ok := snap.Files.Get(path); ok && !slices.ContainsFunc(all, func(other found) bool { return other.file.Digest == file.Digest }) {
-				all = append(all, found{path, file})
+			file, _ := snap.Files.Get(path)
+			for _, cert := range file.Live() {
+				if cert.ID == id && !slices.ContainsFunc(all, func(other found) bool { return other.Digest == cert.Digest }) {
+					all = append(all, found{path, file.Modified, cert})
+				}
 			}
 		}
 	}
 	if len(all) == 0 {
 		return nil, certhost.ErrNotFound
 	}
-	// The one to encrypt to first, and of several the one that lasts longest.
-	slices.SortFunc(all, func(a, b found) int {
-		switch {
-		case a.file.Encrypts != b.file.Encrypts && a.file.Encrypts:
-			return -1
-		case a.file.Encrypts != b.file.Encrypts:
-			return 1
-		case !a.file.NotAfter.Equal(b.file.NotAfter):
-			return b.file.NotAfter.Compare(a.file.NotAfter)
-		}
-		return strings.Compare(a.path, b.path)
-	})
+	slices.SortFunc(all, better)
 	var list []certhost.Certificate
 	for _, one := range all {
-		list = append(list, f.certificate(one.path, one.file))
+		list = append(list, f.certificate(one))
 	}
 	return list, nil
 }
 
-func (f files) certificate(path string, file directory.File) certhost.Certificate {
+func (f files) certificate(one found) certhost.Certificate {
 	return certhost.Certificate{
-		Digest:   file.Digest,
-		NotAfter: file.NotAfter,
-		Modified: file.Modified,
+		Digest:   one.Digest,
+		NotAfter: one.NotAfter,
+		Modified: one.modified,
 		TTL:      f.ttl,
 		DER: func() ([]byte, error) {
-			cert, err := directory.ReadFile(f.dir, path)
+			certs, err := directory.ReadFile(f.dir, one.path)
 			if err != nil {
 				return nil, err
 			}
-			if sha256.Sum256(cert.Raw) != file.Digest {
-				return nil, errors.New("the file is not the one that was published")
+			for _, cert := range certs {
+				if sha256.Sum256(cert.Raw) == one.Digest {
+					return cert.Raw, nil
+				}
 			}
-			return cert.Raw, nil
+			return nil, errors.New("the file is not the one that was published")
 		},
 	}
 }

@@ -2,13 +2,13 @@ package plugin
 
 import (
 	"crypto/sha256"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/internal/statefile"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
@@ -64,7 +64,7 @@ var publishedOptions = map[string]option{
 			if err != nil {
 				panic(err)
 			}
-			c.published.URL, c.published.Unservable = url, unservable
+			c.published.URL = url
 		},
 		set: func(c *config, a arguments) error {
 			if len(a.list) != 1 {
@@ -214,10 +214,14 @@ func (c *config) addRoots(file string) error {
 		return fmt.Errorf("reading roots: %w", err)
 	}
 	if c.published.Roots == nil {
-		c.published.Roots = x509.NewCertPool()
+		c.published.Roots = &certsource.Roots{}
 	}
-	if !c.published.Roots.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("the roots file %q has no certificate that crypto/x509 can read: name a PEM file of authorities' certificates", file)
+	used, unused := c.published.Roots.Read(pem)
+	for _, what := range unused {
+		log.Warningf("roots: of %q not used: %s", file, what)
+	}
+	if used == 0 {
+		return fmt.Errorf("the roots file %q has no certificate that can be used: name a file of authorities' certificates", file)
 	}
 	c.published.RootsFrom = append(c.published.RootsFrom, fmt.Sprintf("%s %x", file, sha256.Sum256(pem)))
 	return nil

@@ -78,8 +78,11 @@ func (a Address) TextLabels() ([]byte, error) {
 		if len(label) > MaxLabel {
 			return nil, fmt.Errorf("no TXT: the local-part has a label of %d octets; %d are possible", len(label), MaxLabel)
 		}
-		if label == "*" {
+		switch {
+		case label == "*":
 			return nil, errors.New("no TXT: a label * is a wildcard in the DNS, it would answer for other users too")
+		case len(wire) == 0 && label[0] == '*':
+			return nil, errors.New("no TXT: many programs take a name that begins with * for a wildcard, and its signature would not validate")
 		}
 		wire = append(wire, byte(len(label)))
 		wire = append(wire, label...)

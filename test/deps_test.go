@@ -138,6 +138,19 @@ func TestImports(t *testing.T) {
 			why:     "it is for mail programs",
 		},
 		{
+			pkg:     "ldap",
+			exact:   true,
+			only:    []string{"golang.org/x/crypto/", module + "/internal/pkcs7", module + "/smimea"},
+			never:   []string{"os", "net/http", "log", "log/slog"},
+			nowhere: []string{coredns, module + "/certsource", module + "/discover", module + "/plugin"},
+			why:     "it speaks LDAP, and does not know where certificates come from",
+		},
+		{
+			pkg:     "ldap",
+			nowhere: []string{coredns, module + "/plugin"},
+			why:     "it is for mail programs",
+		},
+		{
 			pkg:     "cmd/smimea",
 			nowhere: []string{coredns, module + "/plugin"},
 			why:     "it is a small command",

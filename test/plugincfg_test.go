@@ -62,6 +62,7 @@ func TestPluginCfg(t *testing.T) {
 	} {
 		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // what it has in common with ours is compiled already
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", cmd, err, out)
 		}

@@ -184,15 +184,19 @@ func builtServer(t *testing.T) string {
 	return binary
 }
 
-var buildServer = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(scratch, "coredns")
-	cmd := exec.Command("go", "build", "-o", binary, "./cmd/coredns")
+var buildServer = sync.OnceValues(func() (string, error) { return build("./cmd/coredns") })
+
+// build builds one of our programs as make does.
+func build(pkg string) (string, error) {
+	binary := filepath.Join(scratch, filepath.Base(pkg))
+	cmd := exec.Command("go", "build", "-o", binary, pkg)
 	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building cmd/coredns: %w\n%s", err, out)
+		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, out)
 	}
 	return binary, nil
-})
+}
 
 // run starts cmd, whose output goes to log, waits until addr answers over UDP and
 // TCP, and ends it with the test.

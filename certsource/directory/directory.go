@@ -2,10 +2,10 @@ package directory
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"path"
 	"runtime"
 	"slices"
 	"time"
@@ -30,12 +30,12 @@ type Directory struct {
 	guard  guard
 	held   int // withdrawals that the guard holds back
 
-	doubted map[string]time.Time // files that hold what may not be published, and since when: see doubt
-	missing map[string]missed    // files with certificates that looks have missed, while others changed
-
-	unread  map[string]bool  // directories that could not be read
-	trouble time.Time        // when one of them, or a file, could not be read first
-	others  map[string]other // files that are not of certificates
+	missing map[uint32]time.Duration // files that were found without what they publish, and since when: see takeAway
+	fresh   map[string]reading       // files that had changed just before they were read
+	unread  map[string]bool          // directories that could not be read
+	folders map[string]bool          // directories that have the name of a certificate file
+	heard   []string                 // what a check has heard of, and not come to
+	others  map[string]other         // files that are not of certificates
 	remarks remarks
 
 	device    uint64 // the file system that the directory was on
@@ -47,7 +47,7 @@ type Directory struct {
 type Options struct {
 	Dir string
 	// Roots, if not nil, are the authorities that a certificate must chain to.
-	Roots *x509.CertPool
+	Roots *certsource.Roots
 	// Margin is how long before its end a certificate is withdrawn.
 	Margin time.Duration
 	// MaxWithdraw is the share of certificates, in percent, above which their
@@ -74,8 +74,11 @@ type Options struct {
 type Change struct {
 	Path     string
 	Old, New File // the zero File where there is none
-	// Certificate is what was read just now, published or not.
-	Certificate *certsource.Certificate
+	// Certificates are those of New, if they were read just now; nil otherwise, for
+	// what is known already.
+	Certificates []certsource.Certificate
+	// Unused is what else there is in a file that was read just now.
+	Unused []certsource.Unused
 	// Refusal is the reason for New's Reason or Failing.
 	Refusal *certsource.Refusal
 	// Removed is when the file was removed, as far as its directory tells.
@@ -107,7 +110,7 @@ func New(o Options) *Directory {
 	}
 	return &Directory{
 		options: o, failing: map[certsource.Reason]int{}, expiry: newExpiry(),
-		doubted: map[string]time.Time{}, missing: map[string]missed{}, others: map[string]other{}, unread: map[string]bool{},
+		missing: map[uint32]time.Duration{}, fresh: map[string]reading{}, folders: map[string]bool{}, others: map[string]other{}, unread: map[string]bool{},
 	}
 }
 
@@ -141,8 +144,8 @@ func (d *Directory) open(now time.Time) (*reader, error) {
 		return nil, fmt.Errorf("reading the directory %q: %s", o.Dir, cause(err))
 	}
 	return &reader{
-		root: root, system: o.System, now: now, began: o.System.Now(),
-		roots: o.Roots, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(), others: d.others,
+		root: root, system: o.System, now: now, began: o.System.Now(), start: o.System.Elapsed(),
+		roots: o.Roots, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(), fresh: d.fresh, others: d.others,
 	}, nil
 }
 
@@ -150,6 +153,14 @@ func (d *Directory) open(now time.Time) (*reader, error) {
 // have changed, and passes on every change. An error means that the directory
 // itself could not be read: then nothing is withdrawn.
 func (d *Directory) Look(ctx context.Context, now time.Time, changed func(Change)) (Report, error) {
+	return d.Check(ctx, []string{"."}, now, changed)
+}
+
+// Check looks at some paths below the directory only: files, and directories
+// with all that is below them. It is for those who are told what has changed.
+// It looks at everything where nothing is known yet, or the directory is not on
+// the file system any more that it was on.
+func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, changed func(Change)) (Report, error) {
 	r, err := d.open(now)
 	if err != nil {
 		return Report{Held: d.held}, err
@@ -159,36 +170,37 @@ func (d *Directory) Look(ctx context.Context, now time.Time, changed func(Change
 	if err != nil {
 		return Report{Held: d.held}, fmt.Errorf("reading the directory %q: %s", d.options.Dir, cause(err))
 	}
+	device := disk.Device(info)
 	l := newLook(d, r, changed)
-	l.unmounted = d.device != 0 && d.device != disk.Device(info)
-	if err = l.everything(ctx); err == nil {
-		d.device = disk.Device(info)
-		d.others, d.unread = l.others, l.unread
+	l.unmounted = d.device != 0 && d.device != device
+	l.heard, d.heard = d.heard, nil
+	paths = slices.Concat(paths, l.heard)
+	if d.device != device || slices.Contains(paths, ".") {
+		err = l.everything(ctx)
+	} else {
+		err = l.some(ctx, paths)
 	}
-	return l.report, err
-}
-
-// Check looks at some paths below the directory only: files, and directories
-// with all that is below them. It is for those who are told what has changed.
-func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, changed func(Change)) (Report, error) {
-	r, err := d.open(now)
-	if err != nil {
-		return Report{Held: d.held}, err
-	}
-	defer r.close()
-	if slices.Contains(paths, ".") {
-		return d.Look(ctx, now, changed)
-	}
-	l := newLook(d, r, changed)
-	err = l.some(ctx, paths)
-	for dir := range l.listed {
-		delete(d.unread, dir)
-	}
-	maps.Copy(d.unread, l.unread)
-	if len(l.others) > 0 {
-		others := maps.Clone(d.others)
-		maps.Copy(others, l.others)
-		d.others = others
+	switch {
+	case err != nil:
+		d.heard = l.heard
+		if l.all {
+			d.unread["."] = true
+		}
+	case l.all:
+		d.device, d.others, d.unread, d.fresh = device, l.others, l.unread, l.fresh
+	default:
+		maps.Copy(d.fresh, l.fresh)
+		for dir := range l.listed {
+			if dir != "." { // that takes all that is below it
+				delete(d.unread, dir)
+			}
+		}
+		maps.Copy(d.unread, l.unread)
+		if len(l.others) > 0 {
+			others := maps.Clone(d.others)
+			maps.Copy(others, l.others)
+			d.others = others
+		}
 	}
 	return l.report, err
 }
@@ -207,25 +219,69 @@ func (d *Directory) put(c Change, changed func(Change)) {
 		d.edit, d.paths = d.files.table.Edit(), d.files.paths.Edit()
 	}
 	d.count(&c.Old, -1)
+	if !c.New.Same(&c.Old) {
+		delete(d.missing, c.Old.ID)
+	}
 	if !c.Removed.IsZero() {
 		d.edit.Delete([]byte(c.Path))
-		d.paths.Delete(binary.LittleEndian.AppendUint32(nil, c.Old.ID))
-		d.ids.give(c.Old.ID)
-	} else {
-		if c.New.ID == 0 {
-			c.New.ID = d.ids.take()
-			if d.options.Paths {
-				d.paths.Set(binary.LittleEndian.AppendUint32(nil, c.New.ID), []byte(c.Path))
-			}
+		d.forget(c.Old.ID)
+		for _, gone := range c.Old.More {
+			d.forget(gone.ID)
 		}
+	} else {
+		d.number(&c)
 		d.edit.Set([]byte(c.Path), c.New.append(nil))
 		d.count(&c.New, +1)
-		if c.New.Published() {
-			d.expiry.watch(c.New.NotAfter.Add(-d.options.Margin), c.Path)
+		for _, cert := range c.New.Live() {
+			d.expiry.watch(cert.NotAfter.Add(-d.options.Margin), c.Path)
 		}
 	}
+	d.inFolder(c.Path)
 	d.remark(c)
 	changed(c)
+}
+
+// inFolder notes the directories on the way to a file that have the name of a
+// certificate file: where there is one by then, what they held is gone.
+func (d *Directory) inFolder(p string) {
+	for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+		if certsource.IsCertificateName(path.Base(dir)) {
+			d.folders[dir] = true
+		}
+	}
+}
+
+// number gives the certificates of a file the numbers of those that were at their
+// places before, and new ones.
+func (d *Directory) number(c *Change) {
+	if c.New.ID == 0 {
+		c.New.ID = d.take(c.Path)
+	}
+	for i := range c.New.More {
+		if i < len(c.Old.More) {
+			c.New.More[i].ID = c.Old.More[i].ID
+		} else {
+			c.New.More[i].ID = d.take(c.Path)
+		}
+	}
+	for i := len(c.New.More); i < len(c.Old.More); i++ {
+		d.forget(c.Old.More[i].ID)
+	}
+}
+
+// take takes a number for a certificate of the file at a path.
+func (d *Directory) take(path string) uint32 {
+	id := d.ids.take()
+	if d.options.Paths {
+		d.paths.Set(binary.LittleEndian.AppendUint32(nil, id), []byte(path))
+	}
+	return id
+}
+
+// forget gives a number back.
+func (d *Directory) forget(id uint32) {
+	d.paths.Delete(binary.LittleEndian.AppendUint32(nil, id))
+	d.ids.give(id)
 }
 
 // count counts a file in or out.
@@ -233,9 +289,9 @@ func (d *Directory) count(f *File, n int) {
 	if f.ID == 0 {
 		return
 	}
-	if f.Published() {
+	for _, c := range f.Live() {
 		d.published += n
-		d.expiry.count(f.NotAfter.Add(-d.options.Margin), n)
+		d.expiry.count(c.NotAfter.Add(-d.options.Margin), n)
 	}
 	if why := f.why(); why != "" {
 		if d.failing[why] += n; d.failing[why] == 0 {

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"coredns-smimea/certsource"
+	"slices"
 	"time"
 )
 
@@ -72,12 +73,14 @@ func (e *expiry) load(now time.Time, files Files, margin time.Duration) {
 	}
 	if ends {
 		for path, record := range files.table.All() {
-			if !recordDated(record) || record[atReason] != 0 {
+			if !recordPublished(record) {
 				continue
 			}
-			at := recordNotAfter(record).Add(-margin).Unix()
-			if h := at / secondsPerHour; h > e.queued && h <= hour {
-				e.queue = append(e.queue, due{at, string(path)})
+			for c := range recordCertificates(record) {
+				at := c.notAfter.Add(-margin).Unix()
+				if h := at / secondsPerHour; !c.ended && h > e.queued && h <= hour {
+					e.queue = append(e.queue, due{at, string(path)})
+				}
 			}
 		}
 		heap.Init(&e.queue)
@@ -119,12 +122,23 @@ func (d *Directory) Expire(ctx context.Context, now time.Time, changed func(Chan
 			continue
 		}
 		old := decodeFile(record)
-		if !old.Published() || old.NotAfter.Add(-d.options.Margin).After(now) {
+		n, ends := old, 0
+		n.More = slices.Clone(old.More)
+		for _, c := range n.Certificates() {
+			if !c.Ended && !c.NotAfter.Add(-d.options.Margin).After(now) {
+				c.Ended = true
+				ends++
+			}
+		}
+		if !old.Published() || ends == 0 {
 			continue // another file by now
 		}
-		n := old
-		n.Reason, n.Failing, n.Addresses = certsource.Expired, "", nil
-		d.put(Change{Path: path, Old: old, New: n, Refusal: certsource.Refuse(certsource.Expired, "or does within the TTL")}, changed)
+		c := Change{Path: path, Old: old, Refusal: certsource.Refuse(certsource.Expired, "or does within the TTL")}
+		if old.live() == ends {
+			n.Reason, n.Failing = certsource.Expired, ""
+		}
+		c.New = n
+		d.put(c, changed)
 	}
 	// A lower bound that no certificate stands behind would wake us for ever.
 	for hour, first := range d.expiry.first {

@@ -55,7 +55,7 @@ func TestNoFiles(t *testing.T) {
 	w.must(syscall.Mkfifo(w.at("good.pem"), 0o644))
 	w.checkPaths("good.pem")
 	w.want("good.pem")
-	w.skew += doubt
+	w.skew += patience
 	w.checkPaths("good.pem")
 	w.want()
 	w.wantState("good.pem", certsource.NotRegular, "")
@@ -147,7 +147,7 @@ func TestDenied(t *testing.T) {
 		w.want(append(all, "n.pem")...)
 		w.wantState("a.pem", "", "")
 		w.remove("n.pem")
-		w.skew += timeOfTrouble // what could not be read is no reason any more to doubt that it is gone
+		w.skew += patience
 		w.look()
 		w.want(all...)
 
@@ -306,7 +306,7 @@ func TestParserPanics(t *testing.T) {
 	info, err := os.Stat(w.at("a.pem"))
 	w.must(err)
 	f := r.read(nil, "a.pem", "a.pem", nil, info) // nil: panics
-	if f.cert != nil || f.refusal == nil || f.refusal.Reason != certsource.Malformed {
+	if f.certs != nil || f.refusal == nil || f.refusal.Reason != certsource.Malformed {
 		t.Errorf("%+v", f)
 	}
 }

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"encoding/binary"
 	"iter"
 	"math"
@@ -13,8 +14,11 @@ import (
 
 // A File is what is known of one file.
 type File struct {
-	// ID numbers the file, from 1, for as long as it is known.
-	ID uint32
+	// Certificate is the first of the file, the zero one if Reason says that there
+	// is none; More are the others. Its number is the file's, too.
+	Certificate
+	More []Certificate
+
 	// Modified is the modification time of what was read, zero if nothing was.
 	Modified time.Time
 	// Reason is why there is no certificate to publish; empty if there is one.
@@ -22,18 +26,115 @@ type File struct {
 	// Failing is why the file as it is now cannot be read as a certificate,
 	// while the one read earlier stays. Empty if all is well.
 	Failing certsource.Reason
-
-	// The certificate, unless Reason is set.
-	NotAfter  time.Time
-	Digest    [32]byte // SHA-256 of its DER
-	Encrypts  bool     // see Certificate
-	Addresses []string // as certified
+	// Unused counts what else is in the file and not published, as far as 255.
+	Unused uint8
 
 	stamp uint64 // of the file's attributes, to see a change; 0: to be read again
 }
 
+// A Certificate is what is known of one certificate of a file.
+type Certificate struct {
+	// ID numbers the certificate, from 1: the place that it has in its file, for as
+	// long as there is one there.
+	ID        uint32
+	NotAfter  time.Time
+	Digest    [32]byte // SHA-256 of its DER
+	Encrypts  bool     // see certsource.Certificate
+	Ended     bool     // it is, or was at the last look, too near its end to be published
+	Addresses []string // as certified
+}
+
 // Published reports whether the file has a certificate to publish.
 func (f *File) Published() bool { return f.ID != 0 && f.Reason == "" }
+
+// holds reports whether there are certificates, published or ended.
+func (f *File) holds() bool { return f.Reason == "" || f.Reason == certsource.Expired }
+
+// Certificates yields all certificates, published or ended, in the order of the file.
+func (f *File) Certificates() iter.Seq2[int, *Certificate] {
+	return func(yield func(int, *Certificate) bool) {
+		if f.ID == 0 || !f.holds() || !yield(0, &f.Certificate) {
+			return
+		}
+		for i := range f.More {
+			if !yield(1+i, &f.More[i]) {
+				return
+			}
+		}
+	}
+}
+
+// Live yields the certificates to be published.
+func (f *File) Live() iter.Seq2[int, *Certificate] {
+	return func(yield func(int, *Certificate) bool) {
+		if !f.Published() {
+			return
+		}
+		for i, c := range f.Certificates() {
+			if !c.Ended && !yield(i, c) {
+				return
+			}
+		}
+	}
+}
+
+// live counts the certificates to be published.
+func (f *File) live() (n int) {
+	for range f.Live() {
+		n++
+	}
+	return n
+}
+
+// ended reports whether a certificate has.
+func (f *File) ended() bool {
+	for _, c := range f.Certificates() {
+		if c.Ended {
+			return true
+		}
+	}
+	return false
+}
+
+// has reports whether a certificate is in the file, published or ended.
+func (f *File) has(digest [32]byte) bool {
+	for _, c := range f.Certificates() {
+		if c.Digest == digest {
+			return true
+		}
+	}
+	return false
+}
+
+// loses reports whether another version of the file lacks a certificate that is
+// published, and not for its end.
+func (f *File) loses(next *File) bool {
+	for _, c := range f.Live() {
+		if !next.has(c.Digest) {
+			return true
+		}
+	}
+	return false
+}
+
+// Same reports whether another version of the file publishes the same certificates.
+func (f *File) Same(other *File) bool {
+	if len(f.More) != len(other.More) || f.Published() != other.Published() || f.Digest != other.Digest || f.Ended != other.Ended {
+		return false
+	}
+	return slices.EqualFunc(f.More, other.More, func(a, b Certificate) bool { return a.Digest == b.Digest && a.Ended == b.Ended })
+}
+
+// shrinks reports whether the file has nothing but some of the certificates that an
+// earlier version has.
+func (f *File) shrinks(before *File) bool {
+	for _, c := range f.Certificates() {
+		if !before.has(c.Digest) {
+			return false
+		}
+	}
+	return len(f.More) < len(before.More)
+}
 
 // why returns the reason that an operator should know of, if any.
 func (f *File) why() certsource.Reason {
@@ -84,9 +185,11 @@ func (f Files) All() iter.Seq2[string, File] {
 
 // A record is a File in the table:
 //
-//	ID (4 octets), stamp (8), modification time (8, ns; 0: none), reason (1), failing (1), encrypts (1)
-//	and if there is a certificate: not after (8, s), digest (32), then for each
-//	address: uvarint length, address
+//	ID (4 octets), stamp (8), modification time (8, ns; 0: none), reason (1), failing (1), unused (1)
+//
+// and for each certificate: flags (1), not after (8, s), digest (32), uvarint number of
+// addresses, for each address: uvarint length, address; from the second on its ID (4)
+// stands before the flags.
 //
 // It is kept in saved states as it is: see [Directory.Restore].
 const (
@@ -94,10 +197,19 @@ const (
 	atModified = atStamp + 8
 	atReason   = atModified + 8
 	atFailing  = atReason + 1
-	atEncrypts = atFailing + 1
-	atNotAfter = atEncrypts + 1
-	atDigest   = atNotAfter + 8
-	atAddress  = atDigest + 32
+	atUnused   = atFailing + 1
+	atFlags    = atUnused + 1
+
+	// Within a certificate, from its flags on.
+	ofNotAfter = 1
+	ofDigest   = ofNotAfter + 8
+	ofAddress  = ofDigest + 32
+)
+
+// Flags of a certificate.
+const (
+	flagEncrypts = 1 << iota
+	flagEnded
 )
 
 // reasons gives each reason the octet that stands for it in a record, and in
@@ -115,16 +227,32 @@ func (f *File) append(dst []byte) []byte {
 		modified = f.Modified.UnixNano()
 	}
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(modified))
-	dst = append(dst, reasonOctet(f.Reason), reasonOctet(f.Failing), 0)
-	if f.Encrypts {
-		dst[len(dst)-1] = 1
-	}
-	if f.Reason != "" && f.Reason != certsource.Expired {
+	dst = append(dst, reasonOctet(f.Reason), reasonOctet(f.Failing), f.Unused)
+	if !f.holds() {
 		return dst
 	}
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.NotAfter.Unix()))
-	dst = append(dst, f.Digest[:]...)
-	for _, a := range f.Addresses {
+	dst = f.Certificate.append(dst)
+	for i := range f.More {
+		dst = binary.LittleEndian.AppendUint32(dst, f.More[i].ID)
+		dst = f.More[i].append(dst)
+	}
+	return dst
+}
+
+// append appends all but the ID.
+func (c *Certificate) append(dst []byte) []byte {
+	flags := byte(0)
+	if c.Encrypts {
+		flags |= flagEncrypts
+	}
+	if c.Ended {
+		flags |= flagEnded
+	}
+	dst = append(dst, flags)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(c.NotAfter.Unix()))
+	dst = append(dst, c.Digest[:]...)
+	dst = binary.AppendUvarint(dst, uint64(len(c.Addresses)))
+	for _, a := range c.Addresses {
 		dst = binary.AppendUvarint(dst, uint64(len(a)))
 		dst = append(dst, a...)
 	}
@@ -133,43 +261,117 @@ func (f *File) append(dst []byte) []byte {
 
 func decodeFile(b []byte) File {
 	f := File{
-		ID:       recordID(b),
-		stamp:    recordStamp(b),
-		Reason:   reasons[b[atReason]],
-		Failing:  reasons[b[atFailing]],
-		Encrypts: b[atEncrypts] != 0,
+		stamp:   recordStamp(b),
+		Reason:  reasons[b[atReason]],
+		Failing: reasons[b[atFailing]],
+		Unused:  b[atUnused],
 	}
+	f.ID = recordID(b)
 	if modified := binary.LittleEndian.Uint64(b[atModified:]); modified != 0 {
 		f.Modified = time.Unix(0, int64(modified))
 	}
-	if len(b) < atAddress {
-		return f
-	}
-	f.NotAfter = recordNotAfter(b)
-	f.Digest = [32]byte(b[atDigest:])
-	for b = b[atAddress:]; len(b) > 0; {
-		length, n := binary.Uvarint(b)
-		f.Addresses = append(f.Addresses, string(b[n:n+int(length)]))
-		b = b[n+int(length):]
+	for part, first := b[atFlags:], true; len(part) > 0; first = false {
+		c := &f.Certificate
+		if !first {
+			f.More = append(f.More, Certificate{ID: binary.LittleEndian.Uint32(part)})
+			c, part = &f.More[len(f.More)-1], part[4:]
+		}
+		part = c.decode(part)
 	}
 	return f
 }
 
-// The parts of a record that a look needs of every file, without decoding it.
-
-func recordID(b []byte) uint32    { return binary.LittleEndian.Uint32(b) }
-func recordStamp(b []byte) uint64 { return binary.LittleEndian.Uint64(b[atStamp:]) }
-
-// recordNotAfter is for records of files with a certificate, see recordDated.
-func recordNotAfter(b []byte) time.Time {
-	return time.Unix(int64(binary.LittleEndian.Uint64(b[atNotAfter:])), 0)
+// decode decodes what append has made of all but the ID, and returns what follows.
+func (c *Certificate) decode(b []byte) []byte {
+	c.Encrypts, c.Ended = b[0]&flagEncrypts != 0, b[0]&flagEnded != 0
+	c.NotAfter = time.Unix(int64(binary.LittleEndian.Uint64(b[ofNotAfter:])), 0)
+	c.Digest = [32]byte(b[ofDigest:])
+	count, n := binary.Uvarint(b[ofAddress:])
+	b = b[ofAddress+n:]
+	if count > 0 {
+		c.Addresses = make([]string, 0, count)
+	}
+	for range count {
+		length, n := binary.Uvarint(b)
+		c.Addresses = append(c.Addresses, string(b[n:n+int(length)]))
+		b = b[n+int(length):]
+	}
+	return b
 }
 
-func recordPublished(b []byte) bool  { return b[atReason] == 0 }
-func recordDigest(b []byte) [32]byte { return [32]byte(b[atDigest:]) }
+// The parts of a record that a look needs of every file, without decoding it.
 
-// recordDated reports whether the file has a certificate that can expire.
-func recordDated(b []byte) bool { return len(b) >= atAddress }
+func recordID(b []byte) uint32      { return binary.LittleEndian.Uint32(b) }
+func recordStamp(b []byte) uint64   { return binary.LittleEndian.Uint64(b[atStamp:]) }
+func recordPublished(b []byte) bool { return b[atReason] == 0 }
+
+// recordWhy returns what [File.why] does.
+func recordWhy(b []byte) certsource.Reason {
+	return cmp.Or(reasons[b[atFailing]], reasons[b[atReason]])
+}
+
+// A recordCertificate is a certificate of a record.
+type recordCertificate struct {
+	id       uint32
+	ended    bool
+	notAfter time.Time
+	digest   [32]byte
+}
+
+// recordCertificates yields the certificates of a record, published or ended.
+func recordCertificates(b []byte) iter.Seq[recordCertificate] {
+	return func(yield func(recordCertificate) bool) {
+		id := recordID(b)
+		for part := b[atFlags:]; len(part) > 0; {
+			if id == 0 {
+				id, part = binary.LittleEndian.Uint32(part), part[4:]
+			}
+			c := recordCertificate{
+				id: id, ended: part[0]&flagEnded != 0,
+				notAfter: time.Unix(int64(binary.LittleEndian.Uint64(part[ofNotAfter:])), 0), digest: [32]byte(part[ofDigest:]),
+			}
+			if !yield(c) {
+				return
+			}
+			id, part = 0, part[ofAddress:]
+			count, n := binary.Uvarint(part)
+			part = part[n:]
+			for range count {
+				length, n := binary.Uvarint(part)
+				part = part[n+int(length):]
+			}
+		}
+	}
+}
+
+// recordIDs yields the numbers that a record has given out.
+func recordIDs(b []byte) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		any := false
+		for c := range recordCertificates(b) {
+			if any = true; !yield(c.id) {
+				return
+			}
+		}
+		if !any {
+			yield(recordID(b))
+		}
+	}
+}
+
+// recordLive yields the digests of the certificates that a record publishes.
+func recordLive(b []byte) iter.Seq[[32]byte] {
+	return func(yield func([32]byte) bool) {
+		if !recordPublished(b) {
+			return
+		}
+		for c := range recordCertificates(b) {
+			if !c.ended && !yield(c.digest) {
+				return
+			}
+		}
+	}
+}
 
 // ids gives out file numbers. Those of files that are gone are used again, so
 // that a set of files fits a small bitmap.

@@ -18,14 +18,15 @@ const guardedFrom = 20
 
 // A guard holds back withdrawals that look like an accident: many at once.
 type guard struct {
-	began     time.Time // of the window
-	published int       // when it began
-	withdrawn int       // since
+	open      bool
+	began     time.Duration // of the window: see disk.System
+	published int           // when it began
+	withdrawn int           // since
 
-	since   time.Time // when something was held back first; zero if nothing is
-	held    uint64    // digest of what the last look has held back
-	looks   int       // in a row that have found just that
-	counted time.Time // the last of them
+	since   time.Time     // when something was held back first; zero if nothing is
+	held    uint64        // digest of what the last look has held back
+	looks   int           // in a row that have found just that
+	counted time.Duration // the last of them
 }
 
 // A withdrawal is all that one look would withdraw.
@@ -49,54 +50,52 @@ func (l *look) weigh() withdrawal {
 	return w
 }
 
-// withdrawals yields the paths and records of the certificates to be withdrawn.
-func (l *look) withdrawals() func(yield func(string, []byte) bool) {
-	return func(yield func(string, []byte) bool) {
+// withdrawals yields the certificates to be withdrawn, with their paths. One that
+// another one takes the place of is none.
+func (l *look) withdrawals() func(yield func(string, [32]byte) bool) {
+	return func(yield func(string, [32]byte) bool) {
 		for _, p := range l.gone {
-			if record, ok := l.record(p); ok && recordPublished(record) && !yield(p, record) {
-				return
+			record, ok := l.record(p)
+			if !ok {
+				continue
+			}
+			for digest := range recordLive(record) {
+				if !yield(p, digest) {
+					return
+				}
 			}
 		}
 		for _, c := range l.replaced {
-			if record, ok := l.record(c.Path); ok && !c.New.Published() && recordPublished(record) && !yield(c.Path, record) {
-				return
+			record, ok := l.record(c.Path)
+			if !ok || !recordPublished(record) {
+				continue
+			}
+			fewer := max(0, c.Old.live()-c.New.live())
+			for _, digest := range c.lost()[:min(fewer, len(c.lost()))] {
+				if !yield(c.Path, digest) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// losses counts the certificates to be withdrawn that are at no other path:
-// files that were moved are no loss. It takes a pass over all files.
+// losses counts the certificates to be withdrawn that stay at no other path: files
+// that were moved are no loss. It takes a pass over all files.
 func (l *look) losses() int {
-	type paths struct{ all, withdrawn int }
-	of := map[[32]byte]paths{}
-	for _, record := range l.withdrawals() {
-		n := of[recordDigest(record)]
-		n.withdrawn++
-		of[recordDigest(record)] = n
-	}
-	for _, record := range l.Files().table.All() {
-		if !recordPublished(record) {
-			continue
-		}
-		if n, ok := of[recordDigest(record)]; ok {
-			n.all++
-			of[recordDigest(record)] = n
-		}
-	}
-	lost := 0
-	for _, n := range of {
-		if n.all <= n.withdrawn {
-			lost += n.withdrawn
+	lost, left := 0, l.left()
+	for _, digest := range l.withdrawals() {
+		if left[digest] == 0 {
+			lost++
 		}
 	}
 	return lost
 }
 
 // allows reports whether a withdrawal may be made known.
-func (g *guard) allows(w withdrawal, now time.Time, o Options, r *reader) bool {
-	if now.Sub(g.began) >= o.Window || now.Before(g.began) {
-		g.began, g.published, g.withdrawn = now, w.published, 0
+func (g *guard) allows(w withdrawal, o Options, r *reader) bool {
+	if !g.open || r.start-g.began >= o.Window {
+		g.open, g.began, g.published, g.withdrawn = true, r.start, w.published, 0
 	}
 	total := max(g.published, w.published)
 	much := func(n int) bool {
@@ -107,8 +106,8 @@ func (g *guard) allows(w withdrawal, now time.Time, o Options, r *reader) bool {
 		count = w.lost()
 	}
 	if much(count) {
-		g.suspect(now)
-		if !g.confirmed(r) && !g.persists(w, now, o.Window) {
+		g.suspect(r.now)
+		if !g.confirmed(r) && !g.persists(w, r.start, o.Window) {
 			return false
 		}
 	}
@@ -134,14 +133,14 @@ func (g *guard) confirmed(r *reader) bool {
 
 // persists reports whether enough looks have found the same. They count only
 // with a window between them: notifications bring looks forward.
-func (g *guard) persists(w withdrawal, now time.Time, window time.Duration) bool {
+func (g *guard) persists(w withdrawal, now, window time.Duration) bool {
 	if !w.all {
 		return false
 	}
-	if w.digest != g.held || now.Before(g.counted) {
-		g.held, g.looks, g.counted = w.digest, 0, time.Time{}
+	if w.digest != g.held {
+		g.held, g.looks = w.digest, 0
 	}
-	if now.Sub(g.counted) >= window {
+	if g.looks == 0 || now-g.counted >= window {
 		g.looks++
 		g.counted = now
 	}

@@ -160,7 +160,7 @@ func TestGuard(t *testing.T) {
 			w.write(fmt.Sprintf("%d.pem", i), authority)
 		}
 		w.look()
-		w.skew += doubt
+		w.skew += patience
 		w.look()
 		w.wantHeld(30, 40)
 		w.skew += time.Minute

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"time"
 
-	"coredns-smimea/certsource"
 	"coredns-smimea/internal/table"
 )
 
@@ -17,10 +16,11 @@ type Legacy struct {
 	held    int
 	device  uint64
 	margin  time.Duration
-	doubted map[string]time.Time
-	missing map[string]missed
+	missing map[uint32]time.Duration
+	fresh   map[string]reading
 	unread  map[string]bool
-	trouble time.Time
+	folders map[string]bool
+	heard   []string
 	others  map[string]other
 }
 
@@ -28,8 +28,8 @@ type Legacy struct {
 func (d *Directory) Legacy() Legacy {
 	return Legacy{
 		files: d.Files(), guard: d.guard, held: d.held, device: d.device, margin: d.options.Margin,
-		doubted: maps.Clone(d.doubted), missing: maps.Clone(d.missing), unread: maps.Clone(d.unread),
-		trouble: d.trouble, others: d.others, // which is never written to
+		missing: maps.Clone(d.missing), fresh: maps.Clone(d.fresh), unread: maps.Clone(d.unread), folders: maps.Clone(d.folders),
+		heard: d.heard, others: d.others, // which are never written to
 	}
 }
 
@@ -47,24 +47,27 @@ const unstamped = 1
 func Inherit(o Options, l Legacy, again func(File) bool) *Directory {
 	d := New(o)
 	d.guard, d.held, d.device = l.guard, l.held, l.device
-	d.trouble, d.others = l.trouble, l.others
-	maps.Copy(d.doubted, l.doubted)
+	d.heard, d.others = l.heard, l.others
 	maps.Copy(d.missing, l.missing)
+	maps.Copy(d.fresh, l.fresh)
 	maps.Copy(d.unread, l.unread)
+	maps.Copy(d.folders, l.folders)
 	edit := l.files.table.Edit()
 	paths := (*table.Table)(nil).Edit()
 	var taken bitmap
 	for path, record := range l.files.table.All() {
 		f := decodeFile(record)
-		taken.set(f.ID)
-		d.ids.last = max(d.ids.last, f.ID)
 		// With a smaller margin the certificate may count again.
-		if again != nil && again(f) || f.Reason == certsource.Expired && o.Margin < l.margin {
+		if again != nil && again(f) || o.Margin < l.margin && f.ended() {
 			f.stamp = unstamped
 			edit.Set(path, f.append(nil))
 		}
-		if o.Paths {
-			paths.Set(binary.LittleEndian.AppendUint32(nil, f.ID), path)
+		for id := range recordIDs(record) {
+			taken.set(id)
+			d.ids.last = max(d.ids.last, id)
+			if o.Paths {
+				paths.Set(binary.LittleEndian.AppendUint32(nil, id), path)
+			}
 		}
 		d.count(&f, +1)
 	}

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"context"
 	"coredns-smimea/certsource"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
-	"syscall"
+	"strings"
 	"time"
 )
 
@@ -25,25 +24,26 @@ type look struct {
 	unmounted bool // the directory is on another file system than before
 
 	report Report
-	seen   bitmap            // files known before that are there
-	found  int               // files that were looked into
-	walked map[string]bool   // directories that were walked, or may have been one and are gone
-	listed map[string]uint64 // directories that were listed: see listing
-	below  []job             // see batch
-	unread map[string]bool   // directories that could not be read
+	seen   bitmap             // files known before that are there
+	found  int                // files that were looked into
+	walked map[string]bool    // directories that were walked, or may have been one and are gone
+	listed map[string]listing // directories that were listed
+	below  []job              // see batch
+	unread map[string]bool    // directories that could not be read
 	// What takes away a certificate comes last: files that are gone, and those
 	// that hold something else now, by their numbers.
 	gone     []string
 	replaced map[uint32]Change
 	others   map[string]other // files that are not of certificates
-	// everywhere is true if a look at some paths has become one at all.
-	everywhere bool
+	fresh    map[string]reading
+	torn     []string // files that are being written
+	heard    []string // what was heard of, and is to be looked at
 }
 
 func newLook(d *Directory, r *reader, changed func(Change)) *look {
 	return &look{
 		Directory: d, reader: r, changed: changed, before: r.files, report: Report{Held: d.held},
-		walked: map[string]bool{}, listed: map[string]uint64{}, unread: map[string]bool{}, replaced: map[uint32]Change{}, others: map[string]other{},
+		walked: map[string]bool{}, listed: map[string]listing{}, unread: map[string]bool{}, replaced: map[uint32]Change{}, others: map[string]other{}, fresh: map[string]reading{},
 	}
 }
 
@@ -81,14 +81,18 @@ func (l *look) these(ctx context.Context, paths []string) error {
 
 // at looks at one path.
 func (l *look) at(ctx context.Context, p string) error {
-	info, err := l.root.Lstat(p)
+	depth, err := l.reach(path.Dir(p))
+	var info fs.FileInfo
+	if err == nil {
+		info, err = l.root.Lstat(p)
+	}
 	switch {
 	case err == nil && info.IsDir():
-		return l.walk(ctx, p)
+		return l.walkFrom(ctx, job{dir: p, depth: depth})
 	case err == nil && info.Mode()&os.ModeSymlink != 0:
 		var b batch
 		var dirs []job
-		l.lookAtLink(&b, p, 0, func(j job) bool { dirs = append(dirs, j); return true })
+		l.lookAtLink(&b, p, depth, func(j job) bool { dirs = append(dirs, j); return true })
 		l.take(b)
 		for _, j := range dirs {
 			return l.walkFrom(ctx, j)
@@ -98,14 +102,14 @@ func (l *look) at(ctx context.Context, p string) error {
 		var b batch
 		l.lookAtFile(&b, l.root, p, []byte(p), info)
 		l.take(b)
-		if len(b.seen)+len(b.findings) == 0 {
-			l.walked[p] = true // it has vanished in this moment
+		if len(b.seen)+len(b.findings) == 0 || l.folders[p] {
+			l.walked[p] = true // it has vanished in this moment, or was a directory
 		}
 	case err == nil:
 		var b batch
 		l.lookAtOther(&b, l.root, p, p, info)
 		l.take(b)
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
+	case leadsNowhere(err):
 		l.walked[p] = true
 	case certsource.IsCertificateName(path.Base(p)):
 		l.take(batch{findings: []finding{l.unreadable(p, err)}})
@@ -113,6 +117,32 @@ func (l *look) at(ctx context.Context, p string) error {
 		l.take(batch{unread: []unread{{p, err}}}) // maybe a directory
 	}
 	return nil
+}
+
+// reach returns how many symbolic links are on the way to a directory. The error
+// is fs.ErrNotExist if a look at everything would not get there that way.
+func (l *look) reach(dir string) (depth int, err error) {
+	if dir == "." {
+		return 0, nil
+	}
+	if depth, err = l.reach(path.Dir(dir)); err != nil {
+		return 0, err
+	}
+	info, err := l.root.Lstat(dir)
+	if err != nil {
+		return 0, err
+	}
+	alias := false
+	if info.Mode()&os.ModeSymlink != 0 {
+		depth++
+		if alias, err = l.alias(dir); err != nil {
+			return 0, err
+		}
+	}
+	if alias || depth > maxLinks || strings.HasPrefix(path.Base(dir), ".") {
+		return 0, fs.ErrNotExist
+	}
+	return depth, nil
 }
 
 // walk takes in what there is below a directory. The error is one of the
@@ -147,17 +177,19 @@ func (l *look) take(b batch) {
 	for _, id := range b.seen {
 		l.seen.set(id)
 		delete(l.replaced, id) // it is again what it was
+		delete(l.missing, id)
 	}
 	for _, d := range b.listed {
-		l.listed[d.dir] = d.stamp
+		if before, ok := l.listed[d.dir]; ok && before.stamp == d.stamp && !d.settled {
+			d.settled = d.at-before.at > unsettled
+			d.at = before.at
+		}
+		l.listed[d.dir] = d
 		delete(l.unread, d.dir)
 	}
 	for _, u := range b.unread {
 		if !leadsNowhere(u.err) {
 			l.unread[u.dir] = true
-			if !l.Directory.unread[u.dir] {
-				l.trouble = l.now
-			}
 		}
 	}
 	l.below = append(l.below, b.below...)
@@ -186,53 +218,48 @@ func (l *look) dated(t time.Time) {
 // takeFinding makes a file of what was found, and passes the change on, unless
 // it takes a certificate away: that comes last.
 func (l *look) takeFinding(f finding) {
-	c := Change{Path: f.path, Certificate: f.cert, Refusal: f.refusal}
+	c := Change{Path: f.path, Certificates: f.certs, Unused: f.unused, Refusal: f.refusal}
 	record, known := l.record(f.path)
 	if known {
 		c.Old = decodeFile(record)
 	}
-	n := File{ID: c.Old.ID, Modified: f.modified, stamp: f.stamp}
-	switch {
-	case f.refusal != nil:
-		n.Reason = f.refusal.Reason
-		if f.cert != nil && n.Reason == certsource.Expired {
-			n.NotAfter, n.Digest = f.cert.NotAfter, f.digest
-		}
-	default:
-		n.NotAfter, n.Digest = f.cert.NotAfter, f.digest
-		n.Encrypts, n.Addresses = f.cert.Encrypts, f.cert.Addresses
-		if !n.NotAfter.Add(-l.options.Margin).After(l.now) {
-			n.Reason, n.Addresses = certsource.Expired, nil
-			c.Refusal = certsource.Refuse(certsource.Expired, "or does within the TTL")
-		}
-	}
-	if n.Reason == certsource.Unreadable && c.Old.why() != certsource.Unreadable {
-		l.trouble = l.now
-	}
-	if c.Old.Published() && !n.Published() && l.keeps(c, n) {
+	n := f.numbered(c.Old.ID)
+	loses := c.Old.loses(&n)
+	// What is shorter than it was may be written just now.
+	shrinks := loses && n.Published() && n.shrinks(&c.Old) && !l.missedLong(c.Old.ID)
+	if loses && !n.Published() && l.keeps(c, n) || shrinks {
 		kept := c.Old
 		kept.Failing, kept.stamp = n.Reason, n.stamp
-		if replaces[n.Reason] {
+		if shrinks || replaces[n.Reason] {
 			kept.stamp = 0 // to be read again
 		}
-		n = kept
-	}
-	if !replaces[n.why()] {
-		delete(l.doubted, f.path)
+		n, loses, c.Certificates = kept, false, nil
 	}
 	if n.Reason == certsource.Expired {
 		l.dated(n.NotAfter.Add(-l.options.Margin))
 	}
+	if before, ok := l.reader.fresh[f.path]; f.fresh != 0 && (!ok || before.stamp != f.fresh) {
+		l.fresh[f.path] = reading{f.fresh, l.system.Elapsed()}
+	} else if ok && f.fresh != 0 {
+		l.fresh[f.path] = before
+	}
 	unsettled := f.stamp == 0 && !f.modified.IsZero() && (f.refusal == nil || f.refusal.Reason != certsource.Unreadable)
-	if unsettled || replaces[n.Failing] {
+	if unsettled || shrinks || replaces[n.Failing] {
 		l.report.Unsettled = append(l.report.Unsettled, f.path)
+	}
+	if unsettled && f.refusal != nil {
+		l.torn = append(l.torn, f.path)
 	}
 	c.New = n
 	delete(l.replaced, c.Old.ID)
-	switch {
-	case c.Old.Published() && (!n.Published() || n.Digest != c.Old.Digest):
+	if loses {
 		l.replace(c)
-	case !known || !bytes.Equal(record, n.append(nil)):
+		return
+	}
+	if !shrinks && !replaces[n.Failing] {
+		delete(l.missing, n.ID)
+	}
+	if !known || !bytes.Equal(record, n.append(nil)) {
 		l.put(c, l.changed)
 	}
 }
@@ -241,25 +268,15 @@ func (l *look) takeFinding(f finding) {
 // once they have stayed: it is whole, and holds something else, or it is no file
 // any more. All others can be those of a file that is being written.
 var replaces = map[certsource.Reason]bool{
-	certsource.Authority: true, certsource.NoAddress: true, certsource.Purpose: true, certsource.Untrusted: true, certsource.Expired: true, certsource.SeveralCertificates: true,
+	certsource.Authority: true, certsource.NoAddress: true, certsource.Purpose: true, certsource.Untrusted: true, certsource.Expired: true,
 	certsource.Outside: true, certsource.NotRegular: true,
 }
 
-// doubt is how long a file keeps what it held before, whatever it holds now: a
-// link that is made anew leads nowhere for a moment, and a file that is added to
-// ends as something else.
-const doubt = 2 * time.Second
-
 // keeps reports whether a file keeps what it published, though what it holds now
-// may not be published.
+// may not be published: a link that is made anew leads nowhere for a moment, and
+// a file that is added to ends as something else.
 func (l *look) keeps(c Change, n File) bool {
-	if !replaces[n.Reason] {
-		return true // nothing can be read from it now
-	}
-	if n.Reason == certsource.Expired && n.Digest == c.Old.Digest {
-		return false // it holds what it held
-	}
-	return l.doubts(c.Path)
+	return !replaces[n.Reason] || !l.missedLong(c.Old.ID)
 }
 
 // findGone finds the files that are not there any more.
@@ -269,23 +286,26 @@ func (l *look) findGone() {
 		return
 	}
 	// Single files need no pass over all.
+	var maybe []string
 	dirs := false
 	for p := range l.walked {
-		if record, ok := l.before.table.Get([]byte(p)); ok {
-			l.maybeGone(p, record)
-		} else {
-			dirs = true
+		record, known := l.before.table.Get([]byte(p))
+		if known && !l.seen.has(recordID(record)) {
+			maybe = append(maybe, p)
 		}
+		dirs = dirs || !known || l.folders[p]
 	}
 	if dirs {
 		for key, record := range l.before.table.All() {
 			if !l.seen.has(recordID(record)) && (l.all || l.within(key)) {
-				l.maybeGone(string(key), record)
+				maybe = append(maybe, string(key))
 			}
 		}
 	}
-	slices.Sort(l.gone)
-	l.gone = slices.Compact(l.gone)
+	slices.Sort(maybe)
+	for _, p := range slices.Compact(maybe) {
+		l.maybeGone(p)
+	}
 }
 
 // within reports whether a path is below a directory that was walked.
@@ -314,40 +334,29 @@ func (l *look) isUnread(p string) bool {
 // maybeGone is for a file that was not found: where its directory could not be
 // read it stays, and says so, and where a listing has missed it, because the
 // file was replaced just then, it is looked at.
-func (l *look) maybeGone(p string, record []byte) {
-	if l.seen.has(recordID(record)) {
-		return
-	}
+func (l *look) maybeGone(p string) {
+	record, _ := l.before.table.Get([]byte(p))
 	if l.isUnread(p) {
-		l.seen.set(recordID(record))
-		l.takeFinding(finding{path: p, known: record, refusal: certsource.Refuse(certsource.Unreadable, "its directory cannot be read")})
+		l.take(batch{findings: []finding{{path: p, known: record, refusal: certsource.Refuse(certsource.Unreadable, "its directory cannot be read")}}})
 		return
 	}
-	if info, err := l.root.Lstat(p); err == nil && !info.IsDir() && !l.aliased(p) && certsource.IsCertificateName(path.Base(p)) {
-		var b batch
-		if info.Mode()&os.ModeSymlink != 0 {
-			l.lookAtLink(&b, p, 0, func(job) bool { return false })
-		} else {
-			l.lookAtFile(&b, l.root, p, []byte(p), info)
-		}
-		if len(b.seen)+len(b.findings) > 0 {
-			l.take(b)
-			return
-		}
+	depth, err := l.reach(path.Dir(p))
+	var info fs.FileInfo
+	if err == nil {
+		info, err = l.root.Lstat(p)
 	}
-	l.gone = append(l.gone, p)
-}
-
-// aliased reports whether a directory on the way to a path is a link to one
-// that is read under its own name.
-func (l *look) aliased(p string) bool {
-	for i := range len(p) {
-		if p[i] == '/' {
-			dir := p[:i]
-			if info, err := l.root.Lstat(dir); err == nil && info.Mode()&os.ModeSymlink != 0 && l.alias(dir) {
-				return true
-			}
-		}
+	var b batch
+	switch {
+	case err != nil && !leadsNowhere(err):
+		b.findings = append(b.findings, l.unreadable(p, err))
+	case err != nil || info.IsDir():
+	case info.Mode()&os.ModeSymlink != 0:
+		l.lookAtLink(&b, p, depth, func(job) bool { return false })
+	case certsource.IsCertificateName(path.Base(p)):
+		l.lookAtFile(&b, l.root, p, []byte(p), info)
 	}
-	return false
+	if len(b.seen)+len(b.findings) == 0 {
+		l.gone = append(l.gone, p)
+	}
+	l.take(b)
 }

@@ -4,7 +4,6 @@ import (
 	"coredns-smimea/certsource"
 	"coredns-smimea/internal/disk"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,9 +31,12 @@ type finding struct {
 	path     string
 	known    []byte // the record that there was, nil if none
 	stamp    uint64
+	fresh    uint64 // the stamp, where it is not settled
 	modified time.Time
-	cert     *certsource.Certificate
-	digest   [32]byte
+	certs    []certsource.Certificate // for mail, and of the roots
+	first    Certificate              // what is to be known of them
+	more     []Certificate
+	unused   []certsource.Unused
 	refusal  *certsource.Refusal
 	vanished bool // the file is gone since its directory was listed
 }
@@ -46,11 +48,13 @@ type reader struct {
 	system  disk.System
 	now     time.Time // when the look began, and what the system said then
 	began   time.Time
-	roots   *x509.CertPool // see Options
+	start   time.Duration     // the same as time elapsed
+	roots   *certsource.Roots // see Options
 	margin  time.Duration
 	enter   func(dir string)
 	workers int
 	files   Files // what is known already
+	fresh   map[string]reading
 	others  map[string]other
 }
 
@@ -75,8 +79,12 @@ func (r *reader) unchanged(path []byte, info fs.FileInfo) (record []byte, same b
 		return record, false
 	}
 	// A certificate that has expired is read again if the clock went back.
-	expired := reasons[record[atReason]] == certsource.Expired && recordNotAfter(record).Add(-r.margin).After(r.now)
-	return record, !expired
+	for c := range recordCertificates(record) {
+		if c.ended && c.notAfter.Add(-r.margin).After(r.now) {
+			return record, false
+		}
+	}
+	return record, true
 }
 
 // settled reports whether a file was changed so long ago that its next change
@@ -88,6 +96,18 @@ func (r *reader) settled(info fs.FileInfo) bool {
 	}
 	age := r.clock().Sub(changed)
 	return age > unsettled || age < -Skew // somebody else's clock
+}
+
+// A reading is when a file or a directory was read, and its stamp then.
+type reading struct {
+	stamp uint64
+	at    time.Duration // see disk.System
+}
+
+// same reports whether a file has not changed since it was read earlier.
+func (r *reader) same(path string, info fs.FileInfo) bool {
+	before, ok := r.fresh[path]
+	return ok && before.stamp == stamp(info) && r.system.Elapsed()-before.at > unsettled
 }
 
 // read reads a file that is new or has changed.
@@ -102,7 +122,7 @@ func (r *reader) read(in disk.Root, name, path string, known []byte, info fs.Fil
 	// A mistake in the parser must cost one file, not the server.
 	defer func() {
 		if p := recover(); p != nil {
-			f.cert, f.refusal = nil, certsource.Refuse(certsource.Malformed, fmt.Sprintf("the parser failed: %v", p))
+			f.certs, f.refusal = nil, certsource.Refuse(certsource.Malformed, fmt.Sprintf("the parser failed: %v", p))
 		}
 	}()
 	file, err := in.Open(name)
@@ -117,8 +137,8 @@ func (r *reader) read(in disk.Root, name, path string, known []byte, info fs.Fil
 		return f
 	}
 	f.modified = info.ModTime()
-	if r.settled(info) {
-		f.stamp = stamp(info)
+	if f.fresh = stamp(info); r.settled(info) || r.same(path, info) {
+		f.stamp, f.fresh = f.fresh, 0
 	}
 	switch {
 	case !info.Mode().IsRegular():
@@ -143,41 +163,90 @@ func (r *reader) read(in disk.Root, name, path string, known []byte, info fs.Fil
 	if n != int(info.Size()) {
 		f.stamp = 0 // it is being written
 	}
-	f.cert, f.refusal = certificateIn(data[:n])
-	if f.refusal != nil {
+	contents, err := certsource.ParseFile(data[:n])
+	if err != nil {
+		f.refusal = err.(*certsource.Refusal)
 		return f
 	}
-	if !f.cert.NotAfter.After(r.now) {
-		f.refusal = certsource.Refuse(certsource.Expired, "")
-	} else if r.roots != nil {
-		if err := f.cert.Chains(r.roots, r.now); err != nil {
-			f.refusal = err.(*certsource.Refusal)
+	r.judge(&f, contents)
+	return f
+}
+
+// judge decides which of a file's certificates are to be published now.
+func (r *reader) judge(f *finding, contents certsource.Contents) {
+	f.certs, f.unused = contents.Certificates[:0], contents.Unused
+	live := false
+	var expired, untrusted *certsource.Refusal
+	for _, cert := range contents.Certificates {
+		c := Certificate{NotAfter: cert.NotAfter, Digest: sha256.Sum256(cert.Raw), Encrypts: cert.Encrypts, Addresses: cert.Addresses}
+		if c.Ended = !cert.NotAfter.Add(-r.margin).After(r.now); c.Ended {
+			expired = certsource.Refuse(certsource.Expired, "")
+			if cert.NotAfter.After(r.now) {
+				expired.Detail = "or does within the TTL"
+			}
+			f.unused = append(f.unused, certsource.Unused{Refusal: expired})
+		} else if r.roots != nil {
+			if err := cert.Chains(r.roots, r.now); err != nil {
+				untrusted = err.(*certsource.Refusal)
+				f.unused = append(f.unused, certsource.Unused{Refusal: untrusted})
+				continue
+			}
+		}
+		live = live || !c.Ended
+		if f.certs = append(f.certs, cert); len(f.certs) == 1 {
+			f.first = c
+		} else {
+			f.more = append(f.more, c)
 		}
 	}
-	f.digest = sha256.Sum256(f.cert.Raw)
-	return f
+	switch {
+	case live:
+	case expired != nil:
+		f.refusal = expired
+	default:
+		f.refusal = untrusted
+	}
+}
+
+// numbered is file with a number for the first certificate.
+func (f *finding) numbered(id uint32) File {
+	n := f.file()
+	n.ID = id
+	return n
+}
+
+// file returns what is to be known of what was found, but the number.
+func (f *finding) file() File {
+	n := File{Modified: f.modified, stamp: f.stamp}
+	if f.refusal != nil {
+		n.Reason = f.refusal.Reason
+	}
+	if n.holds() {
+		n.Certificate, n.More, n.Unused = f.first, f.more, uint8(min(len(f.unused), 255))
+	}
+	return n
 }
 
 // alias reports whether a symbolic link leads to something that is read under
 // a name of its own, and would be read twice. Links through names with a dot
 // in front, as Kubernetes makes them, are the only way to what they lead to.
-func (r *reader) alias(link string) bool {
+func (r *reader) alias(link string) (bool, error) {
 	below, err := r.root.Real(link)
 	if err != nil {
-		return false
+		return false, err
 	}
 	for part := range strings.SplitSeq(below, "/") {
 		if part != "." && strings.HasPrefix(part, ".") {
-			return false
+			return false, nil
 		}
 	}
 	info, err := r.root.Stat(below)
-	return err == nil && (info.IsDir() || certsource.IsCertificateName(path.Base(below)))
+	return err == nil && (info.IsDir() || certsource.IsCertificateName(path.Base(below))), err
 }
 
-// ReadFile returns the certificate that the file at a path below dir holds now,
-// expired or not. The error is a [*Refusal] unless dir itself cannot be read.
-func ReadFile(dir, path string) (*certsource.Certificate, error) {
+// ReadFile returns the certificates that the file at a path below dir holds now,
+// expired or not. The error is a [*certsource.Refusal] unless dir itself cannot be read.
+func ReadFile(dir, path string) ([]certsource.Certificate, error) {
 	r, err := New(Options{Dir: dir}).open(time.Now())
 	if err != nil {
 		return nil, err
@@ -188,10 +257,22 @@ func ReadFile(dir, path string) (*certsource.Certificate, error) {
 		return nil, whyNot(err)
 	}
 	f := r.read(r.root, path, path, nil, info)
-	if f.cert == nil {
+	if len(f.certs) == 0 {
 		return nil, f.refusal
 	}
-	return f.cert, nil
+	return f.certs, nil
+}
+
+// Judge returns what becomes known of a file that holds data, as a look at it does.
+func Judge(path string, data []byte, o Options, now time.Time) Change {
+	r := &reader{now: now, roots: o.Roots, margin: o.Margin}
+	var f finding
+	if contents, err := certsource.ParseFile(data); err != nil {
+		f.refusal = err.(*certsource.Refusal)
+	} else {
+		r.judge(&f, contents)
+	}
+	return Change{Path: path, New: f.numbered(1), Certificates: f.certs, Unused: f.unused, Refusal: f.refusal}
 }
 
 // removed returns when the file at a path was removed: the last change of the
@@ -239,13 +320,4 @@ func whyNot(err error) *certsource.Refusal {
 // directory, and will not before something is changed.
 func leadsNowhere(err error) bool {
 	return disk.Escapes(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR)
-}
-
-// certificateIn returns the certificate in a file's bytes, or why there is none.
-func certificateIn(data []byte) (*certsource.Certificate, *certsource.Refusal) {
-	cert, err := certsource.Parse(data)
-	if err != nil {
-		return nil, err.(*certsource.Refusal)
-	}
-	return cert, nil
 }

@@ -12,6 +12,8 @@ type Remark struct {
 	Path string
 	// Refusal is the reason for Skipped, Kept and Secret.
 	Refusal *certsource.Refusal
+	// Part is what of the file is not published, for Partly.
+	Part string
 	// More, if not 0, is how many other files the same is to be said of, in
 	// place of a remark for each of them. Path is empty then.
 	More int
@@ -26,6 +28,7 @@ const (
 	Restored                   // the file is all right again
 	Gone                       // the file is gone, and what it published with it
 	Secret                     // the file holds a private key, and is not one that is looked at otherwise
+	Partly                     // a part of the file is not published
 )
 
 // maxAlike is how many remarks of one kind, for one reason, are made between
@@ -106,6 +109,9 @@ func (d *Directory) Remarks() []Remark { return d.remarks.take() }
 // remark says of a change what there is to say.
 func (d *Directory) remark(c Change) {
 	r := Remark{Path: c.Path, Refusal: c.Refusal}
+	if c.New.Published() && c.Certificates != nil && len(c.Unused) > 0 && (c.New.Unused != c.Old.Unused || !c.New.Same(&c.Old)) {
+		d.remarks.add(Remark{Kind: Partly, Path: c.Path, Part: certsource.Unuseds(c.Unused)})
+	}
 	switch before, now := c.Old.why(), c.New.why(); {
 	case !c.Removed.IsZero():
 		if !c.Old.Published() {

@@ -45,23 +45,22 @@ var errEntry = errors.New("an entry is not one of a file")
 
 // Add adds an entry, as Entries has yielded it.
 func (r *Restoration) Add(path, record []byte) error {
-	if !validRecord(record) || !fs.ValidPath(string(path)) || r.taken.has(recordID(record)) {
+	if !validRecord(record) || !fs.ValidPath(string(path)) {
 		return errEntry
 	}
-	r.taken.set(recordID(record))
-	r.last = max(r.last, recordID(record))
+	for id := range recordIDs(record) {
+		if r.taken.has(id) {
+			return errEntry
+		}
+		r.taken.set(id)
+		r.last = max(r.last, id)
+		if r.d.options.Paths {
+			r.paths.Append(binary.LittleEndian.AppendUint32(nil, id), path)
+		}
+	}
 	r.edit.Append(path, record)
-	if r.d.options.Paths {
-		r.paths.Append(binary.LittleEndian.AppendUint32(nil, recordID(record)), path)
-	}
-	f := File{
-		ID:      recordID(record),
-		Reason:  reasons[record[atReason]],
-		Failing: reasons[record[atFailing]],
-	}
-	if recordDated(record) {
-		f.NotAfter = recordNotAfter(record)
-	}
+	r.d.inFolder(string(path))
+	f := decodeFile(record)
 	r.d.count(&f, +1)
 	return nil
 }
@@ -81,21 +80,45 @@ func (r *Restoration) End(device uint64) {
 
 // validRecord reports whether a record can be decoded.
 func validRecord(b []byte) bool {
-	if len(b) < atNotAfter || recordID(b) == 0 || int(b[atReason]) >= len(reasons) || int(b[atFailing]) >= len(reasons) || b[atEncrypts] > 1 {
+	if len(b) < atFlags || recordID(b) == 0 || int(b[atReason]) >= len(reasons) || int(b[atFailing]) >= len(reasons) {
 		return false
 	}
-	if r := reasons[b[atReason]]; r != "" && r != certsource.Expired {
-		return len(b) == atNotAfter
+	reason, rest := reasons[b[atReason]], b[atFlags:]
+	if reason != "" && reason != certsource.Expired {
+		return len(rest) == 0
 	}
-	if len(b) < atAddress {
-		return false
+	live, ok := false, true
+	for first := true; first || len(rest) > 0; first = false {
+		if !first {
+			if len(rest) < 4 || binary.LittleEndian.Uint32(rest) == 0 {
+				return false
+			}
+			rest = rest[4:]
+		}
+		if len(rest) < ofAddress || rest[0] > flagEncrypts|flagEnded {
+			return false
+		}
+		live = live || rest[0]&flagEnded == 0
+		if rest, ok = skipAddresses(rest[ofAddress:]); !ok {
+			return false
+		}
 	}
-	for b = b[atAddress:]; len(b) > 0; {
+	return live == (reason == "")
+}
+
+// skipAddresses returns what follows the addresses of a certificate.
+func skipAddresses(b []byte) ([]byte, bool) {
+	count, n := binary.Uvarint(b)
+	if n <= 0 || count > uint64(len(b)) {
+		return nil, false
+	}
+	b = b[n:]
+	for range count {
 		length, n := binary.Uvarint(b)
 		if n <= 0 || length > uint64(len(b)-n) {
-			return false
+			return nil, false
 		}
 		b = b[n+int(length):]
 	}
-	return true
+	return b, true
 }

@@ -99,8 +99,9 @@ func TestRestoreMalformed(t *testing.T) {
 	}
 	for what, record := range map[string][]byte{
 		"empty": nil, "short": good[:len(good)-1], "long": append(bytes.Clone(good), 9), "no number": append(make([]byte, 4), good[4:]...),
-		"a reason that is none": with(atReason, 99), "another": with(atFailing, 99), "not a bool": with(atEncrypts, 2),
-		"a certificate too many": with(atReason, 1), "no certificate": good[:atNotAfter],
+		"a reason that is none": with(atReason, 99), "another": with(atFailing, 99), "not a bool": with(atFlags, 4),
+		"a certificate too many": with(atReason, 1), "no certificate": good[:atFlags],
+		"ended, and published": with(atFlags, flagEnded), "too many addresses": with(atFlags+ofAddress, 200),
 	} {
 		if err := New(Options{}).Restore(0, 0).Add([]byte("a.pem"), record); err == nil {
 			t.Errorf("%s: taken", what)
@@ -118,7 +119,8 @@ func TestRestoreMalformed(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	file := File{ID: 1, stamp: 2, Modified: time.Now(), NotAfter: time.Now(), Addresses: []string{"a@example.com", ""}}
+	one := Certificate{ID: 1, NotAfter: time.Now(), Addresses: []string{"a@example.com", ""}}
+	file := File{Certificate: one, More: []Certificate{{ID: 2, NotAfter: time.Now(), Ended: true}}, stamp: 2, Modified: time.Now(), Unused: 3}
 	f.Add(file.append(nil))
 	file.Reason = certsource.Malformed
 	f.Add(file.append(nil))

@@ -10,42 +10,60 @@ import (
 	"slices"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/internal/disk"
 )
 
-// A look is not one moment. What was moved while it went on may have been in none
-// of the places at the time that each was looked at, though it was never gone. So
-// before a certificate is taken away the look waits a little, looks again at
-// what has changed since it began, and does that until nothing has. Where that
-// does not end soon, or something cannot be read that may be what is missed, what
-// is at no other place is kept for now, but not for ever.
+// A look is not one moment: what was moved while it went on may have been in none
+// of the places at the time that each was looked at, though it was never gone.
+//
+// So a certificate that a look does not find is gone at once only if the look has
+// seen all as it was at one moment: everything could be read, and nothing has
+// changed from when the look began until 100 ms after it. Otherwise, unless it is
+// published at another path, it stays until a look at everything that began five
+// seconds after it was first missed does not find it either.
+//
+// What a file can hold for a moment only, and a link that leads nowhere, take
+// nothing away before those five seconds are over, whatever the look has seen.
 
 const (
 	// calm is how long nothing may have changed before what is not there is gone.
 	calm = 100 * time.Millisecond
-	// maxRounds is how often one look looks again.
+	// patience is how long a certificate is missed before it is gone in spite of
+	// changes around it.
+	patience = 5 * time.Second
+	// maxRounds is how often one look looks again at what has changed.
 	maxRounds = 4
-	// A certificate is taken away in spite of all changes around it once as many
-	// looks have not found it, and it is that long since the first of them.
-	looksToMiss = 3
-	timeToMiss  = 5 * time.Second
-	// timeOfTrouble is how long what could not be read may be what is missed.
-	timeOfTrouble = time.Minute
 	// maxReplaced is how many certificates are kept in memory until they are made
 	// known. Those of more are read a second time.
 	maxReplaced = 4096
 )
 
-// missed is a certificate that looks have not found, while others changed.
-type missed struct {
-	since, last time.Time
-	looks       int
+// missedLong notes that a file was found without what it publishes, and reports
+// whether that was so before, long enough ago.
+func (l *look) missedLong(id uint32) bool {
+	since, ok := l.missing[id]
+	if !ok {
+		since = l.system.Elapsed()
+		l.missing[id] = since
+	}
+	return l.start-since >= patience
+}
+
+// lost returns the certificates that a change takes away.
+func (c *Change) lost() (digests [][32]byte) {
+	for _, cert := range c.Old.Live() {
+		if !c.New.has(cert.Digest) {
+			digests = append(digests, cert.Digest)
+		}
+	}
+	return digests
 }
 
 // replace keeps a change that takes away a certificate, for the end of the look.
 func (l *look) replace(c Change) {
 	if len(l.replaced) >= maxReplaced {
-		c.Certificate = nil
+		c.Certificates = nil
 	}
 	l.replaced[c.Old.ID] = c
 }
@@ -58,7 +76,7 @@ func (l *look) takesAway() bool {
 
 // takeAway ends a look: it makes known what is gone.
 func (l *look) takeAway(ctx context.Context) error {
-	undisturbed, err := l.rest(ctx)
+	still, err := l.rest(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -73,11 +91,8 @@ func (l *look) takeAway(ctx context.Context) error {
 		}
 	}
 	l.spareDangling()
-	switch {
-	case !undisturbed || l.now.Sub(l.trouble).Abs() < timeOfTrouble:
-		l.spareMissing()
-	case l.all:
-		clear(l.missing)
+	if !still || !l.complete() {
+		l.spareLost()
 	}
 	l.withdraw()
 	return nil
@@ -103,29 +118,37 @@ func (l *look) rest(ctx context.Context) (bool, error) {
 }
 
 // again looks at what has changed since the look began, and reports whether there
-// was anything.
+// was anything. A look at some paths has the notifications to know that from.
+// Where they do not tell, it becomes a look at everything.
 func (l *look) again(ctx context.Context) (bool, error) {
 	var heard []string
-	everywhere := false
 	if !l.all {
-		everywhere = true
+		everywhere := true
 		if l.options.Heard != nil {
 			heard, everywhere = l.options.Heard()
 		}
+		if everywhere {
+			l.all = true
+			l.heard = []string{"."}
+			return true, l.walk(ctx, ".")
+		}
+		l.heard = slices.Concat(l.heard, heard)
 	}
-	switch {
-	case everywhere && !l.everywhere:
-		l.everywhere = true
-		return true, l.walk(ctx, ".")
-	case everywhere && l.options.Heard != nil:
-		l.report.Unsettled = append(l.report.Unsettled, ".") // not once more now
+	torn := l.torn
+	l.torn = nil
+	if err := l.these(ctx, torn); err != nil {
+		return true, err
 	}
 	changed := l.changedDirs()
 	if len(changed) == 0 && len(heard) == 0 {
 		return false, nil
 	}
 	for _, dir := range changed {
-		if err := l.walkFrom(ctx, job{dir: dir, alone: true}); err != nil {
+		depth, err := l.reach(dir)
+		if err != nil {
+			continue // who looks at what is above it finds that out
+		}
+		if err := l.walkFrom(ctx, job{dir: dir, depth: depth, alone: true}); err != nil {
 			return true, err
 		}
 	}
@@ -144,9 +167,10 @@ func (l *look) again(ctx context.Context) (bool, error) {
 // changedDirs returns the directories that are not as they were when they were
 // listed, without those that are gone.
 func (l *look) changedDirs() (dirs []string) {
-	for dir, was := range l.listed {
+	for _, dir := range slices.Sorted(maps.Keys(l.listed)) {
+		was := l.listed[dir]
 		info, err := l.root.Stat(dir)
-		if err == nil && was != 0 && stamp(info) == was {
+		if err == nil && was.settled && stamp(info) == was.stamp {
 			continue
 		}
 		if err != nil && leadsNowhere(err) {
@@ -155,7 +179,6 @@ func (l *look) changedDirs() (dirs []string) {
 		}
 		dirs = append(dirs, dir)
 	}
-	slices.Sort(dirs)
 	return dirs
 }
 
@@ -183,123 +206,160 @@ func (l *look) sameDirectory() (bool, error) {
 	return a == b && disk.Device(was) == disk.Device(now), nil
 }
 
+// complete reports whether everything could be read, as far as is known: what
+// could not may be what is missed.
+func (l *look) complete() bool {
+	if len(l.unread) > 0 {
+		return false
+	}
+	if !l.all {
+		for dir := range l.Directory.unread {
+			if _, ok := l.listed[dir]; !ok || dir == "." {
+				return false
+			}
+		}
+	}
+	unreadable := l.failing[certsource.Unreadable]
+	for _, p := range l.gone {
+		if record, ok := l.record(p); ok && recordWhy(record) == certsource.Unreadable {
+			unreadable--
+		}
+	}
+	for _, c := range l.replaced {
+		if c.Old.why() == certsource.Unreadable {
+			unreadable--
+		}
+	}
+	return unreadable == 0
+}
+
 // spareDangling keeps for a moment what is below a link that leads nowhere, as a
 // link does that is being made anew.
 func (l *look) spareDangling() {
-	dangling := map[string]bool{}
-	l.gone = slices.DeleteFunc(l.gone, func(p string) bool {
-		link := l.danglingAbove(p)
-		if link == "" {
-			return false
-		}
-		if _, known := dangling[link]; !known {
-			dangling[link] = l.doubts(link)
-			if dangling[link] {
-				l.report.Unsettled = append(l.report.Unsettled, link)
-			}
-		}
-		return dangling[link]
-	})
-	for link, spared := range dangling {
-		if !spared {
-			delete(l.doubted, link)
-		}
-	}
-}
-
-// danglingAbove returns the link above a path that leads nowhere, if there is one.
-func (l *look) danglingAbove(p string) string {
-	for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
-		info, err := l.root.Lstat(dir)
-		if err != nil {
-			continue
-		}
-		if info.Mode()&fs.ModeSymlink != 0 {
-			if _, err := l.root.Stat(dir); err != nil && leadsNowhere(err) {
-				return dir
-			}
-		}
-		return ""
-	}
-	return ""
-}
-
-// doubts reports whether what is seen at a path has been so for a moment only.
-func (l *look) doubts(p string) bool {
-	since, ok := l.doubted[p]
-	if !ok || l.now.Before(since) {
-		l.doubted[p] = l.now
-		return true
-	}
-	return l.now.Sub(since) < doubt
-}
-
-// spareMissing keeps the certificates that are at no other path, as long as they have
-// not been missed for long.
-func (l *look) spareMissing() {
-	lost := l.lost()
-	var soon []string
-	spared := func(p string, digest [32]byte) bool {
-		if !lost[digest] {
-			return false
-		}
-		m := l.missing[p]
-		if m.looks == 0 || l.now.Before(m.last) || l.now.Sub(m.last) > timeToMiss {
-			m = missed{since: l.now}
-		}
-		m.looks++
-		m.last = l.now
-		l.missing[p] = m
-		if m.looks >= looksToMiss && l.now.Sub(m.since) >= timeToMiss {
-			return false
-		}
-		soon = append(soon, p)
-		return true
-	}
+	links := map[string]string{".": ""} // by directory: the link above it that leads nowhere
 	l.gone = slices.DeleteFunc(l.gone, func(p string) bool {
 		record, ok := l.record(p)
-		return ok && recordPublished(record) && spared(p, recordDigest(record))
+		if !ok || !recordPublished(record) {
+			return false
+		}
+		link := l.dangling(path.Dir(p), links)
+		if link == "" || l.missedLong(recordID(record)) {
+			return false
+		}
+		l.unsettled(link)
+		return true
 	})
-	maps.DeleteFunc(l.replaced, func(_ uint32, c Change) bool { return spared(c.Path, c.Old.Digest) })
-	if len(soon) > 0 && (l.all || l.everywhere || len(l.unread)+len(l.Directory.unread) > 0) {
-		soon = []string{"."}
-	}
-	slices.Sort(soon)
-	l.report.Unsettled = append(l.report.Unsettled, soon...)
 }
 
-// lost returns the certificates to be taken away that are at no other path. It
-// takes a pass over all files.
-func (l *look) lost() map[[32]byte]bool {
-	lost, taken := map[[32]byte]bool{}, bitmap{}
+// dangling returns the link on the way to a directory that leads nowhere, if there
+// is one, and keeps in links what it has found out.
+func (l *look) dangling(dir string, links map[string]string) string {
+	link, known := links[dir]
+	if known {
+		return link
+	}
+	info, err := l.root.Lstat(dir)
+	switch {
+	case err != nil:
+		link = l.dangling(path.Dir(dir), links)
+	case info.Mode()&fs.ModeSymlink != 0:
+		if _, err := l.root.Stat(dir); err != nil && leadsNowhere(err) {
+			link = dir
+		}
+	}
+	links[dir] = link
+	return link
+}
+
+// unsettled notes a path that is to be looked at again soon.
+func (l *look) unsettled(p string) {
+	if n := len(l.report.Unsettled); n == 0 || l.report.Unsettled[n-1] != p {
+		l.report.Unsettled = append(l.report.Unsettled, p)
+	}
+}
+
+// spareLost keeps the certificates that would be published nowhere any more, as
+// long as they have not been missed for long.
+func (l *look) spareLost() {
+	left := l.left()
+	spared := func(id uint32, p string, lost [][32]byte) bool {
+		if !slices.ContainsFunc(lost, func(digest [32]byte) bool { return left[digest] == 0 }) {
+			return false
+		}
+		if long := l.missedLong(id); long && l.all {
+			return false
+		} else if long {
+			p = "."
+		}
+		l.unsettled(p)
+		for _, digest := range lost {
+			left[digest]++
+		}
+		return true
+	}
+	// Where a file is to keep what it held, what it holds now is not published
+	// there, and may be lost itself.
+	for more := true; more; {
+		more = false
+		l.gone = slices.DeleteFunc(l.gone, func(p string) bool {
+			record, ok := l.record(p)
+			return ok && recordPublished(record) && spared(recordID(record), p, slices.Collect(recordLive(record)))
+		})
+		for _, id := range slices.Sorted(maps.Keys(l.replaced)) {
+			if c := l.replaced[id]; spared(id, c.Path, c.lost()) {
+				delete(l.replaced, id)
+				for _, cert := range c.New.Live() {
+					left[cert.Digest]--
+				}
+				more = true
+			}
+		}
+	}
+}
+
+// left counts for each certificate to be taken away the paths at which it stays
+// published. It takes a pass over all files.
+func (l *look) left() map[[32]byte]int {
+	left, taken := map[[32]byte]int{}, bitmap{}
 	for _, p := range l.gone {
 		if record, ok := l.record(p); ok && recordPublished(record) {
-			lost[recordDigest(record)] = true
+			for digest := range recordLive(record) {
+				left[digest] = 0
+			}
 			taken.set(recordID(record))
 		}
 	}
 	for id, c := range l.replaced {
-		lost[c.Old.Digest] = true
+		for _, digest := range c.lost() {
+			left[digest] = 0
+		}
 		taken.set(id)
 	}
 	for _, record := range l.Files().table.All() {
-		if recordPublished(record) && !taken.has(recordID(record)) {
-			delete(lost, recordDigest(record))
+		if !recordPublished(record) || taken.has(recordID(record)) {
+			continue
+		}
+		for digest := range recordLive(record) {
+			if n, ok := left[digest]; ok {
+				left[digest] = n + 1
+			}
 		}
 	}
 	for _, c := range l.replaced {
-		if c.New.Published() {
-			delete(lost, c.New.Digest)
+		for _, cert := range c.New.Live() {
+			if n, ok := left[cert.Digest]; ok {
+				left[cert.Digest] = n + 1
+			}
 		}
 	}
-	return lost
+	return left
 }
 
 // withdraw makes known what is taken away. What would be a withdrawal passes the
 // guard first.
 func (l *look) withdraw() {
 	w := l.weigh()
-	allowed := l.guard.allows(w, l.now, l.options, l.reader)
+	allowed := l.guard.allows(w, l.options, l.reader)
 	switch {
 	case !allowed && l.all:
 		l.held = w.count
@@ -314,23 +374,19 @@ func (l *look) withdraw() {
 		if !ok || recordPublished(record) && !allowed {
 			continue
 		}
-		delete(l.missing, p)
-		delete(l.doubted, p)
 		l.put(Change{Path: p, Old: decodeFile(record), Removed: l.removed(p)}, l.changed)
 	}
 	byPath := func(a, b Change) int { return cmp.Compare(a.Path, b.Path) }
 	for _, c := range slices.SortedFunc(maps.Values(l.replaced), byPath) {
 		record, ok := l.record(c.Path)
-		if !ok || !recordPublished(record) || !c.New.Published() && !allowed {
+		if !ok || !recordPublished(record) || c.New.live() < c.Old.live() && !allowed {
 			continue
 		}
 		c.Old = decodeFile(record)
-		if c.New.Published() && c.Certificate == nil && !l.readAgain(&c) {
-			l.report.Unsettled = append(l.report.Unsettled, c.Path)
+		if c.New.Published() && c.Certificates == nil && !l.readAgain(&c) {
+			l.unsettled(c.Path)
 			continue
 		}
-		delete(l.missing, c.Path)
-		delete(l.doubted, c.Path)
 		l.put(c, l.changed)
 	}
 }
@@ -343,6 +399,7 @@ func (l *look) readAgain(c *Change) bool {
 		return false
 	}
 	f := l.reader.read(l.root, c.Path, c.Path, nil, info)
-	c.Certificate = f.cert
-	return f.refusal == nil && f.digest == c.New.Digest
+	c.Certificates = f.certs
+	n := f.file()
+	return n.Same(&c.New)
 }

@@ -253,7 +253,7 @@ func TestDanglingLink(t *testing.T) {
 	w.remove(".v2")
 	w.look()
 	w.want("current/1.pem")
-	w.skew += doubt
+	w.skew += patience
 	w.checkPaths(w.report.Unsettled...)
 	w.want()
 }

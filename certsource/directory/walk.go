@@ -23,11 +23,11 @@ type batch struct {
 	below    []job // directories that are below one that was listed alone
 }
 
-// listing is a directory, and its stamp of before it was listed: 0 where the next
-// change would not show in it.
+// listing is a directory, and its stamp of before it was listed.
 type listing struct {
-	dir   string
-	stamp uint64
+	job
+	reading
+	settled bool // the next change shows in the stamp
 }
 
 // unread is a directory that could not be read, or not to its end.
@@ -134,11 +134,7 @@ func (r *reader) do(j job, push func(job) bool, send func(batch)) {
 	info, err := r.root.Stat(j.dir)
 	if err == nil {
 		b.dated(r, info.ModTime())
-		l := listing{dir: j.dir}
-		if r.settled(info) {
-			l.stamp = stamp(info)
-		}
-		b.listed = append(b.listed, l)
+		b.listed = append(b.listed, listing{job{dir: j.dir, depth: j.depth}, reading{stamp(info), r.system.Elapsed()}, r.settled(info)})
 		err = r.list(j.dir, func(entries []fs.DirEntry) {
 			if part := (job{j.dir, entries, j.depth, j.alone}); !push(part) {
 				send(r.lookAt(part, push))
@@ -212,6 +208,10 @@ func (r *reader) lookAtFile(b *batch, in disk.Root, name string, path []byte, in
 // lookAtLink follows a symbolic link, to a file or to a directory.
 func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job) bool) {
 	info, err := r.root.Stat(link)
+	alias := false
+	if err == nil {
+		alias, err = r.alias(link)
+	}
 	switch {
 	case err != nil:
 		switch {
@@ -220,7 +220,7 @@ func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job) boo
 		case !leadsNowhere(err):
 			b.unread = append(b.unread, unread{link, err}) // maybe a directory
 		}
-	case r.alias(link):
+	case alias:
 	case info.IsDir():
 		if depth < maxLinks {
 			push(job{dir: link, depth: depth + 1})

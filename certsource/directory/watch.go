@@ -5,6 +5,7 @@ import (
 	"coredns-smimea/internal/disk"
 	"errors"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -35,7 +36,8 @@ type Watch struct {
 	folders  folders
 	dirty    map[string]bool
 	all      bool
-	deaf     error // why not all changes are heard
+	deaf     error             // why not all changes are heard
+	lame     map[*folder]error // directories that could not be watched
 	closed   bool
 }
 
@@ -54,7 +56,7 @@ func NewWatch(dir string, system disk.System) (*Watch, error) {
 		return nil, err
 	}
 	wake := make(chan struct{}, 1)
-	w := &Watch{C: wake, system: system, notifier: notifier, link: link, wake: wake, done: make(chan struct{}), folders: newFolders(), dirty: map[string]bool{}}
+	w := &Watch{C: wake, system: system, notifier: notifier, link: link, wake: wake, done: make(chan struct{}), folders: newFolders(), dirty: map[string]bool{}, lame: map[*folder]error{}}
 	w.mu.Lock()
 	w.follow()
 	w.mu.Unlock()
@@ -70,8 +72,9 @@ func (w *Watch) follow() {
 		w.deaf = err
 		return
 	}
-	if base != w.base {
+	if base != w.base && w.base != "" {
 		w.drop(w.folders.top)
+		w.mark("", true)
 	}
 	w.base, w.deaf = base, w.system.Remote(base)
 	before := w.above
@@ -106,15 +109,18 @@ func (w *Watch) Add(dir string) {
 	defer w.mu.Unlock()
 	if dir == "." {
 		w.follow()
+		w.forget()
 	}
 	watch, err := w.notifier.Add(filepath.Join(w.base, filepath.FromSlash(dir)))
+	f := w.folders.at(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
-		// Who lists it finds that out.
+		w.drop(f) // who lists it finds that out
 	case err != nil:
-		w.deaf = err
+		w.lame[f] = err
 	default:
-		if f := w.folders.at(dir); f.watch != watch {
+		delete(w.lame, f)
+		if f.watch != watch {
 			w.release(f)
 			w.folders.watched(f, watch)
 		}
@@ -126,7 +132,10 @@ func (w *Watch) Add(dir string) {
 // lock is held. Who looks at the directory next adds what is there now.
 func (w *Watch) drop(f *folder) {
 	w.folders.cut(f)
-	f.each(w.release)
+	f.each(func(f *folder) {
+		w.release(f)
+		delete(w.lame, f)
+	})
 }
 
 // release ends the watch that a folder has, unless it is another's too.
@@ -148,7 +157,29 @@ func (w *Watch) unused(watch int) {
 func (w *Watch) Deaf() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.deaf
+	if w.deaf != nil {
+		return w.deaf
+	}
+	first := ""
+	var deaf error
+	for f, err := range w.lame {
+		if p := f.path(); deaf == nil || p < first {
+			first, deaf = p, err
+		}
+	}
+	return deaf
+}
+
+// forget forgets the directories that could not be watched and are no more: what
+// tells of that may not be watched either.
+func (w *Watch) forget() {
+	byPath := func(a, b *folder) int { return strings.Compare(a.path(), b.path()) }
+	for _, f := range slices.SortedFunc(maps.Keys(w.lame), byPath) {
+		_, err := w.system.Lstat(filepath.Join(w.base, filepath.FromSlash(f.path())))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			w.drop(f)
+		}
+	}
 }
 
 // Take returns the paths that are to be looked at since the last Take, or all
@@ -177,6 +208,10 @@ func (w *Watch) run() {
 		case w.closed:
 			w.mu.Unlock()
 			return
+		case notifier != w.notifier:
+			// Events of before a restart, whose watches are no more.
+			w.mu.Unlock()
+			continue
 		case err != nil:
 			// It tells nothing any more: look at everything, and say so.
 			w.deaf = err
@@ -205,9 +240,10 @@ func (w *Watch) restart() {
 		w.deaf = err // what is watched stays so
 		return
 	}
-	_ = w.notifier.Close() // nothing is written
-	w.notifier, w.folders, w.above = notifier, newFolders(), nil
+	before := w.notifier
+	w.notifier, w.folders, w.above, w.lame = notifier, newFolders(), nil, map[*folder]error{}
 	w.follow()
+	_ = before.Close() // nothing is written
 }
 
 // hear notes where to look because of an event. The lock is held.

@@ -48,7 +48,7 @@ func settleTo(w *world, watch *Watch, want ...string) {
 		}
 		select {
 		case <-again:
-			w.skew += doubt
+			w.skew += patience
 			w.checkPaths(w.report.Unsettled...)
 		case <-watch.C:
 			time.Sleep(20 * time.Millisecond) // as a server waits for more

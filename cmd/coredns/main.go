@@ -23,6 +23,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "coredns:", err)
 		os.Exit(1)
 	}
+	nameVersion()
+	tellSystemd()
 	coremain.Run()
 }
 

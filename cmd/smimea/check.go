@@ -1,15 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/directory"
 	"coredns-smimea/smimea"
 )
@@ -37,7 +38,8 @@ bind public authorities only, and takes longer.
 		o := checkOptions{}
 		o.define(f)
 		f.Var(&o.domains, "domain", "mail `DOMAIN` that is served, may be repeated; addresses in others are warned of (default all)")
-		f.DurationVar(&o.soon, "soon", 30*24*time.Hour, "`DURATION` before its end from which a certificate is warned of")
+		o.soon = days(30 * 24 * time.Hour)
+		f.Var(&o.soon, "soon", "`DURATION` before its end from which a certificate is warned of, 30d or 720h (default 30d)")
 		f.BoolVar(&o.lint, "lint", false, "check the CA/Browser Forum's rules for S/MIME too")
 		f.BoolVar(&o.quiet, "q", false, "print only what there is something to say about")
 		return func(u *ui, operands []string) (exit, error) { return check(u, operands, &o) }
@@ -47,7 +49,7 @@ bind public authorities only, and takes longer.
 type checkOptions struct {
 	policyFlags
 	domains     list
-	soon        time.Duration
+	soon        days
 	lint, quiet bool
 }
 
@@ -128,61 +130,86 @@ func check(u *ui, operands []string, o *checkOptions) (exit, error) {
 // file takes one file in.
 func (c *checker) file(f sourceFile) {
 	c.files++
-	if f.cert == nil {
+	if len(f.certs) == 0 {
 		c.result.LeftOut = append(c.result.LeftOut, outJSON{f.path, string(f.refusal.Reason), f.refusal.Error()})
 		return
 	}
-	c.result.Summary.Published++
-	key, weak := keyInfo(f.cert.SPKI)
-	var common []finding
+	c.result.Summary.Published += len(f.certs)
+	for i := range f.certs {
+		c.certificate(f, &f.certs[i], i == 0)
+	}
+}
+
+// certificate takes one of a file's certificates in. Of the first all is said that is
+// to be said of the file.
+func (c *checker) certificate(f sourceFile, cert *certsource.Certificate, first bool) {
+	key, weak := keyInfo(cert.SPKI)
+	common := []finding{}
 	warn := func(code, text string) { common = append(common, finding{"warning", code, text}) }
-	if left := f.cert.NotAfter.Sub(c.policy.now); left < c.soon {
+	if left := cert.NotAfter.Sub(c.policy.now); left < time.Duration(c.soon) {
 		warn("expires", "expires soon: have it renewed")
 	}
-	if c.policy.now.Before(f.cert.NotBefore) {
+	if c.policy.now.Before(cert.NotBefore) {
 		common = append(common, finding{"note", "early", "not valid yet"})
 	}
 	if weak != "" {
 		warn("weak_key", weak)
 	}
-	if !hasAltName(f.cert.Raw) {
+	if !cert.InAltName {
 		warn("no_san", "the address is in the subject only: have it issued with it as subjectAltName")
 	}
-	if f.cert.Dropped > 0 {
-		warn("address", fmt.Sprintf("%d of its addresses cannot be used", f.cert.Dropped))
+	if cert.Dropped > 0 {
+		warn("address", fmt.Sprintf("%d of its addresses cannot be used", cert.Dropped))
 	}
 	if c.lint {
-		common = append(common, lintCertificate(f.cert.Raw)...)
+		common = append(common, lintCertificate(cert.Raw)...)
 	}
-	for _, text := range f.cert.Addresses {
-		user := userJSON{Address: text, Path: f.path, Key: key, NotBefore: f.cert.NotBefore, NotAfter: f.cert.NotAfter, Findings: slices.Clone(common)}
-		c.address(&user, f)
+	for i, text := range cert.Addresses {
+		user := userJSON{Address: text, Path: f.path, Key: key, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, Findings: slices.Clone(common)}
+		if first && i == 0 {
+			user.Findings = append(user.Findings, unusedFindings(f)...)
+		}
+		c.address(&user, f, cert)
 		c.result.Users = append(c.result.Users, user)
 	}
 }
 
-// address says how one of a file's addresses is published.
-func (c *checker) address(user *userJSON, f sourceFile) {
+// unusedFindings says what of a file is not published. What can be meant is a note:
+// what is no certificate for mail, and what has been renewed.
+func unusedFindings(f sourceFile) (findings []finding) {
+	for _, unused := range f.unused {
+		level := "warning"
+		switch unused.Refusal.Reason {
+		case certsource.NoCertificate, certsource.Purpose, certsource.Expired:
+			level = "note"
+		}
+		findings = append(findings, finding{level, "unused", "not published: " + unused.String()})
+	}
+	return findings
+}
+
+// address says how one of a certificate's addresses is published.
+func (c *checker) address(user *userJSON, f sourceFile, cert *certsource.Certificate) {
 	say := func(level, code, text string) { user.Findings = append(user.Findings, finding{level, code, text}) }
-	a, err := smimea.ParseAddress(user.Address)
+	entry, err := c.policy.Entry(user.Address, f.source(cert))
 	if err != nil {
 		say("warning", "address", err.Error())
 		return
 	}
+	a := entry.Address
 	user.Address = a.String()
 	if len(c.domains) > 0 && !slices.Contains(c.domains, a.Domain) {
 		say("warning", "other_domain", "the address is not in a domain that is served")
 		return
 	}
 	user.SMIMEA = a.Owner()
-	if c.policy.urlOf(f, a) == "" {
-		if !f.cert.Encrypts {
-			say("note", "sign_only", "nobody can encrypt to the key: no TXT")
-		}
-		return
-	}
-	if user.TXT, err = a.TextOwner(); err != nil {
-		say("note", "no_txt", err.Error())
+	switch {
+	case entry.NoText == smimea.ErrSignOnly:
+		say("note", "sign_only", "nobody can encrypt to the key: no TXT")
+	case entry.NoText != nil:
+		say("note", "no_txt", entry.NoText.Error())
+	case entry.URL != "":
+		user.TXT, _ = a.TextOwner()
 	}
 }
 
@@ -201,10 +228,23 @@ func (c *checker) compare() {
 			byText[user.TXT] = user.Address
 		}
 	}
+	lasts := map[string]time.Time{} // of the certificate that lasts longest, by SMIMEA owner
+	for _, user := range users {
+		if user.TXT != "" && user.NotAfter.After(lasts[user.SMIMEA]) && !user.NotBefore.After(c.policy.now) {
+			lasts[user.SMIMEA] = user.NotAfter
+		}
+	}
 	for i := range users {
 		user := &users[i]
 		if user.SMIMEA == "" {
 			continue
+		}
+		if lasts[user.SMIMEA].Sub(c.policy.now) >= time.Duration(c.soon) {
+			for j, f := range user.Findings {
+				if f.Code == "expires" {
+					user.Findings[j] = finding{"note", "expires", "expires soon; its renewal is here"}
+				}
+			}
 		}
 		if n := several[user.SMIMEA]; n > 1 {
 			user.Findings = append(user.Findings, finding{"note", "several", fmt.Sprintf("one of %d certificates of the address", n)})
@@ -261,6 +301,9 @@ func (c *checker) print(u *ui) {
 		u.print("%s %s: %s\n", u.paint(red, "left out:"), printable(left.Path), printable(left.Detail))
 	}
 	s := c.result.Summary
+	if c.quiet && len(rows) == 1 && s.LeftOut == 0 {
+		return
+	}
 	paint := green
 	if s.LeftOut+s.Warnings > 0 {
 		paint = yellow
@@ -268,31 +311,24 @@ func (c *checker) print(u *ui) {
 	u.print("%s\n", u.paint(paint, fmt.Sprintf("%d files: %d published for %d users, %d left out, %d warnings", s.Files, s.Published, s.Users, s.LeftOut, s.Warnings)))
 }
 
-// altNameID begins a subjectAltName extension: its object identifier, in DER.
-var altNameID = []byte{0x06, 0x03, 0x55, 0x1d, 0x11}
+// days is a duration that can be given in days, too: 30d.
+type days time.Duration
 
-// hasAltName reports whether a certificate has a mail address in its
-// subjectAltName. It looks for an @ in the extension, which is as good as
-// parsing it: the certificate has been parsed, and has addresses.
-func hasAltName(der []byte) bool {
-	at := bytes.Index(der, altNameID)
-	if at < 0 {
-		return false
+func (d *days) String() string { return time.Duration(*d).String() }
+
+func (d *days) Set(s string) error {
+	if number, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil {
+			return errors.New("want a number of days before the d, as in 30d")
+		}
+		*d = days(time.Duration(n) * 24 * time.Hour)
+		return nil
 	}
-	value := der[at+len(altNameID):]
-	if len(value) > 3 && value[0] == 0x01 { // critical
-		value = value[3:]
+	duration, err := time.ParseDuration(s)
+	if err == nil && duration < 0 {
+		err = errors.New("want no negative duration")
 	}
-	if len(value) < 4 || value[0] != 0x04 {
-		return false
-	}
-	size, header := int(value[1]), 2
-	switch value[1] {
-	case 0x81:
-		size, header = int(value[2]), 3
-	case 0x82:
-		size, header = int(binary.BigEndian.Uint16(value[2:])), 4
-	}
-	value = value[header:]
-	return bytes.IndexByte(value[:min(size, len(value))], '@') >= 0
+	*d = days(duration)
+	return err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/x509"
 	"encoding/pem"
 	"flag"
 	"fmt"
@@ -70,9 +69,11 @@ func lookup(u *ui, operands []string, o *lookupOptions) (exit, error) {
 	if c.Purpose != discover.Any && c.Purpose != discover.Encrypt && c.Purpose != discover.Sign {
 		return 0, usageError("-for takes encrypt or sign")
 	}
-	if c.Roots, err = readRoots(u, o.roots); err != nil {
+	roots, err := readRoots(u, o.roots)
+	if err != nil {
 		return 0, err
 	}
+	c.Roots = roots.Pool()
 	if c.Resolver, err = o.resolver(); err != nil {
 		return 0, err
 	}
@@ -150,7 +151,7 @@ func pemOf(der []byte) []byte {
 
 // readRoots reads a file of certificates. Without one, the system's count. What is not
 // used of it is said.
-func readRoots(u *ui, path string) (*x509.CertPool, error) {
+func readRoots(u *ui, path string) (*certsource.Roots, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -158,12 +159,13 @@ func readRoots(u *ui, path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, fail(exitNoInput, err)
 	}
-	pool, unused := certsource.ReadRoots(data)
+	roots := &certsource.Roots{}
+	used, unused := roots.Read(data)
 	for _, what := range unused {
 		u.warn("%s: not used: %s", path, what)
 	}
-	if pool == nil {
+	if used == 0 {
 		return nil, fail(exitUsage, fmt.Errorf("%q has no certificate of an authority that can be used", path))
 	}
-	return pool, nil
+	return roots, nil
 }

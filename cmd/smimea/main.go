@@ -56,7 +56,7 @@ func usageError(text string) error { return fail(exitUsage, errors.New(text)) }
 var verbs []*verb
 
 func init() {
-	verbs = []*verb{&lookupVerb, &checkVerb, &doctorVerb, &recordsVerb, &ownerVerb, &keygenVerb, &completionVerb}
+	verbs = []*verb{&lookupVerb, &checkVerb, &doctorVerb, &recordsVerb, &ownerVerb, &keygenVerb, &ldapVerb, &completionVerb}
 }
 
 func main() {

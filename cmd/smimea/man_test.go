@@ -83,7 +83,7 @@ func TestManualExamples(t *testing.T) {
 }
 
 // elsewhere leads the examples' paths into the test's folder, which is theirs.
-var elsewhere = strings.NewReplacer("/etc/smime", "smime", "/etc/coredns/keys", "keys", "/etc/bash_completion.d", "bash_completion.d",
+var elsewhere = strings.NewReplacer("/etc/smime", "smime", "/etc/thunderbird", "thunderbird", "/etc/coredns/keys", "keys", "/etc/bash_completion.d", "bash_completion.d",
 	"/usr/local/share/zsh/site-functions", "site-functions", "/etc/fish/completions", "completions", " && mail...", "", " || mail...", "", " -ns 192.0.2.53", "")
 
 // manualWorld makes what the examples need, and returns shell functions that

@@ -1,23 +1,20 @@
 package main
 
 import (
-	"crypto/x509"
+	"coredns-smimea/certsource"
 	"flag"
 	"fmt"
 	"time"
 
 	"coredns-smimea/smimea"
-	"coredns-smimea/smimea/zone"
 )
 
 // A policy is how certificates are published: the directive's options.
 type policy struct {
-	records []smimea.Association
-	url     smimea.URLTemplate // zero: no TXT
-	ttl     time.Duration
-	lower   bool           // under the lower-case form of the local-part, too
-	roots   *x509.CertPool // nil: whatever they chain to
-	now     time.Time
+	smimea.Policy
+	ttl   time.Duration
+	roots *certsource.Roots // nil: whatever they chain to
+	now   time.Time
 }
 
 // policyFlags are the flags that a policy is made from.
@@ -36,9 +33,9 @@ func (o *policyFlags) define(f *flag.FlagSet) {
 }
 
 func (o *policyFlags) policy(u *ui) (*policy, error) {
-	p := &policy{records: o.records, ttl: o.ttl, lower: o.casing == "lower", now: time.Now()}
-	if len(p.records) == 0 {
-		p.records = []smimea.Association{{Usage: smimea.UsageDANEEE, Selector: smimea.SelectorSPKI, Matching: smimea.MatchingSHA256}}
+	p := &policy{Policy: smimea.Policy{Records: o.records, Lower: o.casing == "lower"}, ttl: o.ttl, now: time.Now()}
+	if len(p.Records) == 0 {
+		p.Records = []smimea.Association{{Usage: smimea.UsageDANEEE, Selector: smimea.SelectorSPKI, Matching: smimea.MatchingSHA256}}
 	}
 	switch {
 	case o.ttl < time.Second || o.ttl > maxTTL || o.ttl%time.Second != 0:
@@ -48,28 +45,10 @@ func (o *policyFlags) policy(u *ui) (*policy, error) {
 	}
 	var err error
 	if o.url != "off" {
-		if p.url, err = smimea.ParseURLTemplate(o.url); err != nil {
+		if p.URL, err = smimea.ParseURLTemplate(o.url); err != nil {
 			return nil, fail(exitUsage, err)
 		}
 	}
 	p.roots, err = readRoots(u, o.roots)
 	return p, err
-}
-
-// publication is what a file publishes at each of its addresses, but the URL.
-func (p *policy) publication(f sourceFile, id uint32) zone.Publication {
-	publication := zone.Publication{File: id, Lower: p.lower}
-	for _, a := range p.records {
-		publication.Certs = append(publication.Certs, a.Append(nil, f.cert.Raw, f.cert.SPKI))
-	}
-	return publication
-}
-
-// urlOf is the URL at an address, "" if there is none: a TXT record is an
-// invitation to encrypt.
-func (p *policy) urlOf(f sourceFile, a smimea.Address) string {
-	if !f.cert.Encrypts {
-		return ""
-	}
-	return p.url.Expand(a.Domain, f.path, a.Label())
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/directory"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
@@ -100,13 +101,18 @@ func records(u *ui, operands []string, o *recordsOptions) (exit, error) {
 	id := uint32(0)
 	s := source{Options: directory.Options{Roots: p.roots, Margin: p.ttl}, now: p.now, progress: u.progress("reading certificates")}
 	err = s.read(operands, func(f sourceFile) {
-		if f.cert == nil {
+		if len(f.certs) == 0 {
 			out = append(out, outJSON{f.path, string(f.refusal.Reason), f.refusal.Error()})
 			return
 		}
-		id++
-		for _, err := range zones.publish(p, f, id) {
-			out = append(out, outJSON{f.path, "address", err.Error()})
+		for _, unused := range f.unused {
+			u.warn("%s: not published: %s", f.path, unused)
+		}
+		for i := range f.certs {
+			id++
+			for _, err := range zones.publish(p, f, &f.certs[i], id) {
+				out = append(out, outJSON{f.path, "address", err.Error()})
+			}
 		}
 	})
 	if err != nil {
@@ -183,27 +189,30 @@ func (z *zoneSet) add(from zone.Place) error {
 	return nil
 }
 
-// publish adds a file's records, and returns what is wrong with its addresses.
-func (z *zoneSet) publish(p *policy, f sourceFile, id uint32) (bad []error) {
-	publication := p.publication(f, id)
-	for _, text := range f.cert.Addresses {
-		a, err := smimea.ParseAddress(text)
+// publish adds the records of one of a file's certificates, and returns what is wrong
+// with its addresses. That one has no TXT record is for check to say.
+func (z *zoneSet) publish(p *policy, f sourceFile, cert *certsource.Certificate, id uint32) (bad []error) {
+	publication := zone.Publication{File: id, Lower: p.Lower, Certs: p.Data(cert.Raw, cert.SPKI)}
+	for _, text := range cert.Addresses {
+		entry, err := p.Entry(text, f.source(cert))
 		if err != nil {
 			bad = append(bad, err)
 			continue
 		}
-		if z.zones[a.Domain] == nil {
+		domain := entry.Address.Domain
+		if z.zones[domain] == nil {
 			if z.only {
 				continue
 			}
-			if err := z.add(zone.Place{Origin: a.Domain, Layout: zone.Beside, TTL: z.ttl}); err != nil {
+			if err := z.add(zone.Place{Origin: domain, Layout: zone.Beside, TTL: z.ttl}); err != nil {
 				bad = append(bad, err)
 				continue
 			}
 		}
-		publication.URL = p.urlOf(f, a)
-		// That an address has no TXT owner is for check to say.
-		z.zones[a.Domain].Publish(a, publication)
+		publication.URL = entry.URL
+		if err := z.zones[domain].Publish(entry.Address, publication); err != nil {
+			bad = append(bad, err)
+		}
 	}
 	return bad
 }

@@ -12,13 +12,29 @@ import (
 
 	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/smimea"
 )
 
 // A sourceFile is one certificate file that was read.
 type sourceFile struct {
-	path    string                  // with slashes, below the directory; the name of a file
-	cert    *certsource.Certificate // nil if it cannot be published
-	refusal *certsource.Refusal     // why
+	path    string                   // with slashes, below the directory; the name of a file
+	certs   []certsource.Certificate // to be published, none if nothing can be
+	unused  []certsource.Unused      // what else there is in the file
+	refusal *certsource.Refusal      // why nothing can be published
+}
+
+// source returns what the publication of one of the file's certificates depends on.
+func (f *sourceFile) source(cert *certsource.Certificate) smimea.Source {
+	return smimea.Source{Path: f.path, Shared: f.shared(), Encrypts: cert.Encrypts}
+}
+
+// shared reports whether the certificates are of several users.
+func (f *sourceFile) shared() bool {
+	var addresses [][]string
+	for _, cert := range f.certs {
+		addresses = append(addresses, cert.Addresses)
+	}
+	return smimea.Shared(addresses...)
 }
 
 // A source reads certificate files as the server does.
@@ -59,11 +75,7 @@ func (s *source) readDirectory(dir string, found func(sourceFile)) error {
 	o := s.Options
 	o.Dir, o.MaxWithdraw = dir, 100
 	_, err := directory.New(o).Look(context.Background(), s.now, func(c directory.Change) {
-		f := sourceFile{path: c.Path, refusal: c.Refusal}
-		if c.New.Published() {
-			f.cert, f.refusal = c.Certificate, nil
-		}
-		found(f)
+		found(judged(c))
 	})
 	if err != nil {
 		return fail(exitNoInput, err)
@@ -71,26 +83,25 @@ func (s *source) readDirectory(dir string, found func(sourceFile)) error {
 	return nil
 }
 
-// readFile judges one file as those of a directory are judged.
-func (s *source) readFile(name string) sourceFile {
-	f := sourceFile{path: filepath.Base(name)}
-	data, err := readRegular(name)
-	if err == nil {
-		f.cert, err = certsource.Parse(data)
+// judged is what is published of a file, as the server has it.
+func judged(c directory.Change) sourceFile {
+	f := sourceFile{path: c.Path, unused: c.Unused, refusal: c.Refusal}
+	for i := range c.New.Live() {
+		f.certs = append(f.certs, c.Certificates[i])
 	}
-	if err == nil && s.Roots != nil {
-		err = f.cert.Chains(s.Roots, s.now)
-	}
-	if err == nil && !s.now.Before(f.cert.NotAfter.Add(-s.Margin)) {
-		err = &certsource.Refusal{Reason: certsource.Expired}
-	}
-	if err != nil {
-		f.cert = nil
-		if !errors.As(err, &f.refusal) {
-			f.refusal = &certsource.Refusal{Reason: certsource.Unreadable, Detail: unreadable(err)}
-		}
+	if len(f.certs) > 0 {
+		f.refusal = nil
 	}
 	return f
+}
+
+// readFile judges one file as those of a directory are judged.
+func (s *source) readFile(name string) sourceFile {
+	data, err := readRegular(name)
+	if err != nil {
+		return sourceFile{path: filepath.Base(name), refusal: certsource.Refuse(certsource.Unreadable, unreadable(err))}
+	}
+	return judged(directory.Judge(filepath.Base(name), data, s.Options, s.now))
 }
 
 func readRegular(name string) ([]byte, error) {

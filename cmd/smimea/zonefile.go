@@ -46,32 +46,42 @@ func (w *zoneWriter) write(data func(dns.RR) (rrtype, data string)) {
 	}
 }
 
-// updates is how many names are in one update: a message has 64 KiB, and one
-// name with full certificates can take several of them.
-const updates = 20
+// maxUpdate is how many octets the records of one update can have: a message has
+// 65,535 (RFC 2136 section 2, RFC 1035 section 4.2.2), of which the header, the zone
+// and a signature (TSIG, with the names of two servers) need some.
+const maxUpdate = 64_000
 
-// nsupdate writes commands that replace each name's records. An apex is not for
-// us to update.
+// nsupdate writes commands that replace each name's records, in as few messages as
+// hold them. An apex is not for us to update.
 func (w *zoneWriter) nsupdate() {
-	pending, zone := 0, ""
+	size, zone := 0, ""
 	for _, set := range w.sets {
 		if set.rank() < 3 {
 			continue
 		}
-		if pending == updates || pending > 0 && set.origin != zone {
+		rrtype := dns.TypeToString[set.rrs[0].Header().Rrtype]
+		needs := dns.Len(set.rrs[0]) // at least that of the deletion, which has no data
+		for _, rr := range set.rrs {
+			needs += dns.Len(rr)
+		}
+		if size > 0 && (size+needs > maxUpdate || set.origin != zone) {
 			w.u.print("send\n")
-			pending = 0
+			size = 0
 		}
 		zone = set.origin
-		rrtype := dns.TypeToString[set.rrs[0].Header().Rrtype]
 		w.u.print("update delete %s %s\n", ownerText(set.rrs[0]), rrtype)
+		size += dns.Len(set.rrs[0])
 		for _, rr := range set.rrs {
+			// One name can have more than a message holds: it is filled in several.
+			if size += dns.Len(rr); size > maxUpdate {
+				w.u.print("send\n")
+				size = dns.Len(rr)
+			}
 			_, data := presentation(rr)
 			w.u.print("update add %s %d IN %s %s\n", ownerText(rr), rr.Header().Ttl, rrtype, data)
 		}
-		pending++
 	}
-	if pending > 0 {
+	if size > 0 {
 		w.u.print("send\n")
 	}
 }

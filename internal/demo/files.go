@@ -1,9 +1,14 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,8 +18,9 @@ import (
 	"coredns-smimea/internal/zoo"
 )
 
-// makeCertificates fills dir with what an operator's directory holds: users' own
-// certificates, and two files that are not to be published.
+// makeCertificates fills certs, below dir, with what an operator's directory holds: users'
+// own certificates, and two files that are not to be published. Beside it waits another
+// certificate.
 func makeCertificates(dir string) error {
 	encrypts := map[zoo.Key]x509.KeyUsage{
 		zoo.RSA2048: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
@@ -27,11 +33,12 @@ func makeCertificates(dir string) error {
 		addresses []string
 		notAfter  time.Time
 	}{
-		{"alice.crt", zoo.RSA2048, []string{"alice@example.com"}, now.AddDate(1, 0, 0)},
-		{"bob.crt", zoo.P256, []string{"bob@example.com", "robert.jones@example.com"}, now.AddDate(1, 0, 0)},
-		{"sales/carol_smith.crt", zoo.P256, []string{"carol.smith@example.com"}, now.AddDate(2, 0, 0)},
-		{"dave.der", zoo.RSA2048, []string{"Dave@example.com"}, now.AddDate(0, 6, 0)},
-		{"eve-expired.crt", zoo.P256, []string{"eve@example.com"}, now.AddDate(0, 0, -1)},
+		{"certs/alice.crt", zoo.RSA2048, []string{"alice@example.com"}, now.AddDate(1, 0, 0)},
+		{"certs/bob.crt", zoo.P256, []string{"bob@example.com", "robert.jones@example.com"}, now.AddDate(1, 0, 0)},
+		{"certs/sales/carol_smith.crt", zoo.P256, []string{"carol.smith@example.com"}, now.AddDate(2, 0, 0)},
+		{"certs/dave.der", zoo.RSA2048, []string{"Dave@example.com"}, now.AddDate(0, 6, 0)},
+		{"certs/eve-expired.crt", zoo.P256, []string{"eve@example.com"}, now.AddDate(0, 0, -1)},
+		{"frank.crt", zoo.P256, []string{"frank@example.com"}, now.AddDate(1, 0, 0)},
 	} {
 		path := filepath.Join(dir, c.file)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -65,11 +72,11 @@ func makeCertificates(dir string) error {
 		return err
 	}
 	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	return os.WriteFile(filepath.Join(dir, "mallory-key.pem"), key, 0o600)
+	return os.WriteFile(filepath.Join(dir, "certs", "mallory-key.pem"), key, 0o600)
 }
 
-// makeKey writes a DNSSEC key as dnssec-keygen does, but under the name that is in
-// corefile.example, and a file of trust anchors for delv.
+// makeKey writes the DNSSEC key that signs all zones, as dnssec-keygen does, a file of
+// trust anchors for delv, and the zone above those of the certificates.
 func makeKey(dir string) error {
 	key := &dns.DNSKEY{
 		Hdr:       dns.RR_Header{Name: "example.com.", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 3600},
@@ -81,11 +88,17 @@ func makeKey(dir string) error {
 	if err != nil {
 		return err
 	}
-	anchors := "trust-anchors {\n"
-	for _, zone := range []string{"_smimecert.example.com", "_smime.example.com"} {
-		anchors += fmt.Sprintf("\t%q static-key %d %d %d %q;\n", zone, key.Flags, key.Protocol, key.Algorithm, key.PublicKey)
+	anchors := fmt.Sprintf("trust-anchors {\n\t%q static-key %d %d %d %q;\n};\n", "example.com", key.Flags, key.Protocol, key.Algorithm, key.PublicKey)
+	zone := `example.com.     3600 IN SOA ns1.example.com. hostmaster.example.com. 1 3600 900 1209600 300
+example.com.     3600 IN NS  ns1.example.com.
+example.com.     3600 IN A   127.0.0.1
+ns1.example.com. 3600 IN A   127.0.0.1
+`
+	for _, name := range []string{"_smimecert.example.com.", "_smime.example.com."} {
+		below := dns.Copy(key).(*dns.DNSKEY)
+		below.Hdr.Name = name // which is hashed into the DS record
+		zone += name + " 3600 IN NS ns1.example.com.\n" + below.ToDS(dns.SHA256).String() + "\n"
 	}
-	anchors += "};\n"
 	for _, f := range []struct {
 		name, text string
 		mode       os.FileMode
@@ -93,8 +106,59 @@ func makeKey(dir string) error {
 		{"Kexample.com.key", key.String() + "\n", 0o644},
 		{"Kexample.com.private", key.PrivateKeyString(private), 0o600},
 		{"anchors", anchors, 0o644},
+		{"db.example.com", zone, 0o644},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, f.name), []byte(f.text), f.mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeTLS writes an authority of the demo's own, ca.crt, and the TLS certificate that it
+// issues to example.com. The authority's key is kept nowhere.
+func makeTLS(dir string) error {
+	authority := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "The demo's authority"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
+		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
+	}
+	host := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "example.com"}, DNSNames: []string{"example.com"},
+		NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	hostKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	ca, err := x509.CreateCertificate(rand.Reader, authority, authority, caKey.Public(), caKey)
+	if err != nil {
+		return err
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, host, authority, hostKey.Public(), caKey)
+	if err != nil {
+		return err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(hostKey)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name, label string
+		der         []byte
+		mode        os.FileMode
+	}{
+		{"ca.crt", "CERTIFICATE", ca, 0o644},
+		{"tls.crt", "CERTIFICATE", cert, 0o644},
+		{"tls.key", "PRIVATE KEY", key, 0o600},
+	} {
+		text := pem.EncodeToMemory(&pem.Block{Type: f.label, Bytes: f.der})
+		if err := os.WriteFile(filepath.Join(dir, f.name), text, f.mode); err != nil {
 			return err
 		}
 	}

@@ -1,10 +1,10 @@
 // Command demo shows the server at work: it makes certificates and a DNSSEC key,
-// starts CoreDNS with corefile.example on loopback, and prints what to ask. make
-// demo runs it.
+// starts CoreDNS on loopback, and prints what to ask. make demo runs it.
 package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,63 +22,72 @@ import (
 	"coredns-smimea/smimea"
 )
 
-// corefilePort is the port in corefile.example.
-const corefilePort = "1053"
+//go:embed Corefile
+var corefile string
+
+// A demo is where everything is.
+type demo struct {
+	server, command    string // the two programs
+	dir                string
+	dns, https, metric string // ports of 127.0.0.1
+}
 
 func main() {
-	server := flag.String("server", "build/coredns", "the `program` to start")
-	corefile := flag.String("corefile", "corefile.example", "the `file` to start it with")
-	dir := flag.String("dir", "demo", "the `directory` to put everything into; what is there goes")
-	port := flag.String("port", corefilePort, "the `port` of 127.0.0.1 to serve on")
+	var d demo
+	flag.StringVar(&d.server, "server", "build/coredns", "the server, a `program`")
+	flag.StringVar(&d.command, "command", "build/smimea", "the `program` to ask with")
+	flag.StringVar(&d.dir, "dir", "demo", "the `directory` to put everything into; what is there goes")
+	flag.StringVar(&d.dns, "port", "1053", "the `port` of 127.0.0.1 for the DNS")
+	flag.StringVar(&d.https, "https", "8443", "the `port` of 127.0.0.1 for HTTPS")
+	flag.StringVar(&d.metric, "metrics", "9153", "the `port` of 127.0.0.1 for the metrics")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *server, *corefile, *dir, *port); err != nil {
+	if err := d.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
 // run serves until ctx is done.
-func run(ctx context.Context, server, corefile, dir, port string) error {
-	server, err := filepath.Abs(server)
+func (d *demo) run(ctx context.Context) error {
+	server, err := filepath.Abs(d.server)
 	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := os.RemoveAll(d.dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "certs"), 0o755); err != nil {
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return err
 	}
-	if err := makeCertificates(filepath.Join(dir, "certs")); err != nil {
+	if err := makeCertificates(d.dir); err != nil {
 		return fmt.Errorf("making certificates: %w", err)
 	}
-	if err := makeKey(dir); err != nil {
+	if err := makeKey(d.dir); err != nil {
 		return fmt.Errorf("making a DNSSEC key: %w", err)
 	}
-	config, err := os.ReadFile(corefile)
-	if err != nil {
-		return err
+	if err := makeTLS(d.dir); err != nil {
+		return fmt.Errorf("making a TLS certificate: %w", err)
 	}
-	config = []byte(strings.ReplaceAll(string(config), ":"+corefilePort, ":"+port))
-	if err := os.WriteFile(filepath.Join(dir, "Corefile"), config, 0o644); err != nil {
+	config := strings.NewReplacer(":1053", ":"+d.dns, ":8443", ":"+d.https, ":9153", ":"+d.metric).Replace(corefile)
+	if err := os.WriteFile(filepath.Join(d.dir, "Corefile"), []byte(config), 0o644); err != nil {
 		return err
 	}
 
 	cmd := exec.Command(server, "-conf", "Corefile")
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, os.Stdout, os.Stderr
+	cmd.Dir, cmd.Stdout, cmd.Stderr = d.dir, os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	if err := ready(ctx, net.JoinHostPort("127.0.0.1", port), ended); err != nil {
+	if err := ready(ctx, net.JoinHostPort("127.0.0.1", d.dns), ended); err != nil {
 		cmd.Process.Kill()
 		return err
 	}
-	fmt.Print(guide(dir, port))
+	fmt.Print(d.guide())
 
 	select {
 	case err := <-ended:
@@ -88,7 +97,7 @@ func run(ctx context.Context, server, corefile, dir, port string) error {
 	// Ctrl-C in a terminal reaches the server as well; it does not mind two.
 	cmd.Process.Signal(syscall.SIGTERM)
 	<-ended
-	fmt.Println("\nThe demo has ended. What it made is in " + dir + ".")
+	fmt.Println("\nThe demo has ended. What it made is in " + d.dir + ".")
 	return nil
 }
 
@@ -103,7 +112,7 @@ func ready(ctx context.Context, addr string, ended <-chan error) error {
 		}
 		select {
 		case err := <-ended:
-			return fmt.Errorf("the server did not start: %v (is port %s taken?)", err, addr)
+			return fmt.Errorf("the server did not start: %v (is a port taken? make demo DEMOFLAGS='-port 2053 -https 9443 -metrics 9154' takes others)", err)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
@@ -119,34 +128,4 @@ func owner(address string) string {
 		panic(err)
 	}
 	return a.Owner()
-}
-
-// guide is what to paste, and what comes of it.
-func guide(dir, port string) string {
-	at := "@127.0.0.1 -p " + port
-	validate := "delv " + at + " -a " + filepath.Join(dir, "anchors")
-	var b strings.Builder
-	say := func(what string, lines ...string) {
-		b.WriteString("\n# " + what + "\n")
-		for _, line := range lines {
-			b.WriteString(line + "\n")
-		}
-	}
-	b.WriteString("\nThe server is up. In another terminal, in this directory:\n")
-	say("alice's certificate, as a digest, and computed from the file: they are equal",
-		"dig "+at+" +short "+owner("alice@example.com")+" SMIMEA",
-		"openssl x509 -in "+filepath.Join(dir, "certs", "alice.crt")+" -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256")
-	say("where it can be fetched",
-		"dig "+at+" +short alice._smime.example.com TXT")
-	say("the same, validated from the key in "+filepath.Join(dir, "anchors"),
-		validate+" +root=_smimecert.example.com "+owner("alice@example.com")+" SMIMEA",
-		validate+" +root=_smime.example.com alice._smime.example.com TXT")
-	say("bob has one certificate with two addresses",
-		"dig "+at+" +short bob._smime.example.com TXT",
-		"dig "+at+" +short robert.jones._smime.example.com TXT")
-	say("eve's has expired: there is no such name, and the denial is signed",
-		"dig "+at+" "+owner("eve@example.com")+" SMIMEA",
-		validate+" +root=_smimecert.example.com "+owner("eve@example.com")+" SMIMEA")
-	b.WriteString("\nCtrl-C ends it.\n")
-	return b.String()
 }

@@ -23,6 +23,8 @@ type System interface {
 	Remote(path string) error
 
 	Now() time.Time
+	// Elapsed returns the time since some moment, whatever the clock is set to.
+	Elapsed() time.Duration
 	// Sleep waits for a time, or until the context ends.
 	Sleep(context.Context, time.Duration)
 }

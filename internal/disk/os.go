@@ -17,6 +17,9 @@ var OS System = machine{}
 
 type machine struct{}
 
+// began is where Elapsed begins.
+var began = time.Now()
+
 func (machine) Open(dir string) (Root, error) {
 	base, err := filepath.EvalSymlinks(dir)
 	if err != nil {
@@ -34,6 +37,7 @@ func (machine) Lstat(path string) (fs.FileInfo, error) { return os.Lstat(path) }
 func (machine) Watch() (Notifier, error)               { return newNotifier() }
 func (machine) Remote(path string) error               { return remote(path) }
 func (machine) Now() time.Time                         { return time.Now() }
+func (machine) Elapsed() time.Duration                 { return time.Since(began) }
 
 func (machine) Sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)

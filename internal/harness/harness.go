@@ -6,9 +6,12 @@ package harness
 import (
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -31,18 +34,41 @@ func Wait(limit time.Duration, done <-chan struct{}, cond func() bool) bool {
 	return true
 }
 
+// claims are the open files by which a port is this process's until it ends: see
+// claim. Nobody reads them; they must only stay open.
 var (
-	portsMu sync.Mutex
-	// ports are those that were given out: to listen again on one that nobody
-	// has opened yet would succeed.
-	ports = map[int]bool{}
+	claimsMu sync.Mutex
+	claims   []*os.File
 )
 
+// claim takes a port among the programs that use this package. That it can be
+// listened on says little: CoreDNS sets SO_REUSEPORT, and two servers of two test
+// programs on one port would each get half of all questions.
+func claim(port int) (bool, error) {
+	dir := filepath.Join(os.TempDir(), "coredns-smimea-ports")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return false, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return false, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return false, nil
+		}
+		return false, err
+	}
+	claimsMu.Lock()
+	defer claimsMu.Unlock()
+	claims = append(claims, f)
+	return true, nil
+}
+
 // FreePort returns a port of 127.0.0.1, picked by the kernel, that is free for UDP
-// and TCP and that it has not returned before.
+// and TCP and that no program of this user has been given before that still runs.
 func FreePort() (int, error) {
-	portsMu.Lock()
-	defer portsMu.Unlock()
 	for range 100 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -55,8 +81,9 @@ func FreePort() (int, error) {
 			continue
 		}
 		u.Close()
-		if !ports[port] {
-			ports[port] = true
+		if ours, err := claim(port); err != nil {
+			return 0, err
+		} else if ours {
 			return port, nil
 		}
 	}
@@ -85,6 +112,7 @@ func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.It
 func Answers(addr string) bool {
 	m := new(dns.Msg)
 	m.SetQuestion(".", dns.TypeSOA)
+	m.RecursionDesired = false // a resolver would first look for a root that is not there
 	for _, network := range []string{"udp", "tcp"} {
 		c := dns.Client{Net: network, Timeout: 200 * time.Millisecond}
 		if _, _, err := c.Exchange(m, addr); err != nil {

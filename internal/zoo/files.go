@@ -63,8 +63,6 @@ func (m *maker) chains() {
 	c = leaf("misnamed")
 	m.file("chains/p7b-named.crt", m.pkcs7(PEM(c.der, middle.Certificate), "DER"), c.Specimen)
 
-	m.refuse("chains/two-leaves.pem", "several_certificates", PEM(leaf("one").der, leaf("other").der, middle.Certificate))
-	m.refuse("chains/two-leaves.p7b", "several_certificates", m.pkcs7(PEM(leaf("three").der, leaf("four").der), "DER"))
 	m.refuse("chains/authorities.pem", "authority", PEM(root, middle.Certificate))
 	m.refuse("chains/authorities.p7b", "authority", m.pkcs7(PEM(root, middle.Certificate), "DER"))
 	m.refuse("chains/empty.p7b", "no_certificate", m.openssl(nil, "crl2pkcs7", "-nocrl", "-outform", "DER"))

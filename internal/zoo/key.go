@@ -161,6 +161,13 @@ func NewAuthority(name string, parent *Authority, extensions ...Extension) (*Aut
 	return a, err
 }
 
+// Unreadable returns a certificate of an authority that crypto/x509 does not read,
+// signed by itself: its serial number is negative.
+func Unreadable(a *Authority) ([]byte, error) {
+	t := Template{Authority: true, Serial: []byte{0x80, 1}, Signer: a.signer, subjectName: a.name}
+	return t.DER()
+}
+
 // Shared returns the authority that issues what no other does; there is one in
 // a process.
 func Shared() *Authority {

@@ -43,6 +43,8 @@ type Template struct {
 	Serial     []byte      // content octets of the serial number, random if nil
 	Version1   bool        // X.509 v1: without any extension
 	Extensions []Extension // after those that the fields above make
+
+	subjectName []byte // DER of the whole subject, in place of what the fields above make
 }
 
 // A Text is a string of one of ASN.1's string types.
@@ -148,6 +150,9 @@ func (t Template) build() (der, spki []byte, err error) {
 }
 
 func (t *Template) subject() ([]byte, error) {
+	if t.subjectName != nil {
+		return t.subjectName, nil
+	}
 	name := t.CommonName
 	if name == "" {
 		name = "Zoo User"

@@ -39,10 +39,6 @@ type Publication struct {
 	Lower bool     // publish at the lower-case form of the address as well
 }
 
-// maxData is how many octets of data one owner's records can have, so that they
-// fit a message of 65,535 with their signatures.
-const maxData = 60_000
-
 var errFull = errors.New("more certificates than fit one answer: remove those that are not used any more, or publish digests of them")
 
 // Publish adds what p publishes for a, whose domain must be the zone's. An
@@ -106,19 +102,34 @@ func (e *Edit) publishCert(a smimea.Address, c claim) error {
 func (e *Edit) publish(tree Tree, key []byte, c claim) error {
 	old := e.get(tree, key)
 	claims := slices.Collect(old.claims(nil))
-	size := len(c.data)
 	for _, has := range claims {
-		if has.compare(c) == 0 {
+		if has.file == c.file && has.variant == c.variant && bytes.Equal(has.data, c.data) {
 			return nil
 		}
-		size += len(has.data)
 	}
-	if size > maxData {
+	if e.fixed(tree)+len(c.data) > maxAnswer {
 		return errFull
 	}
 	below, _ := old.below()
-	e.set(tree, key, old, old.with(below, append(claims, c)))
+	claims = append(claims, c)
+	e.set(tree, key, old, old.with(below, claims, e.fixed(tree)))
+	for _, has := range claims {
+		if has.surplus && has.file == c.file && bytes.Equal(has.data, c.data) {
+			return errFull
+		}
+	}
 	return nil
+}
+
+// fixed is how many octets a record takes besides a claim's data: a pointer to the
+// owner and ten of type, class, TTL and length (RFC 1035 section 4.1.3), and of a TXT
+// what all URLs begin with and the lengths of its strings.
+func (e *Edit) fixed(tree Tree) int {
+	const header = 12
+	if tree == Texts {
+		return header + len(e.zone.prefix) + 8
+	}
+	return header
 }
 
 func (e *Edit) withdraw(tree Tree, key []byte, file uint32) {
@@ -129,7 +140,7 @@ func (e *Edit) withdraw(tree Tree, key []byte, file uint32) {
 		return
 	}
 	below, _ := old.below()
-	e.set(tree, key, old, old.with(below, kept))
+	e.set(tree, key, old, old.with(below, kept, e.fixed(tree)))
 }
 
 // get returns a copy: what the table gives is overwritten by the next set.
@@ -173,7 +184,7 @@ func (e *Edit) count(tree Tree, key []byte, n int) {
 	for key = key[1+key[0]:]; len(key) > 0; key = key[1+key[0]:] {
 		old := e.get(tree, key)
 		below, _ := old.below()
-		e.put(tree, key, old.with(below+n, slices.Collect(old.claims(nil))))
+		e.put(tree, key, old.with(below+n, slices.Collect(old.claims(nil)), e.fixed(tree)))
 	}
 }
 

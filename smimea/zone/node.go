@@ -16,6 +16,9 @@ type claim struct {
 	// address, not its own. Variants count only where nobody has the owner by
 	// right.
 	variant bool
+	// surplus is set where the answer has no room for the claim. It is made anew with
+	// the node, so that what was left out comes back when there is room.
+	surplus bool
 	// data is a record's data (SMIMEA), or a URL without the zone's common
 	// prefix (TXT).
 	data []byte
@@ -30,6 +33,12 @@ func (c claim) compare(d claim) int {
 		}
 		return 1
 	}
+	if c.surplus != d.surplus {
+		if d.surplus {
+			return -1
+		}
+		return 1
+	}
 	if n := bytes.Compare(c.data, d.data); n != 0 {
 		return n
 	}
@@ -39,7 +48,7 @@ func (c claim) compare(d claim) int {
 // A node is a name's value in a zone's table:
 //
 //	uvarint  number of owners below the name
-//	uvarint  number of claims, then for each: file (4 octets), variant (1), uvarint length, data
+//	uvarint  number of claims, then for each: file (4 octets), flags (1: variant, 2: surplus), uvarint length, data
 //	         signatures to the end, each as appendSignature writes it
 //
 // A node without claims is an empty non-terminal.
@@ -79,7 +88,7 @@ func (n node) claims(rest *[]byte) iter.Seq[claim] {
 func nextClaim(b []byte) (claim, []byte) {
 	length, size := binary.Uvarint(b[5:])
 	end := 5 + size + int(length)
-	return claim{binary.LittleEndian.Uint32(b), b[4] != 0, b[5+size : end : end]}, b[end:]
+	return claim{binary.LittleEndian.Uint32(b), b[4]&1 != 0, b[4]&2 != 0, b[5+size : end : end]}, b[end:]
 }
 
 // data yields what is published at the name: the distinct data of the claims
@@ -89,7 +98,7 @@ func (n node) data() iter.Seq[[]byte] {
 		var last claim
 		first := true
 		for c := range n.claims(nil) {
-			if !first && c.variant != last.variant {
+			if c.surplus || !first && c.variant != last.variant {
 				return
 			}
 			if first || !bytes.Equal(c.data, last.data) {
@@ -137,13 +146,43 @@ func (n node) sum(tree Tree, key []byte) uint64 {
 	return h
 }
 
+// maxAnswer is how many octets the records of one owner can have, so that they fit a
+// message of 65,535 with its header, question, OPT and signatures: two of RSA-4096 take
+// 1,600 with the longest names.
+const maxAnswer = 63_000
+
+// fit puts claims in order, and finds those that an answer has no room for. Fixed is
+// how many octets a record takes besides a claim's data.
+func fit(claims []claim, fixed int) {
+	for i := range claims {
+		claims[i].surplus = false
+	}
+	slices.SortFunc(claims, claim.compare)
+	size := 0
+	for i := range claims {
+		c := &claims[i]
+		switch last := max(i-1, 0); {
+		case i > 0 && c.variant == claims[last].variant && bytes.Equal(c.data, claims[last].data):
+			c.surplus = claims[last].surplus
+			continue
+		case i > 0 && c.variant != claims[last].variant:
+			size = 0
+		}
+		needs := fixed + len(c.data)
+		if c.surplus = size+needs > maxAnswer; !c.surplus {
+			size += needs
+		}
+	}
+	slices.SortFunc(claims, claim.compare)
+}
+
 // with returns the node with other claims, its signatures kept if they are
 // still those of its records; nil if nothing is left of it.
-func (n node) with(below int, claims []claim) node {
+func (n node) with(below int, claims []claim, fixed int) node {
 	if below == 0 && len(claims) == 0 {
 		return nil
 	}
-	slices.SortFunc(claims, claim.compare)
+	fit(claims, fixed)
 	size := 12
 	for _, c := range claims {
 		size += 8 + len(c.data)
@@ -153,11 +192,14 @@ func (n node) with(below int, claims []claim) node {
 	m = binary.AppendUvarint(m, uint64(len(claims)))
 	for _, c := range claims {
 		m = binary.LittleEndian.AppendUint32(m, c.file)
+		flags := byte(0)
 		if c.variant {
-			m = append(m, 1)
-		} else {
-			m = append(m, 0)
+			flags |= 1
 		}
+		if c.surplus {
+			flags |= 2
+		}
+		m = append(m, flags)
 		m = binary.AppendUvarint(m, uint64(len(c.data)))
 		m = append(m, c.data...)
 	}

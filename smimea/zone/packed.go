@@ -174,7 +174,7 @@ func (c *cursor) next() bool {
 		last := c.last
 		c.claim()
 		switch {
-		case c.begun && c.last.variant != last.variant:
+		case c.last.surplus || c.begun && c.last.variant != last.variant:
 			c.rest()
 			return false
 		case !c.begun || !bytes.Equal(c.last.data, last.data):

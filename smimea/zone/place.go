@@ -254,11 +254,16 @@ func AppendWire(dst []byte, name string) ([]byte, error) {
 	return grown[:len(dst)+n], nil
 }
 
-// Text returns the presentation form of a name in wire form.
+// Text returns the presentation form of a name in wire form. A first label that begins
+// with *, and is more than that, is escaped: miekg/dns takes every name that begins with
+// * for a wildcard, and would sign it over a name with a label less.
 func Text(wire []byte) string {
 	name, _, err := dns.UnpackDomainName(wire, 0)
 	if err != nil {
 		return "." // not reached: wire has been a name before
+	}
+	if name[0] == '*' && wire[0] > 1 {
+		return `\042` + name[1:]
 	}
 	return name
 }

@@ -39,7 +39,7 @@ func (z *Zone) shared(prefix string) *Zone {
 		for i := range claims {
 			claims[i].data = slices.Concat(tail, claims[i].data)
 		}
-		changed := old.with(below, claims)
+		changed := old.with(below, claims, e.fixed(Texts)-len(tail))
 		if !changed.empty() {
 			changed = changed.signed(old.signatures()) // the records are the same
 		}

@@ -108,8 +108,9 @@ func (n node) valid(t Tree) bool {
 		return false
 	}
 	b = b[size:]
-	for range count {
-		if len(b) < 6 || b[4] > 1 {
+	for i := range count {
+		// What is first in order fits: see fit.
+		if len(b) < 6 || b[4] > 3 || i == 0 && b[4] > 1 {
 			return false
 		}
 		length, size := binary.Uvarint(b[5:])

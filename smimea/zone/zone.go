@@ -142,7 +142,7 @@ func (z *Zone) Files(hash [smimea.HashSize]byte) iter.Seq[uint32] {
 		var first claim
 		any := false
 		for c := range node(value).claims(nil) {
-			if any && c.variant != first.variant || !yield(c.file) {
+			if c.surplus || any && c.variant != first.variant || !yield(c.file) {
 				return
 			}
 			first, any = c, true

@@ -2,6 +2,7 @@ package fake
 
 import (
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -47,6 +48,7 @@ func (m *Machine) MkdirAll(p string) error {
 // put puts a node into a directory, with an event.
 func (m *Machine) put(dir *node, name string, n *node) {
 	dir.below[name] = n
+	n.device = dir.device
 	m.touch(dir)
 	m.tell(dir, disk.Event{Name: name, New: true, Dir: n.mode.IsDir()})
 }
@@ -114,6 +116,8 @@ func (m *Machine) Rename(from, to string) error {
 		return syscall.ENOENT
 	case n == over:
 		return nil
+	case n.device != toDir.device:
+		return syscall.EXDEV
 	case n.holds(toDir):
 		return syscall.EINVAL
 	case over != nil && over.mode.IsDir() != n.mode.IsDir():
@@ -162,13 +166,56 @@ func (m *Machine) RemoveAll(p string) error {
 
 func (m *Machine) remove(dir *node, name string) {
 	n := dir.below[name]
-	for below := range n.below {
+	for _, below := range slices.Sorted(maps.Keys(n.below)) {
 		m.remove(n, below)
 	}
 	delete(dir.below, name)
 	m.touch(dir)
 	m.tell(dir, disk.Event{Name: name, Gone: true, Dir: n.mode.IsDir()})
 	m.end(n)
+}
+
+// Mount puts a file system over a directory, a new one if volume is nil.
+func (m *Machine) Mount(p string, volume *Volume) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dir, name, err := m.parent(p)
+	if err != nil {
+		panic(err)
+	}
+	if volume == nil {
+		volume = &Volume{m.node(fs.ModeDir | 0o755)}
+	}
+	m.devices++
+	volume.top.each(func(n *node) { n.device = m.devices })
+	dir.below[name].mounted = volume.top
+}
+
+// A Volume is a file system that can be mounted. Its device is another one each
+// time.
+type Volume struct{ top *node }
+
+// Unmount takes away the file system that is mounted over a directory. Who has it
+// open keeps it. It is returned, to be mounted there again.
+func (m *Machine) Unmount(p string) *Volume {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dir, name, err := m.parent(p)
+	if err != nil {
+		panic(err)
+	}
+	volume := dir.below[name].mounted
+	dir.below[name].mounted = nil
+	volume.each(m.end)
+	return &Volume{volume}
+}
+
+// each calls do for a node and all that are below it.
+func (n *node) each(do func(*node)) {
+	do(n)
+	for _, name := range slices.Sorted(maps.Keys(n.below)) {
+		n.below[name].each(do)
+	}
 }
 
 // Stat returns what a path leads to, without a system call of its user.

@@ -30,7 +30,9 @@ type Machine struct {
 
 	mu        sync.Mutex
 	now       time.Time
+	elapsed   time.Duration
 	inodes    uint64
+	devices   uint64
 	top       *node
 	notifiers []*Notifier
 }
@@ -45,6 +47,8 @@ type node struct {
 	data              []byte
 	target            string
 	below             map[string]*node
+	device            uint64
+	mounted           *node // in its place
 	modified, changed time.Time
 }
 
@@ -52,6 +56,8 @@ type node struct {
 func New(now time.Time) *Machine {
 	m := &Machine{now: now}
 	m.top = m.node(fs.ModeDir | 0o755)
+	m.top.device = 1
+	m.devices = 1
 	return m
 }
 
@@ -79,8 +85,14 @@ func (m *Machine) before(call, name string) error {
 		}
 	}
 	m.mu.Lock()
-	m.now = m.now.Add(10 * time.Microsecond)
+	m.pass(10 * time.Microsecond)
 	return nil
+}
+
+// pass lets the time pass. The lock is held.
+func (m *Machine) pass(d time.Duration) {
+	m.now = m.now.Add(d)
+	m.elapsed += d
 }
 
 // Now returns the time.
@@ -90,16 +102,30 @@ func (m *Machine) Now() time.Time {
 	return m.now
 }
 
+// Elapsed implements disk.System.
+func (m *Machine) Elapsed() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.elapsed
+}
+
 // Sleep lets the time pass, at once.
 func (m *Machine) Sleep(_ context.Context, d time.Duration) {
 	if m.before("sleep", "") == nil {
-		m.now = m.now.Add(d)
+		m.pass(d)
 		m.mu.Unlock()
 	}
 }
 
-// Pass lets the time pass, or, if d is negative, sets the clock back.
+// Pass lets the time pass.
 func (m *Machine) Pass(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pass(d)
+}
+
+// SetClock sets the clock forward, or back.
+func (m *Machine) SetClock(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.now = m.now.Add(d)
@@ -111,54 +137,73 @@ const maxLinks = 40
 // find returns the node at a name below a directory, and its path below it. Links
 // that lead out of the directory, which may be the whole disk, are an error.
 func (m *Machine) find(dir *node, name string, follow bool) (*node, string, error) {
-	type step struct {
-		name string
-		node *node
+	at, err := m.way(dir, name, follow)
+	if err != nil {
+		return nil, "", err
 	}
-	at := []step{{".", dir}}
-	rest := strings.Split(name, "/")
+	real := "."
+	if len(at) > 1 {
+		names := make([]string, 0, 8)
+		for _, s := range at[1:] {
+			names = append(names, s.name)
+		}
+		real = strings.Join(names, "/")
+	}
+	return at[len(at)-1].node, real, nil
+}
+
+// A step is a directory, or what is at the end, on the way to a file.
+type step struct {
+	name string
+	node *node
+}
+
+// way returns the steps from a directory to a name below it.
+func (m *Machine) way(dir *node, name string, follow bool) ([]step, error) {
+	at := append(make([]step, 0, 8), step{".", dir})
 	links := 0
-	for len(rest) > 0 {
-		part := rest[0]
-		rest = rest[1:]
+	for name != "" {
+		part, rest, _ := strings.Cut(name, "/")
+		name = rest
 		here := at[len(at)-1].node
 		switch part {
 		case "", ".":
 			continue
 		case "..":
 			if len(at) == 1 {
-				return nil, "", disk.ErrEscapes
+				return nil, disk.ErrEscapes
 			}
 			at = at[:len(at)-1]
 			continue
 		}
 		if !here.mode.IsDir() {
-			return nil, "", syscall.ENOTDIR
+			return nil, syscall.ENOTDIR
 		}
 		next := here.below[part]
 		if next == nil {
-			return nil, "", syscall.ENOENT
+			return nil, syscall.ENOENT
 		}
-		if next.mode&fs.ModeSymlink != 0 && (follow || len(rest) > 0) {
+		if next.mounted != nil {
+			next = next.mounted
+		}
+		if next.mode&fs.ModeSymlink != 0 && (follow || rest != "") {
 			if links++; links > maxLinks {
-				return nil, "", syscall.ELOOP
+				return nil, syscall.ELOOP
 			}
 			if strings.HasPrefix(next.target, "/") {
 				if dir != m.top {
-					return nil, "", disk.ErrEscapes
+					return nil, disk.ErrEscapes
 				}
 				at = at[:1]
 			}
-			rest = append(strings.Split(next.target, "/"), rest...)
+			if name = next.target; rest != "" {
+				name += "/" + rest
+			}
 			continue
 		}
 		at = append(at, step{part, next})
 	}
-	var names []string
-	for _, s := range at {
-		names = append(names, s.name)
-	}
-	return at[len(at)-1].node, path.Join(names...), nil
+	return at, nil
 }
 
 func wrap(call, name string, err error) error {
@@ -342,4 +387,4 @@ type attributes struct{ node }
 
 func (a attributes) Inode() uint64      { return a.inode }
 func (a attributes) Changed() time.Time { return a.changed }
-func (a attributes) Device() uint64     { return 1 }
+func (a attributes) Device() uint64     { return a.device }

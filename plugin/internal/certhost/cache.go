@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"coredns-smimea/internal/pkcs7"
 )
 
 // A body is the bytes of an answer with the headers that depend on nothing
@@ -143,12 +145,12 @@ func (c *cache) all(certificates []Certificate) (*body, error) {
 		if failed != nil {
 			return nil, failed
 		}
-		return certsOnly(ders)
+		return pkcs7.CertsOnly(ders)
 	})
 	if failed == nil || len(read) == 0 {
 		return b, failed
 	}
-	b, err := c.get(combinedDigest(read), typeP7C, func() ([]byte, error) { return certsOnly(ders) })
+	b, err := c.get(combinedDigest(read), typeP7C, func() ([]byte, error) { return pkcs7.CertsOnly(ders) })
 	return b, errors.Join(failed, err)
 }
 

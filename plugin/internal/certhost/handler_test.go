@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"coredns-smimea/internal/pkcs7"
 )
 
 // testHost is a host without a listener, for what a request alone decides.
@@ -178,7 +180,7 @@ func TestHeaders(t *testing.T) {
 			"Cache-Control", "public, max-age=3600", "Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
 	}
 	pemLength := len(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	p7c, err := certsOnly([][]byte{der})
+	p7c, err := pkcs7.CertsOnly([][]byte{der})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,11 +363,11 @@ func TestCertsOnly(t *testing.T) {
 		der, _ := mailCertificate(t, "alice@example.com").DER()
 		ders = append(ders, der)
 	}
-	p7, err := certsOnly(ders)
+	p7, err := pkcs7.CertsOnly(ders)
 	if err != nil {
 		t.Fatal(err)
 	}
-	turned, err := certsOnly([][]byte{ders[2], ders[0], ders[1]})
+	turned, err := pkcs7.CertsOnly([][]byte{ders[2], ders[0], ders[1]})
 	if err != nil || !bytes.Equal(p7, turned) {
 		t.Errorf("the order given changes the bytes (%v)", err)
 	}
@@ -401,7 +403,7 @@ func TestOneOfSeveralTorn(t *testing.T) {
 		t.Errorf("HASH.crt: %d %v, %d octets", response.StatusCode, response.Header, len(body))
 	}
 	response = serve(h, "GET", Root+label("alice")+".p7c", "example.com")
-	p7, _ := certsOnly([][]byte{der})
+	p7, _ := pkcs7.CertsOnly([][]byte{der})
 	if body := text(response); response.StatusCode != 200 || body != string(p7) || response.Header.Get("Etag") != entityTag(combinedDigest([]Certificate{good}), typeP7C) {
 		t.Errorf("HASH.p7c: %d %v, %d octets", response.StatusCode, response.Header, len(body))
 	}

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"coredns-smimea/internal/pkcs7"
 )
 
 // FuzzPath sends whatever request line a client may send. A 200 may only ever
@@ -40,7 +42,7 @@ func FuzzPath(f *testing.F) {
 		bodies[string(der)] = names
 	}
 	aliceDER, _ := alice.DER()
-	p7c, err := certsOnly([][]byte{aliceDER})
+	p7c, err := pkcs7.CertsOnly([][]byte{aliceDER})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -24,21 +24,29 @@ type count struct{ certificates, addresses int }
 // apply takes in one file's change.
 func (p *Publisher) apply(c directory.Change) {
 	was, is := c.Old.Published(), c.New.Published()
-	if was && is && c.Old.Digest == c.New.Digest && (!p.remake || c.Certificate == nil) {
-		return // written again with the same certificate in it, or kept as it was
+	// Of what was read all can be made anew. What was not is less than before.
+	remake := c.Certificates != nil && (p.remake || ofSeveral(&c.Old) != ofSeveral(&c.New))
+	if was && is && c.Old.Same(&c.New) && !remake {
+		return // written again with the same certificates in it, or kept as it was
 	}
 	at := c.New.Modified
 	switch {
 	case !c.Removed.IsZero():
 		at = c.Removed
-	case c.New.Reason == certsource.Expired:
-		at = c.New.NotAfter.Add(-p.config.TTL)
+	case c.Certificates == nil || !is:
+		at = lastEnd(&c.New, p.config.TTL, at)
 	}
 	if was {
-		was = p.withdraw(c.Old, at)
+		was = false
+		for i, cert := range c.Old.Live() {
+			was = p.withdraw(cert, at, remake || !hasAt(&c.New, i, cert)) || was
+		}
 	}
 	if is {
-		is = p.publish(c, at)
+		is = false
+		for i, cert := range c.New.Live() {
+			is = p.publish(c, i, cert, at, remake || !hasAt(&c.Old, i, cert)) || is
+		}
 	}
 	switch {
 	case was && is:
@@ -50,6 +58,44 @@ func (p *Publisher) apply(c directory.Change) {
 	case was:
 		p.kinds["withdrawn"]++
 	}
+}
+
+// lastEnd returns when the last of the certificates came to their end that have, or
+// at if none has.
+func lastEnd(f *directory.File, ttl time.Duration, at time.Time) time.Time {
+	last := time.Time{}
+	for _, cert := range f.Certificates() {
+		if end := cert.NotAfter.Add(-ttl); cert.Ended && end.After(last) {
+			last = end
+		}
+	}
+	if last.IsZero() {
+		return at
+	}
+	return last
+}
+
+// hasAt reports whether a file publishes a certificate at its place, so that it has
+// the number there.
+func hasAt(f *directory.File, place int, cert *directory.Certificate) bool {
+	for i, other := range f.Live() {
+		if i == place {
+			return other.Digest == cert.Digest
+		}
+	}
+	return false
+}
+
+// ofSeveral reports whether a file has certificates of several users.
+func ofSeveral(f *directory.File) bool {
+	if len(f.More) == 0 {
+		return false
+	}
+	var addresses [][]string
+	for _, cert := range f.Certificates() {
+		addresses = append(addresses, cert.Addresses)
+	}
+	return len(addresses) > 0 && smimea.Shared(addresses...)
 }
 
 // edit returns a zone's next version, begun if need be.
@@ -98,9 +144,13 @@ func (p *Publisher) mailboxes(addresses []string) (list []mailbox, bad error) {
 	return list, bad
 }
 
-// publish reports whether the certificate is in a zone of ours.
-func (p *Publisher) publish(c directory.Change, at time.Time) bool {
-	list, bad := p.mailboxes(c.New.Addresses)
+// publish publishes a certificate at its place in a file, unless it is already, and
+// reports whether it is in a zone of ours.
+func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certificate, at time.Time, anew bool) bool {
+	list, bad := p.mailboxes(cert.Addresses)
+	if !anew {
+		return len(list) > 0
+	}
 	if bad != nil {
 		log.Warningf("Skipping an address in %q: %v", c.Path, bad)
 	}
@@ -109,45 +159,42 @@ func (p *Publisher) publish(c directory.Change, at time.Time) bool {
 		log.Warningf("Skipping %q: none of its addresses is in the zones of this block: name the zone, or move the file", c.Path)
 	}
 	p.counted(list, +1)
-	publication := zone.Publication{File: c.New.ID, Lower: p.config.Lower}
-	for _, a := range p.config.Records {
-		publication.Certs = append(publication.Certs, a.Append(nil, c.Certificate.Raw, c.Certificate.SPKI))
-	}
-	unnamed := false
+	read := &c.Certificates[place]
+	publication := zone.Publication{File: cert.ID, Lower: p.config.Lower, Certs: p.config.Data(read.Raw, read.SPKI)}
+	source := smimea.Source{Path: c.Path, Shared: ofSeveral(&c.New), Encrypts: cert.Encrypts}
+	var lacks error
 	for _, m := range list {
-		publication.URL = ""
-		if c.New.Encrypts {
-			publication.URL = p.config.URL.Expand(m.address.Domain, c.Path, m.address.Label())
-			if p.config.Unservable != nil && p.config.Unservable(publication.URL) {
-				publication.URL, unnamed = "", true
-			}
+		entry := p.config.At(m.address, source)
+		publication.URL = entry.URL
+		if entry.NoText != nil && entry.NoText != smimea.ErrSignOnly {
+			lacks = entry.NoText
 		}
-		var left error
 		for _, zone := range m.zones {
 			if err := p.edit(zone, at).Publish(m.address, publication); err != nil {
-				left = err
+				lacks = err
 			}
 		}
-		if left != nil {
-			log.Warningf("Not all of %q is published: %v", c.Path, left)
-		}
 	}
-	if unnamed {
-		log.Warningf("%q is published without a URL: https serves no file whose name has a backslash or control characters, or is that long: rename it", c.Path)
+	if lacks != nil {
+		log.Warningf("Not all of %q is published: %v", c.Path, lacks)
 	}
 	return len(list) > 0
 }
 
-// withdraw reports whether the certificate was in a zone of ours.
-func (p *Publisher) withdraw(f directory.File, at time.Time) bool {
-	list, _ := p.mailboxes(f.Addresses)
+// withdraw withdraws a certificate, unless it stays, and reports whether it was in a
+// zone of ours.
+func (p *Publisher) withdraw(cert *directory.Certificate, at time.Time, gone bool) bool {
+	list, _ := p.mailboxes(cert.Addresses)
+	if !gone {
+		return len(list) > 0
+	}
 	if len(list) == 0 {
 		p.foreign--
 	}
 	p.counted(list, -1)
 	for _, m := range list {
 		for _, zone := range m.zones {
-			p.edit(zone, at).Withdraw(m.address, f.ID)
+			p.edit(zone, at).Withdraw(m.address, cert.ID)
 		}
 	}
 	return len(list) > 0
@@ -181,6 +228,10 @@ func (p *Publisher) remark() {
 			log.Infof("What %s published is withdrawn: the file is gone", what)
 		case r.Kind == directory.Restored:
 			log.Infof("Reading %s again: it is all right now", what)
+		case r.Kind == directory.Partly && r.More > 0:
+			log.Warningf("Of %s files a part is not published", what)
+		case r.Kind == directory.Partly:
+			log.Warningf("Of %s a part is not published: %s", what, r.Part)
 		case r.Kind == directory.Kept:
 			log.Warningf("Keeping what %s published before: %v", what, r.Refusal)
 		case r.Refusal.Reason == certsource.PrivateKey:

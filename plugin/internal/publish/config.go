@@ -2,13 +2,13 @@ package publish
 
 import (
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"runtime/debug"
 	"strings"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
@@ -18,29 +18,19 @@ import (
 // field to one of them has added it to the key.
 type Config struct {
 	Reading
-	Form
+	smimea.Policy
 	Following
 	Places []*zone.Place
 	TTL    time.Duration // of the records, as in the places
 	Dir    string        // the directory as the operator calls it
 
-	Roots *x509.CertPool // what RootsFrom names; nil for any authority
-	// Unservable, if not nil, reports whether a URL leads to where no host of ours
-	// serves anything: nobody is to be sent there.
-	Unservable func(url string) bool
+	Roots *certsource.Roots // what RootsFrom names; nil for any authority
 }
 
 // Reading is what is read. What was read by two with the same Reading is the same.
 type Reading struct {
 	Path      string   // of the directory, absolute
 	RootsFrom []string // files of authorities and their digests
-}
-
-// Form is what a certificate becomes. Records of two with the same Form are the same.
-type Form struct {
-	Records []smimea.Association
-	URL     smimea.URLTemplate
-	Lower   bool // publish the lower-case form of addresses as well
 }
 
 // Following is how the directory is followed.
@@ -56,7 +46,7 @@ type Following struct {
 // Key tells publishers apart: one is taken over whole by who has the same key.
 func (c *Config) Key() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%+v %+v %+v %v\n", c.Reading, c.Form, c.Following, c.TTL)
+	fmt.Fprintf(&b, "%+v %+v %+v %v\n", c.Reading, c.Policy, c.Following, c.TTL)
 	for _, p := range c.Places {
 		fmt.Fprintln(&b, p.Origin, p.Layout, p.TTL, p.Apex)
 	}
@@ -78,7 +68,7 @@ func (c *Config) readKey() string {
 }
 
 // formKey is the same for two that make the same records of a file.
-func (c *Config) formKey() string { return fmt.Sprintf("%+v", c.Form) }
+func (c *Config) formKey() string { return fmt.Sprintf("%+v", c.Policy) }
 
 // prefix returns what all URLs of a mail domain begin with.
 func (c *Config) prefix(domain string) string {

@@ -49,7 +49,7 @@ func aConfig(t testing.TB, dir string, domains ...string) Config {
 	c := Config{
 		Dir:       dir,
 		Reading:   Reading{Path: dir},
-		Form:      Form{Records: []smimea.Association{{Usage: 3, Selector: 1, Matching: 1}}, URL: url, Lower: true},
+		Policy:    smimea.Policy{Records: []smimea.Association{{Usage: 3, Selector: 1, Matching: 1}}, URL: url, Lower: true},
 		Following: Following{Reload: 30 * time.Second, MaxWithdraw: 50, State: filepath.Join(filepath.Dir(dir), "state")},
 		TTL:       time.Hour,
 	}

@@ -88,21 +88,25 @@ func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) 
 		if !sameForm || !fresh {
 			return !sameForm
 		}
-		list, _ := p.mailboxes(f.Addresses)
-		return slices.ContainsFunc(list, func(m mailbox) bool {
-			return slices.ContainsFunc(m.zones, func(i int) bool { return lacking[i] })
-		})
+		for _, cert := range f.Live() {
+			list, _ := p.mailboxes(cert.Addresses)
+			if slices.ContainsFunc(list, func(m mailbox) bool {
+				return slices.ContainsFunc(m.zones, func(i int) bool { return lacking[i] })
+			}) {
+				return true
+			}
+		}
+		return false
 	}
 	p.directory = p.world.Inherit(p.options(), legacy, again)
 	for _, f := range p.directory.Files().All() {
-		if !f.Published() {
-			continue
+		for _, cert := range f.Live() {
+			list, _ := p.mailboxes(cert.Addresses)
+			if len(list) == 0 {
+				p.foreign++
+			}
+			p.counted(list, +1)
 		}
-		list, _ := p.mailboxes(f.Addresses)
-		if len(list) == 0 {
-			p.foreign++
-		}
-		p.counted(list, +1)
 	}
 }
 

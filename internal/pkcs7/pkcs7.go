@@ -1,4 +1,5 @@
-package certhost
+// Package pkcs7 writes certificates as PKCS #7.
+package pkcs7
 
 import (
 	"bytes"
@@ -15,11 +16,11 @@ var (
 	oidSignedData = encoding_asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
 )
 
-// certsOnly returns the degenerate SignedData of RFC 8551 section 3.8, in DER:
+// CertsOnly returns the degenerate SignedData of RFC 8551 section 3.8, in DER:
 // certificates and no signer. The certificates are a SET OF, so their order in
 // it is that of their encodings whatever the order given: same certificates,
 // same bytes.
-func certsOnly(certificates [][]byte) ([]byte, error) {
+func CertsOnly(certificates [][]byte) ([]byte, error) {
 	sorted := slices.Clone(certificates)
 	slices.SortFunc(sorted, bytes.Compare)
 	var b cryptobyte.Builder

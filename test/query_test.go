@@ -109,9 +109,10 @@ func ask(t testing.TB, addr string, q question) (*dns.Msg, []byte) {
 }
 
 // sameBothWays asks over UDP by the fast lane and by the plugins, and wants the same
-// octets. A lane leaves a query with an octet more than it needs to the plugins, and
-// they overlook that. Signatures may be made anew, where none are kept.
-func sameBothWays(t testing.TB, addr string, q question) {
+// octets; got is an answer that came already. A lane leaves a query with an octet more
+// than it needs to the plugins, and they overlook that. Signatures may be made anew,
+// where none are kept.
+func sameBothWays(t testing.TB, addr string, q question, got []byte) {
 	t.Helper()
 	if q.tcp {
 		return
@@ -121,6 +122,9 @@ func sameBothWays(t testing.TB, addr string, q question) {
 	plugins, err := exchange(addr, "udp", append(slices.Clip(query), 0), 10*time.Second)
 	if err != nil {
 		t.Fatalf("asking %s of the plugins of %s: %v", q, addr, err)
+	}
+	if bytes.Equal(got[2:], plugins[2:]) { // but for the id
+		return
 	}
 	lane, err := exchange(addr, "udp", query, 10*time.Second)
 	if err != nil {

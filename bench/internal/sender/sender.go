@@ -1,15 +1,15 @@
-// Command sender asks a server over UDP in batches, so that it is not what limits
-// a measurement. It takes questions as dnsperf does, and prints what came back.
-package main
+// Package sender asks a server over UDP in batches, as many packets with one system
+// call as there are, so that the server is what limits a measurement. It takes
+// questions as dnsperf does.
+package sender
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 	"unsafe"
@@ -18,91 +18,111 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Result is what a run came to.
+// A Load is how a server is asked.
+type Load struct {
+	Addr    string // of IPv4, with a port
+	Queries string // file of questions, NAME TYPE a line
+	DO      bool   // ask for signatures
+	Time    time.Duration
+	Window  int // questions in flight, by socket
+	Sockets int
+	// Processor is the one that the sender runs on, and Urgent has it run there
+	// before all others, where that is permitted; -1: any.
+	Processor int
+	Urgent    bool
+}
+
+// A Result is what a load came to.
 type Result struct {
-	Seconds  float64
+	Took     time.Duration // until the last answer
 	Sent     int
 	Answered int
 	TC       int // of the answered
 	NXDOMAIN int
 	Records  int // with an answer section
-	Other    int // rcodes other than these two
+	Other    int // rcodes other than NOERROR and NXDOMAIN
 }
 
-func main() {
-	addr := flag.String("addr", "", "`ADDRESS` of the server")
-	file := flag.String("queries", "", "`FILE` of questions, NAME TYPE a line")
-	do := flag.Bool("do", false, "ask for signatures")
-	run := flag.Duration("time", 5*time.Second, "`DURATION`")
-	window := flag.Int("window", 64, "`N` questions in flight a socket")
-	sockets := flag.Int("sockets", 8, "`N` sockets")
-	flag.Parse()
-	r, err := send(*addr, *file, *do, *run, *window, *sockets)
-	if err == nil {
-		err = json.NewEncoder(os.Stdout).Encode(r)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "sender:", err)
-		os.Exit(1)
-	}
-}
+// lostAfter is how long nothing comes before what is in flight counts as lost.
+const lostAfter = 200 * time.Millisecond
 
-func send(addr, file string, do bool, run time.Duration, window, sockets int) (Result, error) {
-	queries, err := read(file, do)
+// Run asks until the time is over and what can be answered is answered.
+func (l Load) Run() (Result, error) {
+	queries, err := read(l.Queries, l.DO)
 	if err != nil {
-		return Result{}, err
+		return Result{}, fmt.Errorf("reading questions: %w", err)
 	}
 	var clients []*client
-	for range sockets {
-		c, err := dial(addr, window)
+	defer func() {
+		for _, c := range clients {
+			unix.Close(c.fd)
+		}
+	}()
+	for range l.Sockets {
+		c, err := dial(l.Addr, l.Window)
 		if err != nil {
-			return Result{}, err
+			return Result{}, fmt.Errorf("asking %s: %w", l.Addr, err)
 		}
 		clients = append(clients, c)
 	}
+	var r Result
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if l.Processor >= 0 {
+			runtime.LockOSThread() // which ends with the goroutine
+			l.settle()
+		}
+		r = l.send(clients, queries)
+	}()
+	<-done
+	return r, nil
+}
+
+// settle gives the thread its processor, as far as that is permitted.
+func (l Load) settle() {
+	var set unix.CPUSet
+	set.Set(l.Processor)
+	_ = unix.SchedSetaffinity(0, &set)
+	if l.Urgent {
+		_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 10}, 0)
+	}
+}
+
+func (l Load) send(clients []*client, queries [][]byte) Result {
 	var r Result
 	next := 0
 	began := time.Now()
 	for last := began; ; {
 		now := time.Now()
-		progress := false
+		over := now.Sub(began) >= l.Time
+		progress, flying := false, 0
 		for _, c := range clients {
-			if n := c.receive(&r); n > 0 {
-				progress = true
-			}
-			if now.Sub(began) < run {
+			progress = c.receive(&r) > 0 || progress
+			if !over {
 				next = c.send(queries, next)
 			}
+			flying += c.flying
 		}
-		if progress {
+		switch {
+		case progress:
+			last = now
+		case over && (flying == 0 || now.Sub(last) > lostAfter):
+			r.Took = last.Sub(began)
+			for _, c := range clients {
+				r.Sent += c.sent
+			}
+			return r
+		case now.Sub(last) > lostAfter:
+			for _, c := range clients {
+				c.flying = 0
+			}
 			last = now
 		}
-		if now.Sub(last) > 200*time.Millisecond {
-			if now.Sub(began) >= run {
-				break
-			}
-			for _, c := range clients {
-				c.flying = 0 // lost
-			}
-			last = now
-		}
-		if now.Sub(began) >= run && !progress {
-			flying := 0
-			for _, c := range clients {
-				flying += c.flying
-			}
-			if flying == 0 {
-				break
-			}
-		}
 	}
-	r.Seconds = run.Seconds()
-	for _, c := range clients {
-		r.Sent += c.sent
-	}
-	return r, nil
 }
 
+// read reads questions and packs them.
 func read(file string, do bool) ([][]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -137,13 +157,16 @@ func read(file string, do bool) ([][]byte, error) {
 	return queries, nil
 }
 
+// batch is how many packets are sent or received with one system call.
 const batch = 32
 
+// message is the kernel's struct mmsghdr (recvmmsg(2)).
 type message struct {
 	header unix.Msghdr
 	length uint32
 }
 
+// A client is one socket, which does not block.
 type client struct {
 	fd     int
 	window int
@@ -156,7 +179,7 @@ type client struct {
 }
 
 func dial(addr string, window int) (*client, error) {
-	to, err := net.ResolveUDPAddr("udp", addr)
+	to, err := net.ResolveUDPAddr("udp4", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -165,8 +188,9 @@ func dial(addr string, window int) (*client, error) {
 	if c.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0); err != nil {
 		return nil, err
 	}
-	unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
+	_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20) // less will do
 	if err := unix.Connect(c.fd, sa); err != nil {
+		unix.Close(c.fd)
 		return nil, err
 	}
 	for i := range batch {
@@ -179,6 +203,8 @@ func dial(addr string, window int) (*client, error) {
 	return c, nil
 }
 
+// send sends a batch, if there is room for half of one in flight, and returns the
+// next question.
 func (c *client) send(queries [][]byte, next int) int {
 	n := min(batch, c.window-c.flying)
 	if n < min(batch/2, c.window) {
@@ -198,6 +224,7 @@ func (c *client) send(queries [][]byte, next int) int {
 	return next
 }
 
+// receive takes a batch of answers in, and returns how many there were.
 func (c *client) receive(r *Result) int {
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&c.in[0])), batch, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {

@@ -125,7 +125,10 @@ func (l Load) batched(s *Server) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	answers := float64(max(1, sent.Answered))
+	if sent.Answered == 0 {
+		return Result{}, fmt.Errorf("asking %s: no answer to %d questions", s.Name, sent.Sent)
+	}
+	answers := float64(sent.Answered)
 	return Result{
 		QPS:  answers / sent.Took.Seconds(),
 		CPU:  time.Duration(float64(after-before) / answers),

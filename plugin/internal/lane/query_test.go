@@ -51,16 +51,19 @@ func TestParse(t *testing.T) {
 	}
 	cut := packed(t, name, dns.TypeTXT, do)
 	for what, packet := range map[string][]byte{
-		"nothing":         nil,
-		"a reply":         packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Response = true }),
-		"a notification":  packed(t, name, dns.TypeSOA, func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify }),
-		"class CHAOS":     packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }),
-		"two questions":   packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }),
-		"no question":     packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Question = nil }),
-		"an answer":       packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Answer = []dns.RR{&dns.NULL{Hdr: dns.RR_Header{Name: "."}}} }),
-		"an authority":    packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Ns = []dns.RR{&dns.NULL{Hdr: dns.RR_Header{Name: "."}}} }),
-		"EDNS 1":          packed(t, name, dns.TypeTXT, func(m *dns.Msg) { do(m); m.IsEdns0().SetVersion(1) }),
-		"a cookie":        packed(t, name, dns.TypeTXT, func(m *dns.Msg) { do(m); m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Cookie: "24a5ac1212121212"}} }),
+		"nothing":        nil,
+		"a reply":        packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Response = true }),
+		"a notification": packed(t, name, dns.TypeSOA, func(m *dns.Msg) { m.Opcode = dns.OpcodeNotify }),
+		"class CHAOS":    packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }),
+		"two questions":  packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }),
+		"no question":    packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Question = nil }),
+		"an answer":      packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Answer = []dns.RR{&dns.NULL{Hdr: dns.RR_Header{Name: "."}}} }),
+		"an authority":   packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Ns = []dns.RR{&dns.NULL{Hdr: dns.RR_Header{Name: "."}}} }),
+		"EDNS 1":         packed(t, name, dns.TypeTXT, func(m *dns.Msg) { do(m); m.IsEdns0().SetVersion(1) }),
+		"a cookie": packed(t, name, dns.TypeTXT, func(m *dns.Msg) {
+			do(m)
+			m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Cookie: "24a5ac1212121212"}}
+		}),
 		"two OPT records": packed(t, name, dns.TypeTXT, func(m *dns.Msg) { do(m); do(m) }),
 		"another record":  packed(t, name, dns.TypeTXT, func(m *dns.Msg) { m.Extra = []dns.RR{&dns.NULL{Hdr: dns.RR_Header{Name: "."}}} }),
 		"a dot in it":     packed(t, `a\.b.example.`, dns.TypeTXT, nil),

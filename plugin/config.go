@@ -55,6 +55,7 @@ type answered struct {
 	cds       bool
 	udpLimit  int
 	tcpOnly   bool
+	laneOff   bool
 	denials   int    // signed denials a second over UDP; 0: no limit
 	catalog   string // origin of a zone that lists the others, or none
 	transfers int    // at once

@@ -12,6 +12,7 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	"coredns-smimea/plugin/internal/certhost"
+	"coredns-smimea/plugin/internal/lane"
 	"coredns-smimea/plugin/internal/neighbour"
 	"coredns-smimea/plugin/internal/publish"
 )
@@ -29,6 +30,7 @@ type instance struct {
 	corefile neighbour.Corefile
 	// challenged are the names that DNS-01 challenges of ours may come to be at.
 	challenged []string
+	lanes      lanes
 }
 
 type instanceKey struct{}
@@ -40,6 +42,7 @@ func instanceOf(c *caddy.Controller) *instance {
 	i := &instance{number: publish.NewInstance()}
 	c.Set(instanceKey{}, i)
 	i.corefile = neighbour.ReadCorefile(instanceKey{}, i)
+	listenForStarts()
 	return i
 }
 
@@ -71,6 +74,7 @@ func setup(c *caddy.Controller) error {
 		s.Next = next
 		return s
 	})
+	i.lanes.hook(c)
 	c.OnStartup(func() error {
 		if err := s.start(); err != nil {
 			return plugin.Error(name, fmt.Errorf("%s - %w", conf.where, err))
@@ -79,6 +83,7 @@ func setup(c *caddy.Controller) error {
 	})
 	c.OnRestartFailed(func() error {
 		publish.AbandonReload(i.number)
+		lane.Abandon()
 		certhost.ReleaseOthers(i)
 		return nil
 	})

@@ -72,10 +72,10 @@ func (p *Publisher) mayServe(i int) bool {
 // served before.
 func (c *commit) firstOf(i int, e *edit) {
 	p := c.p
-	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
 	if p.seed == nil {
-		z = z.Compact()
+		e.Compact()
 	}
+	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
 	z.Serial = served.Resume(z, e.newest)
 	served.Note(z)
 	c.next.Zones[i] = z

@@ -37,6 +37,7 @@ type predecessor struct {
 
 // begin begins with what there is to begin with, before the first look.
 func (p *Publisher) begin(ctx context.Context, before *predecessor) {
+	p.tuneReading()
 	p.saver.claim()
 	switch {
 	case before != nil:

@@ -225,10 +225,12 @@ func (c *checker) missing(cert *certsource.Certificate) string {
 	switch {
 	case top == nil || !bytes.Equal(top.Raw, cert.Raw):
 		return "" // of an issuer's issuer nobody knows whether it is a root
+	case len(top.IssuingCertificateURL) == 0 && len(c.chain) == 0:
+		return "" // nor of an issuer, where nothing says how it could be had
 	case len(top.IssuingCertificateURL) > 0:
 		return "its issuer's certificate is missing; the URL that it names (caIssuers) is not asked by every mail program: put the issuer's behind it"
 	}
-	return "its issuer's certificate is missing, and it names no URL of it (caIssuers): unless that is a root, put it behind it"
+	return "its issuer's certificate is missing, also among those of -chain, and it names no URL of it (caIssuers): unless that is a root, put it behind it"
 }
 
 // unusedFindings says what of a file is not published. What can be meant is a note:

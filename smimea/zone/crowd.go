@@ -2,6 +2,7 @@ package zone
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 )
 
@@ -10,18 +11,19 @@ import (
 const crowded = 16
 
 // maxCrowds is how many octets of claims an edit keeps, about, before it writes them.
-const maxCrowds = 64 << 20
+const maxCrowds = 256 << 20
 
 // A crowd is the claims of a name with many of them, while an edit changes them. What
 // its node in the table has is older.
 type crowd struct {
-	claims []claim
-	size   int // octets of records; more than there are where files publish the same
+	claims []claim // in the order of their files, so that a file's are found at once
+	size   int     // octets of records; more than there are where files publish the same
 }
 
 // crowd begins one with the claims that a node has.
 func (e *Edit) crowd(tree Tree, key []byte, claims []claim) *crowd {
 	w := &crowd{claims: claims}
+	slices.SortFunc(w.claims, func(a, b claim) int { return cmp.Compare(a.file, b.file) })
 	for _, c := range claims {
 		w.size += e.fixed(tree) + len(c.data)
 		e.took(c)
@@ -52,19 +54,38 @@ func (e *Edit) disperse() {
 	e.room = maxCrowds
 }
 
-// add adds a claim. The error says that the answer has no room for it.
-func (w *crowd) add(c claim, fixed int) error {
-	w.claims = append(w.claims, c)
-	if w.size += fixed + len(c.data); w.size <= maxAnswer {
-		return nil // there is room for all of them
+// of returns where a file's claims are.
+func (w *crowd) of(file uint32) (start, end int) {
+	start, _ = slices.BinarySearchFunc(w.claims, file, func(c claim, file uint32) int { return cmp.Compare(c.file, file) })
+	for end = start; end < len(w.claims) && w.claims[end].file == file; end++ {
 	}
-	fit(w.claims, fixed)
-	return c.fits(w.claims)
+	return start, end
+}
+
+// add adds a claim, and reports whether it was not there. The error says that the
+// answer has no room for it.
+func (w *crowd) add(c claim, fixed int) (added bool, err error) {
+	start, end := w.of(c.file)
+	if slices.ContainsFunc(w.claims[start:end], c.equal) {
+		return false, nil
+	}
+	if fixed+len(c.data) > maxAnswer {
+		return false, errFull
+	}
+	c.data = bytes.Clone(c.data)
+	w.claims = slices.Insert(w.claims, end, c)
+	if w.size += fixed + len(c.data); w.size <= maxAnswer {
+		return true, nil // there is room for all of them
+	}
+	all := slices.Clone(w.claims)
+	fit(all, fixed)
+	return true, c.fits(all)
 }
 
 // withdraw takes away what a file claims. The size stays: it is an upper bound.
 func (w *crowd) withdraw(file uint32) {
-	w.claims = slices.DeleteFunc(w.claims, func(c claim) bool { return c.file == file })
+	start, end := w.of(file)
+	w.claims = slices.Delete(w.claims, start, end)
 }
 
 // equal reports whether a claim is the same, whether there is room for it or not.

@@ -157,15 +157,10 @@ func (e *Edit) publish(tree Tree, key []byte, c claim) error {
 		e.crowd(tree, key, claims)
 	}
 	w := e.crowds[tree][string(key)]
-	if slices.ContainsFunc(w.claims, c.equal) {
-		return nil
+	added, err := w.add(c, fixed)
+	if added {
+		e.took(c)
 	}
-	if fixed+len(c.data) > maxAnswer {
-		return errFull
-	}
-	c.data = bytes.Clone(c.data)
-	err := w.add(c, fixed)
-	e.took(c)
 	return err
 }
 

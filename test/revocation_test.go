@@ -37,6 +37,7 @@ new_certs_dir = %[1]s
 certificate = %[1]s/ca.pem
 private_key = %[1]s/ca.key
 default_md = sha256
+unique_subject = no
 default_days = 365
 default_crl_days = 7
 policy = any
@@ -156,6 +157,21 @@ func TestRevocation(t *testing.T) {
 	ca.revoke("alice", "keyCompromise")
 	put(ours, ca.list())
 	r.wait("revoked again", map[string]string{"alice": gone, "bob": data["bob"]})
+	// One that was renewed stays published beside the new one for an hour, but not
+	// once it is revoked.
+	writeFile(t, r.at("carol.pem"), ca.issue("carol"))
+	first, old := opensslData(t, ca.at("carol.pem"), 1, 1), ca.read("carol.pem")
+	r.wait("another", map[string]string{"carol": first})
+	writeFile(t, r.at("carol.pem"), ca.issue("carol"))
+	renewed := opensslData(t, ca.at("carol.pem"), 1, 1)
+	waitFor(t, "both of carol's", func() bool {
+		got := r.served("carol")
+		return strings.Contains(got, first) && strings.Contains(got, renewed)
+	})
+	writeFile(t, ca.at("carol.pem"), old)
+	ca.revoke("carol", "superseded")
+	put(ours, ca.list())
+	r.wait("the old one revoked", map[string]string{"carol": renewed})
 	r.settled()
 	r.stop(syscall.SIGTERM)
 

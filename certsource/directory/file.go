@@ -44,8 +44,8 @@ type Certificate struct {
 	Ended     bool     // it is, or was at the last look, too near its end to be published, or Revoked
 	Revoked   bool     // its issuer has revoked it
 	Addresses []string // as certified
-
-	issued revocation.ID // which lists of revoked certificates know it by
+	// Issued is what lists of revoked certificates know it by.
+	Issued revocation.ID
 }
 
 // Version tells what stands in the file apart from what stood in it before, and from
@@ -268,7 +268,7 @@ func (c *Certificate) append(dst []byte) []byte {
 	dst = append(dst, flags)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(c.NotAfter.Unix()))
 	dst = append(dst, c.Digest[:]...)
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(c.issued))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(c.Issued))
 	dst = binary.AppendUvarint(dst, uint64(len(c.Addresses)))
 	for _, a := range c.Addresses {
 		dst = binary.AppendUvarint(dst, uint64(len(a)))
@@ -304,7 +304,7 @@ func (c *Certificate) decode(b []byte) []byte {
 	c.Encrypts, c.Ended, c.Revoked = b[0]&flagEncrypts != 0, b[0]&flagEnded != 0, b[0]&flagRevoked != 0
 	c.NotAfter = time.Unix(int64(binary.LittleEndian.Uint64(b[ofNotAfter:])), 0)
 	c.Digest = [32]byte(b[ofDigest:])
-	c.issued = revocation.ID(binary.LittleEndian.Uint64(b[ofIssued:]))
+	c.Issued = revocation.ID(binary.LittleEndian.Uint64(b[ofIssued:]))
 	count, n := binary.Uvarint(b[ofAddress:])
 	b = b[ofAddress+n:]
 	if count > 0 {

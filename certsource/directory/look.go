@@ -227,8 +227,8 @@ func (l *look) takeFinding(f finding) {
 	}
 	n := f.numbered(c.Old.ID)
 	for _, cert := range n.Certificates() {
-		if !cert.Ended && l.revoked.Concerns(cert.issued) {
-			l.cleared[cert.issued] = true
+		if !cert.Ended && l.revoked.Concerns(cert.Issued) {
+			l.cleared[cert.Issued] = true
 		}
 	}
 	loses := c.Old.loses(&n)

@@ -187,7 +187,7 @@ func (r *reader) judge(f *finding, contents certsource.Contents) {
 	var expired, revoked, untrusted *certsource.Refusal
 	for _, cert := range contents.Certificates {
 		c := Certificate{NotAfter: cert.NotAfter, Digest: sha256.Sum256(cert.Raw), Encrypts: cert.Encrypts, Addresses: cert.Addresses}
-		c.issued, _ = revocation.IDOf(cert.Raw)
+		c.Issued, _ = revocation.IDOf(cert.Raw)
 		if c.Ended = !cert.NotAfter.Add(-r.margin).After(r.now); c.Ended {
 			expired = certsource.Refuse(certsource.Expired, "")
 			if cert.NotAfter.After(r.now) {

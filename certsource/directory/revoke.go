@@ -31,6 +31,12 @@ func (d *Directory) Concerned(by *revocation.Set) (paths []string, withdrawn int
 	return paths, withdrawn
 }
 
+// Names reports whether a list names a certificate, by what it is known by, and it is not
+// known that this list is another issuer's.
+func (d *Directory) Names(issued revocation.ID) bool {
+	return d.options.Revoked.Concerns(issued) && !d.cleared[issued]
+}
+
 // Revoked returns the number of certificates that are not published because they are
 // revoked.
 func (d *Directory) Revoked() int { return d.revocations }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/certsource/revocation"
 	"coredns-smimea/internal/table"
 )
 
@@ -22,7 +23,8 @@ type Bridged struct {
 	NotAfter  time.Time
 	Modified  time.Time // the file, with this certificate in it
 	Encrypts  bool
-	Addresses []string // that both have
+	Addresses []string      // that both have
+	Issued    revocation.ID // see directory.Certificate
 
 	Pinned bool // its octets are held
 }
@@ -132,9 +134,12 @@ const maxBridges = 4
 // bridge keeps a certificate that a file held published for the addresses that have
 // another one by the same change. For others it is withdrawn.
 func (p *Publisher) bridge(c directory.Change, cert *directory.Certificate, at time.Time) {
+	if p.directory.Names(cert.Issued) {
+		return // nobody is to use it
+	}
 	now := p.world.System.Now()
 	one := Bridged{
-		Path: c.Path, Digest: cert.Digest, NotAfter: cert.NotAfter, Modified: c.Old.Modified, Encrypts: cert.Encrypts,
+		Path: c.Path, Digest: cert.Digest, NotAfter: cert.NotAfter, Modified: c.Old.Modified, Encrypts: cert.Encrypts, Issued: cert.Issued,
 		Until: now.Add(p.config.TTL),
 	}
 	if last := one.NotAfter.Add(-p.config.TTL); last.Before(one.Until) {
@@ -202,6 +207,15 @@ func (p *Publisher) unbridgeSame(path string, digest [32]byte, at time.Time) {
 func (p *Publisher) unbridgeFile(path string, at time.Time) {
 	for _, id := range slices.Clone(p.bridges.paths[path]) {
 		p.unbridge(id, at)
+	}
+}
+
+// unbridgeRevoked withdraws what is bridged and may be revoked by now.
+func (p *Publisher) unbridgeRevoked() {
+	for key, value := range p.bridges.commit().All() {
+		if one, err := decodeBridged(value); err == nil && p.directory.Names(one.Issued) {
+			p.unbridge(binary.LittleEndian.Uint32(key), p.world.System.Now())
+		}
 	}
 }
 

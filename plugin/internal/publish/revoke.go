@@ -71,6 +71,7 @@ func (p *Publisher) revoke(ctx context.Context) []string {
 	p.revoking.letGo()
 	p.revoking.by = by
 	p.directory.Revoke(by)
+	p.unbridgeRevoked()
 	if len(paths) == 0 {
 		return nil
 	}

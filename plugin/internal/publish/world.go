@@ -44,6 +44,7 @@ type Directory interface {
 	Expiring(until time.Time) int
 	Revoke(by *revocation.Set)
 	Concerned(by *revocation.Set) (paths []string, withdrawn int)
+	Names(issued revocation.ID) bool
 	Revoked() int
 	Confirmed(since time.Time) bool
 	Failing() map[certsource.Reason]int

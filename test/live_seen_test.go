@@ -150,7 +150,7 @@ func TestHeld(t *testing.T) {
 func TestLogged(t *testing.T) {
 	l := &liveDir{T: t, dir: filepath.Join(t.TempDir(), "certs")}
 	l.write("alice.pem", "alice")
-	s := startProcess(t, "", block("_smimecert.example.com _smime.example.com", "smimea "+l.dir+" {\nreload 200ms\n}"))
+	s := startProcess(t, "", block("_smimecert.example.com _smime.example.com", "smimea "+l.dir+" {\nttl 1s\nreload 200ms\n}"))
 	l.addr = s.addr
 	lines := func(pattern string) int {
 		return len(regexp.MustCompile(`(?m)^.*`+pattern+`.*$`).FindAllString(s.log.String(), -1))

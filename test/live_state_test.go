@@ -52,7 +52,6 @@ func newRestarted(t *testing.T, withState bool) *restarted {
 // start starts it and waits until it answers.
 func (r *restarted) start() {
 	r.Helper()
-	binary := builtServer(r.T)
 	err := harness.OnFreePort(func(port int) error {
 		r.addr, r.http, r.log = harness.Loopback(port), harness.Loopback(freePort(r.T)), &harness.Log{}
 		options := r.options
@@ -62,7 +61,7 @@ func (r *restarted) start() {
 		corefile := block("_smimecert.example.com _smime.example.com", "prometheus "+r.http, "smimea "+r.dir+" {\nreload 1h\n"+options+"\n}")
 		conf := filepath.Join(r.TempDir(), "Corefile")
 		writeFile(r.T, conf, strings.ReplaceAll(corefile, "PORT", strconv.Itoa(port)))
-		args := append(slices.Clone(r.command), binary, "-conf", conf)
+		args := append(slices.Clone(r.command), testedServer(r.T, conf)...)
 		var err error
 		r.process, err = harness.Serve(exec.Command(args[0], args[1:]...), r.log, r.addr, 30*time.Second)
 		return err
@@ -79,9 +78,7 @@ func (r *restarted) stop(signal os.Signal) {
 		r.Error(err)
 	}
 	r.process = nil
-	if strings.Contains(r.log.String(), "panic") {
-		r.Errorf("the server panicked:\n%s", r.log)
-	}
+	checkLog(r.T, r.log)
 }
 
 // metric returns the line of a metric, as the server gives it.
@@ -311,6 +308,7 @@ func TestStateUnwritable(t *testing.T) {
 	}
 	// What is larger than it may be is what a full disk is, for the server.
 	r := newRestarted(t, true)
+	r.options = "ttl 1s" // for as long a renewal leaves the old certificate
 	r.command = []string{"sh", "-c", `trap "" XFSZ; ulimit -f 1; exec "$@"`, "sh"}
 	for i := range 30 {
 		cert{addresses: []string{fmt.Sprintf("user%d@example.com", i)}}.write(t, r.at(fmt.Sprintf("%d.pem", i)))

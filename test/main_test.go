@@ -13,6 +13,7 @@ import (
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/coremain"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	// What the Corefiles of the tests and the READMEs use. The binary that
@@ -50,9 +51,22 @@ var scratch string
 //go:embed peers.txt
 var peers string
 
+// asServer is set in the environment of a test program that is to be a server: see
+// testedServer.
+const asServer = "SMIMEA_TEST_SERVER"
+
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	order := dnsserver.Directives
+	if err := dnsserver.SetDirectives(slices.Insert(slices.Clone(order), slices.Index(order, "dnssec"), "smimea")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if os.Getenv(asServer) != "" {
+		coremain.Run()
+		return 0
+	}
 	// Debian has its daemons in /usr/sbin, which is not on every PATH.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	var missing []string
@@ -67,11 +81,6 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 
-	order := dnsserver.Directives
-	if err := dnsserver.SetDirectives(slices.Insert(slices.Clone(order), slices.Index(order, "dnssec"), "smimea")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
 	caddy.Quiet, dnsserver.Quiet = true, true
 	clog.Discard()
 

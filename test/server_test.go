@@ -143,11 +143,7 @@ func startBinary(t *testing.T, binary, dir, corefile string) *server {
 	if err != nil {
 		t.Fatalf("starting %s: %v\n%s", binary, err, corefile)
 	}
-	t.Cleanup(func() {
-		if log := s.log.String(); strings.Contains(log, "panic") {
-			t.Errorf("the server panicked:\n%s", log)
-		}
-	})
+	t.Cleanup(func() { checkLog(t, s.log) })
 	return s
 }
 
@@ -172,6 +168,27 @@ func failProcess(t *testing.T, dir, corefile string) string {
 		t.Errorf("the server started, or died otherwise (%v), with\n%s\nand said\n%s", err, corefile, out)
 	}
 	return string(out)
+}
+
+// testedServer returns a command that runs a Corefile with this test program as the
+// server, and so with the race detector if the tests have it. It has the plugins
+// that main_test.go names.
+func testedServer(t *testing.T, conf string) []string {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"env", asServer + "=1", program, "-conf", conf}
+}
+
+// checkLog fails the test if a server has panicked, or if the race detector has found
+// something in it.
+func checkLog(t *testing.T, log *harness.Log) {
+	t.Helper()
+	if text := log.String(); strings.Contains(text, "panic") || strings.Contains(text, "DATA RACE") {
+		t.Errorf("the server panicked, or has a race:\n%s", text)
+	}
 }
 
 // builtServer returns the path of the coredns of this tree, built once a run.

@@ -193,8 +193,11 @@ func newPrimary(t *testing.T, zones []string, to []int, tsig bool, directives ..
 	conf := filepath.Join(p.dir, "Corefile")
 	text := block(strings.Join(zones, " "), all...)
 	writeFile(t, conf, strings.ReplaceAll(text, "PORT", strconv.Itoa(port)))
-	p.argv = []string{builtServer(t), "-conf", conf}
-	t.Cleanup(func() { p.stop(t) })
+	p.argv = testedServer(t, conf)
+	t.Cleanup(func() {
+		p.stop(t)
+		checkLog(t, p.log)
+	})
 	p.start(t)
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -111,7 +111,7 @@ func TestTransferKeys(t *testing.T) {
 			before, after := newKeys(t, "example.com.", s), newKeys(t, "example.com.", s)
 			f := newFleet(t, subZonesOf, false, before.directive, smimea(c.dir, options))
 			f.follow(t)
-			conf := f.argv[2]
+			conf := f.argv[len(f.argv)-1]
 			text, err := os.ReadFile(conf)
 			if err != nil {
 				t.Fatal(err)

@@ -171,7 +171,7 @@ func (p Path) SetAside() (string, error) {
 }
 
 // Mark says of the file whether it is what it stands for (clean), or that this
-// has changed since (stale). It costs one write.
+// has changed since (stale). When it returns, that is on the disk, and under this name.
 func (p Path) Mark(isClean bool) error {
 	begins, err := p.begins(p.Name)
 	if err != nil {
@@ -189,7 +189,7 @@ func (p Path) Mark(isClean bool) error {
 		mark = clean
 	}
 	_, err = file.WriteAt([]byte(mark), int64(len(magic)))
-	return errors.Join(err, file.Sync(), file.Close())
+	return errors.Join(err, file.Sync(), file.Close(), p.syncDir())
 }
 
 // Remove removes a state, and nothing else.

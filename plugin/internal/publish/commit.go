@@ -74,10 +74,14 @@ func (c *commit) firstOf(i int, e *edit) {
 	if p.seed == nil {
 		z = z.Compact()
 	}
-	z.Serial = served.Resume(z, e.newest)
-	served.Note(z)
+	if p.outrun && z.Serial == e.last {
+		z.Serial = served.NextSerial(e.last, e.newest)
+	}
+	extra := p.Signer().Extra(i)
+	z.Serial = served.Resume(z, extra, e.newest)
+	served.Note(z, extra)
 	c.next.Zones[i] = z
-	c.next.extras[i] = p.Signer().Extra(i)
+	c.next.extras[i] = extra
 	c.next.journals[i] = served.Journal(z, c.next.extras[i])
 	if before, journal := p.seed.restored(i); journal != nil && !p.config.Signed {
 		c.next.journals[i] = journal
@@ -100,7 +104,8 @@ func (c *commit) nextOf(i int, e *edit) {
 	if z.Serial == c.old.Zones[i].Serial {
 		return
 	}
-	served.Note(z)
+	c.next.extras[i] = p.Signer().Extra(i)
+	served.Note(z, c.next.extras[i])
 	c.changed, c.unsaved = true, true
 	if changes == nil { // too many to count
 		c.began = true
@@ -114,10 +119,9 @@ func (c *commit) nextOf(i int, e *edit) {
 }
 
 // record writes the way from a zone's version before to the next one into its
-// journal, with what the zone has at its apex now.
+// journal.
 func (c *commit) record(i int, before *zone.Edition) {
 	s := c.next
-	s.extras[i] = c.p.Signer().Extra(i)
 	s.journals[i] = s.journals[i].Append(before, zone.NewEdition(s.Zones[i], s.extras[i]))
 	served.NoteJournal(s.Zones[i], s.extras[i], s.journals[i])
 }
@@ -125,6 +129,11 @@ func (c *commit) record(i int, before *zone.Edition) {
 // publish swaps the snapshot in, and tells everybody whom it concerns.
 func (c *commit) publish() {
 	p := c.p
+	if c.unsaved || c.old != nil && c.old.Files != c.next.Files {
+		// Before it is served: a state that is clean when the process is killed is
+		// taken for what was served last.
+		p.saver.changed(c.unsaved)
+	}
 	p.current.Store(c.next)
 	for _, d := range c.unsigned { // now that it can be seen
 		p.ahead.Changed(d.zone, d.changes)
@@ -134,9 +143,6 @@ func (c *commit) publish() {
 	}
 	for _, i := range c.announce {
 		p.announce(i)
-	}
-	if c.unsaved || c.old != nil && c.old.Files != c.next.Files {
-		p.saver.changed(c.unsaved)
 	}
 	if c.changed {
 		p.tell(c.next)
@@ -181,7 +187,9 @@ func (p *Publisher) raise(i int) {
 	z := *old.Zones[i]
 	z.Serial = served.NextSerial(z.Serial, p.world.System.Now())
 	c.next.Zones[i] = &z
-	served.Note(&z)
+	c.next.extras[i] = p.Signer().Extra(i)
+	served.Note(&z, c.next.extras[i])
+	p.saver.changed(true) // before it is served, as in publish
 	if p.config.Signed {
 		p.current.Store(c.next)
 		p.secondaries.Wake()
@@ -189,7 +197,6 @@ func (p *Publisher) raise(i int) {
 	}
 	c.record(i, zone.NewEdition(old.Zones[i], old.extras[i]))
 	p.current.Store(c.next)
-	p.saver.changed(true)
 	p.announce(i)
 }
 

@@ -67,6 +67,7 @@ type owned struct {
 	foreign   int              // files none of whose addresses is in a zone
 	kinds     map[string]int
 	remake    bool   // files read again make their records anew, whatever they held
+	outrun    bool   // an earlier process has served what its state does not have
 	seed      *seed  // what the first snapshot is made from; nil after the first good look
 	saver     *saver // nil without a state to be kept
 

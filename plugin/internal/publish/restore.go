@@ -49,6 +49,7 @@ func (p *Publisher) restore(ctx context.Context) {
 		log.Errorf("The state cannot be read, %q is read anew: %v", p.config.Dir, err)
 	case !clean:
 		p.saver.stale = true
+		p.saver.mark(false) // what the process before wrote may not have come to the disk
 		p.saver.changed(false)
 		log.Infof("Read the state of %q in %v; what was served later is read from the directory first", p.config.Dir, took())
 		return
@@ -71,8 +72,13 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 	if err := json.Unmarshal(r.Header, &h); err != nil {
 		return statefile.Damage("its header is malformed")
 	}
+	p.outrun = !r.Clean
 	for _, z := range h.Zones {
-		served.NoteSaved(z.Origin, served.Version{Serial: z.Serial, Sum: z.Sum, Apex: z.Apex})
+		last := served.Version{Serial: z.Serial, Sum: z.Sum, Apex: z.Apex}
+		if p.outrun {
+			last = served.Version{Serial: z.Serial} // something else was served since
+		}
+		served.NoteSaved(z.Origin, last)
 	}
 	if h.Key != p.config.readKey() {
 		return statefile.Damage("it is one of another configuration or program")
@@ -115,7 +121,7 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 			continue
 		}
 		places[i].was = zones[n].Zone(z.Serial)
-		if z.Apex == served.VersionOf(places[i].was).Apex && z.Prefix == places[i].prefix {
+		if z.Apex == served.VersionOf(places[i].was, p.Signer().Extra(i)).Apex && z.Prefix == places[i].prefix {
 			restored[i] = journals[n].Journal()
 		}
 	}

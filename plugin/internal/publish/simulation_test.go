@@ -97,7 +97,8 @@ type simulation struct {
 	last      map[string]*simVersion            // by origin
 	versions  map[string]map[uint32]*simVersion // all of them
 	seen      [simTorn]bool                     // who has been served by this process, or before a clean end
-	unsure    bool                              // a look failed, or the clock was set: times do not tell all
+	set       bool                              // the clock was set
+	faulty    bool                              // a call has failed since the process began: what could never be read may be denied
 	observing bool
 
 	simCounts
@@ -226,7 +227,7 @@ func (s *simulation) before(call, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.faults > 0 && s.IntN(100) < s.faults {
-		s.unsure = true
+		s.faulty = true
 		return syscall.EIO
 	}
 	return nil
@@ -353,7 +354,7 @@ func (s *simulation) step() {
 			by := time.Duration(s.IntN(120)-60) * time.Minute
 			s.note("the clock is set by %v", by)
 			s.m.SetClock(by)
-			s.unsure = true
+			s.set = true
 		}
 	}
 }
@@ -433,8 +434,8 @@ func (s *simulation) kill() {
 	s.Kills++
 	power := s.IntN(2) == 0
 	s.note("killed, power failure: %v", power)
-	s.forgetIfTold()
 	s.disk.restart(power)
+	s.forgetUntold()
 	if s.IntN(6) == 0 {
 		s.damage()
 	}
@@ -448,6 +449,7 @@ func (s *simulation) damage() {
 		return
 	}
 	s.note("the state is damaged")
+	s.mount()
 	f.data = slices.Clone(f.data)
 	if s.IntN(2) == 0 {
 		f.data = f.data[:s.IntN(len(f.data))]
@@ -466,7 +468,14 @@ func (s *simulation) restart(killed bool) {
 	if s.IntN(6) == 0 {
 		s.another()
 	}
+	if s.config.State == "" || s.disk.files[simState] == nil {
+		s.mount() // nobody knows that the empty directory is not the one
+	}
+	if s.IntN(6) == 0 {
+		s.key = s.IntN(3)
+	}
 	s.m.Pass(2 * time.Second)
+	s.faulty = false
 	s.start(nil)
 	s.alive()
 }
@@ -479,22 +488,11 @@ func (s *simulation) forget() {
 	clear(s.seen[:])
 }
 
-// forgetIfTold is for a process that is killed. Serials do not fall as long as the
-// times of the files tell of what was served last.
-func (s *simulation) forgetIfTold() {
-	newest := time.Time{}
-	var all func(dir string)
-	all = func(dir string) {
-		if info, err := s.m.Stat(dir); err == nil && info.ModTime().After(newest) {
-			newest = info.ModTime()
-		}
-		for _, e := range s.m.Entries(dir) {
-			all(dir + "/" + e.Name)
-		}
-	}
-	all("/certs")
+// forgetUntold is for a process that is killed. What its state tells of, and then the
+// clock, keep serials from falling, unless there is no state or the clock was set.
+func (s *simulation) forgetUntold() {
 	for origin, v := range s.last {
-		if s.unsure || s.config.State == "" || s.away != nil || int32(v.serial-served.SerialAt(newest)) > 0 {
+		if s.set || s.config.State == "" || s.disk.files[simState] == nil || int32(v.serial-served.SerialAt(s.m.Now())) > 0 {
 			delete(s.last, origin)
 			delete(s.versions, origin)
 		}
@@ -517,12 +515,15 @@ func (s *simulation) reload() {
 	}
 	next := newPublisher(s.config, s.world())
 	s.note("a reload in state %v, %d domains, ttl %v, url %d", old.State(), s.domains, s.config.TTL, s.url)
-	next.signer.Store(simSigner(s.t, s.key, s.config.Places))
-	next.generation = old.generation
 	fails := s.IntN(4) == 0
+	if !fails && s.IntN(6) == 0 {
+		s.key = s.IntN(3)
+	}
 	if !fails {
 		s.p = next
 	}
+	next.signer.Store(simSigner(s.t, s.key, s.config.Places))
+	next.generation = old.generation
 	next.begin(context.Background(), &predecessor{old.config, old.Snapshot()})
 	if fails { // nobody has asked the new one
 		s.note("the reload fails")
@@ -602,6 +603,9 @@ func (s *simulation) rekey() {
 
 func (s *simulation) unmount() {
 	if s.away == nil {
+		if s.p.State() == Unread && s.p.seed == nil {
+			return // as above
+		}
 		s.note("DIR is unmounted")
 		s.away = s.m.Unmount("/certs")
 		return
@@ -638,7 +642,6 @@ func (s *simulation) quiet() {
 		s.fail("it comes to rest in state %v", s.p.State())
 	}
 	s.compare()
-	s.unsure = false
 }
 
 // served returns which certificate of which user the first zone of the domain serves.
@@ -709,7 +712,7 @@ func (s *simulation) observe() {
 		switch {
 		case have[user] != "":
 			s.seen[user] = true
-		case user < simStay || s.seen[user]:
+		case user < simStay && !s.faulty || s.seen[user]:
 			s.fail("user %d is denied in state %v, and is there", user, s.p.State())
 		}
 	}
@@ -803,6 +806,16 @@ func patched(old map[string]bool, transfer func(func([]dns.RR) bool)) (got map[s
 	return got, why
 }
 
+// simRecord is what a zone has of a user's certificate.
+func simRecord(text bool, user int, spki, url string, folder int, ttl uint32) string {
+	if !text {
+		return fmt.Sprintf("%s\t%d\tIN\tSMIMEA\t3 1 1 %s", simOwner(user), ttl, spki)
+	}
+	url = strings.ReplaceAll(url, "{domain}", simDomain(user))
+	url = strings.ReplaceAll(url, "{file}", fmt.Sprintf("%d/user%d.pem", folder, user))
+	return fmt.Sprintf("user%d._smime.%s.\t%d\tIN\tTXT\t%q", user, simDomain(user), ttl, url)
+}
+
 // compare holds that what is served is what the files say.
 func (s *simulation) compare() {
 	snap := s.p.Snapshot()
@@ -815,18 +828,15 @@ func (s *simulation) compare() {
 			}
 			for n := 1; n < 3; n++ {
 				c := simCerts()[user][n]
-				text := fmt.Sprintf("%s\t%d\tIN\tSMIMEA\t3 1 1 %s", simOwner(user), ttl, c.spki)
-				if i%2 == 1 {
-					url := simURLs[s.url]
-					url = strings.ReplaceAll(url, "{domain}", at.Domain)
-					url = strings.ReplaceAll(url, "{file}", strings.TrimPrefix(s.path(user), "/certs/"))
-					text = fmt.Sprintf("user%d._smime.%s.\t%d\tIN\tTXT\t%q", user, at.Domain, ttl, url)
-				}
-				switch {
-				case f.torn: // what it had, if anybody has read it
-					maybe[text] = true
-				case n == f.cert && c.notAfter.Add(-s.config.TTL).After(s.m.Now()):
-					want[text] = true
+				good := n == f.cert && c.notAfter.Add(-s.config.TTL).After(s.m.Now())
+				for url := range simURLs {
+					text := simRecord(i%2 == 1, user, c.spki, simURLs[url], f.folder, ttl)
+					switch {
+					case f.torn: // what it had, if anybody has read it, and in the form of then
+						maybe[text] = true
+					case good && url == s.url:
+						want[text] = true
+					}
 				}
 			}
 		}

@@ -146,9 +146,10 @@ func (p Path) Check() error {
 	return f.Close()
 }
 
-// SetAside gives a state that is of no use a name that is free, and returns it.
+// SetAside gives a state that is of no use a name that is free, and returns it. With
+// keep it has the old name as well.
 // It touches nothing but a regular file that begins as a state does.
-func (p Path) SetAside() (string, error) {
+func (p Path) SetAside(keep bool) (string, error) {
 	begins, err := p.begins(p.Name)
 	if err != nil {
 		return "", err
@@ -162,6 +163,8 @@ func (p Path) SetAside() (string, error) {
 			aside = fmt.Sprintf("%s.aside.%d", p.Name, n)
 		}
 		switch err := p.Disk.Link(p.Name, aside); {
+		case err == nil && keep:
+			return aside, nil
 		case err == nil:
 			return aside, p.Disk.Remove(p.Name)
 		case !errors.Is(err, fs.ErrExist):

@@ -43,6 +43,7 @@ func (p *Publisher) commit() {
 	}
 	c.next.legacy = p.directory.Legacy()
 	c.next.Files = c.next.legacy.Files()
+	c.next.remake, c.next.looked = p.remake, p.State().looked()
 	for i, e := range p.edits {
 		if e == nil || !p.mayServe(i) {
 			continue
@@ -85,8 +86,8 @@ func (c *commit) firstOf(i int, e *edit) {
 	c.next.journals[i] = served.Journal(z, c.next.extras[i])
 	if before, journal := p.seed.restored(i); journal != nil && !p.config.Signed {
 		c.next.journals[i] = journal
-		if z.Serial != before.Serial {
-			c.record(i, zone.NewEdition(before, c.next.extras[i]))
+		if z.Serial != before.Zone.Serial {
+			c.record(i, before)
 		}
 	}
 	c.changed, c.began = true, true

@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"coredns-smimea/internal/statefile"
 	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/smimea/zone"
@@ -36,17 +38,24 @@ func (p *Publisher) restore(ctx context.Context) {
 		err = p.restoreFrom(r)
 	}
 	took := func() time.Duration { return p.world.System.Now().Sub(began).Round(time.Millisecond) }
+	otherForm := errors.Is(err, errForm)
 	var damage statefile.Damage
 	switch {
 	case errors.As(err, &damage):
-		aside, asideErr := path.SetAside()
+		// One of another form keeps its name, too: until the next save its serials are
+		// known from nowhere else.
+		aside, asideErr := path.SetAside(otherForm)
 		if asideErr != nil {
 			log.Errorf("The state %q cannot be used, nor set aside (%v); %q is read anew: %v", path.Name, asideErr, p.config.Dir, err)
 		} else {
 			log.Warningf("Setting the state %q aside as %q, %q is read anew: %v", path.Name, aside, p.config.Dir, err)
 		}
-	case err != nil:
+	}
+	switch {
+	case otherForm && clean:
+	case err != nil && !otherForm && !errors.As(err, &damage):
 		log.Errorf("The state cannot be read, %q is read anew: %v", p.config.Dir, err)
+	case err != nil && !otherForm:
 	case !clean:
 		p.saver.stale = true
 		p.saver.mark(false) // what the process before wrote may not have come to the disk
@@ -114,20 +123,21 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 	for i, at := range p.config.Places {
 		places[i] = place{at: at, prefix: p.config.prefix(at.Domain)}
 	}
-	restored := make([]*zone.Journal, len(places))
+	restored, extras := make([]*zone.Journal, len(places)), make([][]dns.RR, len(places))
 	for n, z := range h.Zones {
 		i, ours := index[z.Origin]
 		if !ours {
 			continue
 		}
 		places[i].was = zones[n].Zone(z.Serial)
-		if z.Apex == served.VersionOf(places[i].was, p.Signer().Extra(i)).Apex && z.Prefix == places[i].prefix {
+		extras[i] = p.Signer().Extra(i)
+		if z.Apex == served.VersionOf(places[i].was, extras[i]).Apex && z.Prefix == places[i].prefix {
 			restored[i] = journals[n].Journal()
 		}
 	}
 	sameForm := h.Form == p.config.formKey()
 	p.sow(dir.Legacy(), places, sameForm)
-	p.seed.journals = restored
+	p.seed.journals, p.seed.extras = restored, extras
 	p.seed.saved = sameForm && len(h.Zones) == len(places) && !p.remake
 	if !sameForm {
 		return errForm

@@ -239,27 +239,10 @@ func (s *saver) tell(err error) {
 	s.lastText = text
 }
 
-// form is the form of all records of a snapshot, "" if some have another one: those
-// of a predecessor whose files have not been read again since. A next process that
-// took them for records of this form would never make them anew.
-func (s *saver) form(snap *Snapshot) string {
-	if s.p.remake {
-		if s.p.seed != nil {
-			return ""
-		}
-		for _, f := range snap.Files.All() {
-			if f.Published() && f.Failing != "" { // kept as it was
-				return ""
-			}
-		}
-	}
-	return s.p.config.formKey()
-}
-
 func (s *saver) header(snap *Snapshot) []byte {
 	p := s.p
 	h := savedHeader{
-		Key: p.config.readKey(), Form: s.form(snap),
+		Key: p.config.readKey(), Form: snap.form(&p.config),
 		Device: p.directory.Device(), Foreign: p.foreign, Files: snap.Files.Len(), Octets: snap.Files.Weight(),
 	}
 	for i, z := range snap.Zones {

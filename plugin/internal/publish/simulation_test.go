@@ -354,7 +354,9 @@ func (s *simulation) step() {
 			by := time.Duration(s.IntN(120)-60) * time.Minute
 			s.note("the clock is set by %v", by)
 			s.m.SetClock(by)
-			s.set = true
+			if s.set = true; s.p.State() == Unread {
+				s.forgetUntold()
+			}
 		}
 	}
 }
@@ -475,7 +477,6 @@ func (s *simulation) restart(killed bool) {
 		s.key = s.IntN(3)
 	}
 	s.m.Pass(2 * time.Second)
-	s.faulty = false
 	s.start(nil)
 	s.alive()
 }
@@ -642,6 +643,7 @@ func (s *simulation) quiet() {
 		s.fail("it comes to rest in state %v", s.p.State())
 	}
 	s.compare()
+	s.faulty = false
 }
 
 // served returns which certificate of which user the first zone of the domain serves.
@@ -746,7 +748,8 @@ func (s *simulation) version(snap *Snapshot, i int) {
 	if s.versions[origin] == nil {
 		s.versions[origin] = map[uint32]*simVersion{}
 	}
-	for serial, old := range s.versions[origin] {
+	for _, serial := range slices.Sorted(maps.Keys(s.versions[origin])) {
+		old := s.versions[origin][serial]
 		if serial == v.serial {
 			continue
 		}

@@ -166,7 +166,7 @@ func (p Path) SetAside(keep bool) (string, error) {
 		case err == nil && keep:
 			return aside, nil
 		case err == nil:
-			return aside, p.Disk.Remove(p.Name)
+			return aside, errors.Join(p.Disk.Remove(p.Name), p.syncDir())
 		case !errors.Is(err, fs.ErrExist):
 			return "", err
 		}

@@ -50,20 +50,17 @@ func (p *Publisher) restore(ctx context.Context) {
 		} else {
 			log.Warningf("Setting the state %q aside as %q, %q is read anew: %v", path.Name, aside, p.config.Dir, err)
 		}
-	}
-	switch {
-	case otherForm && clean:
-	case err != nil && !otherForm && !errors.As(err, &damage):
+	case err != nil:
 		log.Errorf("The state cannot be read, %q is read anew: %v", p.config.Dir, err)
-	case err != nil && !otherForm:
-	case !clean:
+	case clean:
+		p.saver.last = p.world.System.Now()
+	}
+	if (err == nil || otherForm) && !clean {
 		p.saver.stale = true
 		p.saver.mark(false) // what the process before wrote may not have come to the disk
 		p.saver.changed(false)
 		log.Infof("Read the state of %q in %v; what was served later is read from the directory first", p.config.Dir, took())
 		return
-	default:
-		p.saver.last = p.world.System.Now()
 	}
 	if p.seed != nil && clean {
 		p.serveSeed(ctx)

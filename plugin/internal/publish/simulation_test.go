@@ -458,6 +458,7 @@ func (s *simulation) damage() {
 	} else {
 		f.data[s.IntN(len(f.data))] ^= 1 << s.IntN(8)
 	}
+	f.synced = slices.Clone(f.data)
 	s.forget()
 }
 
@@ -591,6 +592,9 @@ func (s *simulation) another() {
 		c.Places[i] = place
 	}
 	s.config = c
+	for user := range s.seen { // who cannot be read now is not in a zone that is new
+		s.seen[user] = s.seen[user] && user%len(simDomains) < min(s.domains, len(was.Places)/2)
+	}
 }
 
 // rekey has other keys sign.

@@ -43,7 +43,7 @@ func (p *Publisher) commit() {
 	}
 	c.next.legacy = p.directory.Legacy()
 	c.next.Files = c.next.legacy.Files()
-	c.next.remake, c.next.looked = p.remake, p.State().looked()
+	c.next.remake = p.remake
 	for i, e := range p.edits {
 		if e == nil || !p.mayServe(i) {
 			continue

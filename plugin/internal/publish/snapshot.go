@@ -22,7 +22,6 @@ type Snapshot struct {
 	journals []*zone.Journal  // by zone
 	legacy   directory.Legacy // what a next publisher begins with
 	remake   bool             // records had another form, and are made anew as files are read
-	looked   bool             // at all files, since
 }
 
 func newSnapshot(zones int) *Snapshot {
@@ -58,7 +57,7 @@ func (s *Snapshot) Transferable(i int) (*zone.Edition, *zone.Journal) {
 func (s *Snapshot) form(c *Config) string {
 	if s.remake {
 		for _, f := range s.Files.All() {
-			if f.Published() && (!s.looked || f.Failing != "") {
+			if f.Published() && !f.Current() {
 				return ""
 			}
 		}

@@ -177,7 +177,8 @@ var simCerts = sync.OnceValue(func() (list [simUsers][3]simCert) {
 
 var simURLs = []string{"https://{domain}/.well-known/smime/{file}", "https://certs.example.net/{file}?of={domain}"}
 
-func simulate(t *testing.T, seed uint64, told bool) *simulation {
+// newSimulation returns one whose publisher has not looked yet.
+func newSimulation(t *testing.T, seed uint64, told bool) *simulation {
 	r := rand.New(rand.NewPCG(seed, 2))
 	s := &simulation{
 		Rand: r, t: t, told: told, m: fake.New(simEpoch), disk: newSimDisk(r), domains: 1 + r.IntN(2),
@@ -203,6 +204,11 @@ func simulate(t *testing.T, seed uint64, told bool) *simulation {
 	}
 	s.m.Pass(time.Minute)
 	s.start(nil)
+	return s
+}
+
+func simulate(t *testing.T, seed uint64, told bool) *simulation {
+	s := newSimulation(t, seed, told)
 	defer s.end()
 	s.look()
 	for range 2 + s.IntN(3) {
@@ -463,9 +469,7 @@ func (s *simulation) damage() {
 }
 
 func (s *simulation) restart(killed bool) {
-	s.end()
-	served.Forget()
-	if killed || s.config.State == "" {
+	if s.config.State == "" {
 		clear(s.seen[:])
 	}
 	if s.IntN(6) == 0 {
@@ -476,6 +480,16 @@ func (s *simulation) restart(killed bool) {
 	}
 	if s.IntN(6) == 0 {
 		s.key = s.IntN(3)
+	}
+	s.restartAs(killed)
+}
+
+// restartAs starts the process again with the configuration as it is.
+func (s *simulation) restartAs(killed bool) {
+	s.end()
+	served.Forget()
+	if killed {
+		clear(s.seen[:])
 	}
 	s.m.Pass(2 * time.Second)
 	s.start(nil)

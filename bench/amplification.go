@@ -9,7 +9,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/bench/internal/measure"
 )
 
 func makeDir(dir string) error { return os.MkdirAll(dir, 0o755) }
@@ -18,7 +18,7 @@ func number(v float64) string { return fmt.Sprintf("%.1f", v) }
 
 // amplification measures how many octets come out of the server over UDP for
 // those that go in, by kind of answer: what a forger of addresses can gain.
-func (b *bench) amplification() (*rig.Table, error) {
+func (b *bench) amplification() (*measure.Table, error) {
 	digests, err := b.start("smimea", b.dnssec(false)+ours(b.users, "denials_per_second 1"), certificate)
 	if err != nil {
 		return nil, err
@@ -28,21 +28,21 @@ func (b *bench) amplification() (*rig.Table, error) {
 		return nil, err
 	}
 	defer b.stop(digests, whole)
-	for _, s := range []*rig.Server{digests, whole} {
+	for _, s := range []*measure.Server{digests, whole} {
 		if err := s.Signed(2*b.users.N, 20*time.Minute); err != nil {
 			return nil, err
 		}
 	}
-	text, err := rig.Address(1).TextOwner()
+	text, err := measure.Address(1).TextOwner()
 	if err != nil {
 		return nil, err
 	}
-	owner, zone := rig.Address(1).Owner(), rig.Domain+"."
+	owner, zone := measure.Address(1).Owner(), measure.Domain+"."
 	absent := fmt.Sprintf("%056x._smimecert.%s", 0, zone)
-	t := rig.NewTable("octets out of the server over UDP for one that goes in (with IP and UDP headers)")
+	t := measure.NewTable("octets out of the server over UDP for one that goes in (with IP and UDP headers)")
 	for _, k := range []struct {
 		what  string
-		s     *rig.Server
+		s     *measure.Server
 		name  string
 		qtype uint16
 		do    bool

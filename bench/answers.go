@@ -5,11 +5,11 @@ import (
 	"os/exec"
 	"time"
 
-	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/bench/internal/measure"
 )
 
 // answers measures names that exist, unsigned and signed.
-func (b *bench) answers() (*rig.Table, error) {
+func (b *bench) answers() (*measure.Table, error) {
 	engine, err := b.start("erratic", erratic, anA)
 	if err != nil {
 		return nil, err
@@ -22,7 +22,7 @@ func (b *bench) answers() (*rig.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	servers := []*rig.Server{engine, smimea, plainFile}
+	servers := []*measure.Server{engine, smimea, plainFile}
 	defer func() { b.stop(servers...) }()
 	if err := smimea.Signed(2*b.users.N, 10*time.Minute); err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (b *bench) answers() (*rig.Table, error) {
 	signedTexts := c.add("smimea, TXT with DO", smimea, "txt", true)
 	var nsdCerts *entry
 	if _, err := exec.LookPath("nsd"); err == nil {
-		nsd, err := rig.StartNSD(b.dir, b.users.Zone, certificate, serverPin, 3*time.Minute)
+		nsd, err := measure.StartNSD(b.dir, b.users.Zone, certificate, serverPin, 3*time.Minute)
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +59,7 @@ func (b *bench) answers() (*rig.Table, error) {
 		return nil, err
 	}
 
-	t := rig.NewTable(fmt.Sprintf("%d users: names that exist", b.users.N))
+	t := measure.NewTable(fmt.Sprintf("%d users: names that exist", b.users.N))
 	t.Row("engine (*erratic*, A)", base.String(), "")
 	if nsdCerts != nil {
 		t.Row("NSD, SMIMEA", nsdCerts.String(), "")
@@ -89,7 +89,7 @@ func (b *bench) firstMinute() (early, later *entry, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		load := rig.Load{Queries: b.asks["smimea"], DO: true, Time: b.time, Pin: clientPin}
+		load := measure.Load{Queries: b.asks["smimea"], DO: true, Time: b.time, Pin: clientPin}
 		early.server, early.load, later.server, later.load = s, load, s, load
 		if err := b.measure(early); err != nil {
 			return nil, nil, err
@@ -115,12 +115,12 @@ func (b *bench) stockSigned() (cold, warm *entry, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		once := rig.Load{Queries: b.asks["once"], DO: true, Once: true, Pin: clientPin}
+		once := measure.Load{Queries: b.asks["once"], DO: true, Once: true, Pin: clientPin}
 		cold.server, cold.load = s, once
 		if err := b.measure(cold); err != nil {
 			return nil, nil, err
 		}
-		warm.server, warm.load = s, rig.Load{Queries: b.asks["smimea"], DO: true, Time: b.time, Pin: clientPin}
+		warm.server, warm.load = s, measure.Load{Queries: b.asks["smimea"], DO: true, Time: b.time, Pin: clientPin}
 		if err := b.measure(warm); err != nil {
 			return nil, nil, err
 		}

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"time"
 
-	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/bench/internal/measure"
 )
 
 // denials measures names that do not exist, and what a flood of them does to
 // those that do.
-func (b *bench) denials() (*rig.Table, error) {
+func (b *bench) denials() (*measure.Table, error) {
 	unlimited, err := b.start("smimea without a limit of denials", b.dnssec(false)+ours(b.users, "denials_per_second 0"), certificate)
 	if err != nil {
 		return nil, err
@@ -23,7 +23,7 @@ func (b *bench) denials() (*rig.Table, error) {
 		return nil, err
 	}
 	defer b.stop(unlimited, stock, smimea)
-	for _, s := range []*rig.Server{unlimited, smimea} {
+	for _, s := range []*measure.Server{unlimited, smimea} {
 		if err := s.Signed(2*b.users.N, 10*time.Minute); err != nil {
 			return nil, err
 		}
@@ -59,7 +59,7 @@ func (b *bench) denials() (*rig.Table, error) {
 		return nil, err
 	}
 
-	t := rig.NewTable(fmt.Sprintf("%d users: names that do not exist", b.users.N))
+	t := measure.NewTable(fmt.Sprintf("%d users: names that do not exist", b.users.N))
 	t.Row("*file* + *dnssec*, absent with DO", stockDenied.String(), "")
 	t.Least("absent with DO, no limit", denied.String(), denied.against(stockDenied, "*file* + *dnssec*"), denied.over(stockDenied), 2)
 	t.Row("absent with DO, default limit", limited.String(), "most get TC")
@@ -73,8 +73,8 @@ func (b *bench) denials() (*rig.Table, error) {
 
 // flood asks for names that exist at a steady rate, alone and while as many
 // others as get through are asked for that do not.
-func (b *bench) flood(s *rig.Server, qps int) (quiet, flooded *entry, err error) {
-	load := rig.Load{Queries: b.asks["smimea"], DO: true, Time: b.time, QPS: qps, Pin: clientPin}
+func (b *bench) flood(s *measure.Server, qps int) (quiet, flooded *entry, err error) {
+	load := measure.Load{Queries: b.asks["smimea"], DO: true, Time: b.time, QPS: qps, Pin: clientPin}
 	quiet = &entry{name: s.Name + ", steady, no flood", server: s, load: load}
 	flooded = &entry{name: s.Name + ", steady, beside a flood", server: s, load: load}
 	for range b.rounds {
@@ -83,7 +83,7 @@ func (b *bench) flood(s *rig.Server, qps int) (quiet, flooded *entry, err error)
 		}
 		done := make(chan error, 1)
 		go func() {
-			_, err := rig.Load{Queries: b.asks["absent"], DO: true, Time: b.time + b.time/4, Pin: clientPin}.Run(s)
+			_, err := measure.Load{Queries: b.asks["absent"], DO: true, Time: b.time + b.time/4, Pin: clientPin}.Run(s)
 			done <- err
 		}()
 		time.Sleep(b.time / 8) // the flood is there first

@@ -17,7 +17,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/bench/internal/measure"
 	"coredns-smimea/internal/zoo"
 )
 
@@ -39,7 +39,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "`N` rounds")
 	flag.DurationVar(&o.time, "time", 10*time.Second, "`DURATION` of one measurement")
 	flag.BoolVar(&o.check, "check", true, "end with status 1 if anything is slower than it must be")
-	flag.StringVar(&o.parts, "parts", "answers denials beside million amplification", "`WORDS` for what is measured")
+	flag.StringVar(&o.parts, "parts", "peers answers denials beside million amplification", "`WORDS` for what is measured")
 	flag.StringVar(&o.server, "server", "", "`FILE` of a server that is built already")
 	flag.Parse()
 	o.queries = 500_000
@@ -57,18 +57,18 @@ func main() {
 }
 
 func run(o options) (missed int, err error) {
-	if err := rig.Tools("dnsperf", "taskset", "dnssec-keygen"); err != nil {
+	if err := measure.Tools("dnsperf", "taskset", "dnssec-keygen"); err != nil {
 		return 0, err
 	}
-	b := &bench{options: o, Progress: rig.NewProgress(os.Stderr)}
+	b := &bench{options: o, Progress: measure.NewProgress(os.Stderr)}
 	defer b.close()
 	if err := b.prepare(); err != nil {
 		return 0, err
 	}
-	began := rig.Machine()
-	var tables []*rig.Table
-	parts := map[string]func() (*rig.Table, error){
-		"answers": b.answers, "denials": b.denials, "beside": b.beside, "million": b.million, "amplification": b.amplification,
+	began := measure.Machine()
+	var tables []*measure.Table
+	parts := map[string]func() (*measure.Table, error){
+		"peers": b.peers, "answers": b.answers, "denials": b.denials, "beside": b.beside, "million": b.million, "amplification": b.amplification,
 	}
 	for _, name := range strings.Fields(o.parts) {
 		part, ok := parts[name]
@@ -84,7 +84,7 @@ func run(o options) (missed int, err error) {
 			tables = append(tables, t)
 		}
 	}
-	fmt.Printf("\n%s at the start, %s at the end; %d rounds of %v\n", began, rig.Machine(), o.rounds, o.time)
+	fmt.Printf("\n%s at the start, %s at the end; %d rounds of %v\n", began, measure.Machine(), o.rounds, o.time)
 	for _, t := range tables {
 		for _, row := range t.Missed {
 			fmt.Println("missed:", row)
@@ -97,23 +97,23 @@ func run(o options) (missed int, err error) {
 // bench is one run.
 type bench struct {
 	options
-	*rig.Progress
+	*measure.Progress
 	dir    string // for all that is not kept
 	binary string
 	key    string // the zone's, without its suffixes
-	users  *rig.Users
+	users  *measure.Users
 	asks   map[string]string // files of questions
 
-	running []*rig.Server
+	running []*measure.Server
 }
 
 const (
-	serverPin = rig.Pin("0")
-	clientPin = rig.Pin("1")
+	serverPin = measure.Pin("0")
+	clientPin = measure.Pin("1")
 )
 
 func (b *bench) prepare() error {
-	root, err := rig.Root()
+	root, err := measure.Root()
 	if err != nil {
 		return err
 	}
@@ -122,19 +122,19 @@ func (b *bench) prepare() error {
 	}
 	if b.binary = b.server; b.binary == "" {
 		b.Say("building the server")
-		if b.binary, err = rig.Build(root); err != nil {
+		if b.binary, err = measure.Build(root); err != nil {
 			return err
 		}
 	}
-	if b.users, err = rig.MakeUsers(b.options.users, zoo.P256, b.Say); err != nil {
+	if b.users, err = measure.MakeUsers(b.options.users, zoo.P256, b.Say); err != nil {
 		return err
 	}
-	out, err := exec.Command("dnssec-keygen", "-K", b.dir, "-a", "ECDSAP256SHA256", "-f", "KSK", rig.Domain).Output()
+	out, err := exec.Command("dnssec-keygen", "-K", b.dir, "-a", "ECDSAP256SHA256", "-f", "KSK", measure.Domain).Output()
 	if err != nil {
 		return fmt.Errorf("making a key: %w", err)
 	}
 	b.key = filepath.Join(b.dir, strings.TrimSpace(string(out)))
-	if err := rig.WriteHosts(filepath.Join(b.dir, "db.hosts"), hosts); err != nil {
+	if err := measure.WriteHosts(filepath.Join(b.dir, "db.hosts"), hosts); err != nil {
 		return err
 	}
 	return b.questions(b.users.N)
@@ -142,7 +142,7 @@ func (b *bench) prepare() error {
 
 // questions writes files of questions about n users.
 func (b *bench) questions(n int) error {
-	q := rig.Queries{Dir: b.dir}
+	q := measure.Queries{Dir: b.dir}
 	b.asks = map[string]string{}
 	for name, write := range map[string]func() (string, error){
 		"smimea": func() (string, error) { return q.SMIMEA(n, b.queries) },
@@ -162,9 +162,9 @@ func (b *bench) questions(n int) error {
 }
 
 // start starts a server with a block of the zone.
-func (b *bench) start(name, block string, ready dns.Question) (*rig.Server, error) {
+func (b *bench) start(name, block string, ready dns.Question) (*measure.Server, error) {
 	b.Say("starting %s", name)
-	s, err := rig.Spec{Name: name, Binary: b.binary, Block: block, Ready: ready, Pin: serverPin, Dir: b.dir, Wait: 20 * time.Minute}.Start()
+	s, err := measure.Spec{Name: name, Binary: b.binary, Block: block, Ready: ready, Pin: serverPin, Dir: b.dir, Wait: 20 * time.Minute}.Start()
 	if s != nil {
 		b.running = append(b.running, s)
 	}
@@ -172,7 +172,7 @@ func (b *bench) start(name, block string, ready dns.Question) (*rig.Server, erro
 }
 
 // stop ends servers before the run does.
-func (b *bench) stop(servers ...*rig.Server) {
+func (b *bench) stop(servers ...*measure.Server) {
 	for _, s := range servers {
 		if s != nil {
 			s.Stop()
@@ -196,8 +196,8 @@ func (b *bench) dnssec(large bool) string {
 	return fmt.Sprintf("\tdnssec {\n\t\tkey file %s\n%s\t}\n", b.key, capacity)
 }
 
-func ours(u *rig.Users, options ...string) string {
-	return fmt.Sprintf("\tsmimea %s {\n\t\t%s\n\t}\n", u.Dir, strings.Join(append(options, "mbox hostmaster."+rig.Domain), "\n\t\t"))
+func ours(u *measure.Users, options ...string) string {
+	return fmt.Sprintf("\tsmimea %s {\n\t\t%s\n\t}\n", u.Dir, strings.Join(append(options, "mbox hostmaster."+measure.Domain), "\n\t\t"))
 }
 
 func file(zone string) string { return fmt.Sprintf("\tfile %s {\n\t\treload 0\n\t}\n", zone) }
@@ -205,29 +205,31 @@ func file(zone string) string { return fmt.Sprintf("\tfile %s {\n\t\treload 0\n\
 const erratic = "\terratic {\n\t\tdrop 0\n\t}\n"
 
 // certificate is a question that every server of the users' records can answer.
-var certificate = dns.Question{Name: rig.Address(0).Owner(), Qtype: dns.TypeSMIMEA, Qclass: dns.ClassINET}
+var certificate = dns.Question{Name: measure.Address(0).Owner(), Qtype: dns.TypeSMIMEA, Qclass: dns.ClassINET}
 
 // anA is one for those that have no users.
-var anA = dns.Question{Name: "host0." + rig.Domain + ".", Qtype: dns.TypeA, Qclass: dns.ClassINET}
+var anA = dns.Question{Name: "host0." + measure.Domain + ".", Qtype: dns.TypeA, Qclass: dns.ClassINET}
 
 // A contest has several measurements take turns.
 type contest struct {
 	*bench
+	batched bool // by package sender, and not by dnsperf
 	entries []*entry
 }
 
 // entry is one measurement: a server, asked in one way.
 type entry struct {
 	name   string
-	server *rig.Server
-	load   rig.Load
-	qps    rig.Samples
-	cpu    rig.Samples // microseconds of processor time for an answer
-	lost   rig.Samples // share
+	server *measure.Server
+	load   measure.Load
+	qps    measure.Samples
+	cpu    measure.Samples // microseconds of processor time for an answer
+	lost   measure.Samples // share
+	tc     measure.Samples // share, of batched loads
 }
 
-func (c *contest) add(name string, s *rig.Server, queries string, do bool) *entry {
-	e := &entry{name: name, server: s, load: rig.Load{Queries: c.asks[queries], DO: do, Time: c.time, Pin: clientPin}}
+func (c *contest) add(name string, s *measure.Server, queries string, do bool) *entry {
+	e := &entry{name: name, server: s, load: measure.Load{Queries: c.asks[queries], DO: do, Time: c.time, Pin: clientPin, Batched: c.batched, Urgent: c.batched}}
 	c.entries = append(c.entries, e)
 	return e
 }
@@ -255,14 +257,12 @@ func (b *bench) measure(e *entry) error {
 	e.qps = append(e.qps, r.QPS)
 	e.cpu = append(e.cpu, float64(r.CPU)/1e3)
 	e.lost = append(e.lost, r.Lost)
+	e.tc = append(e.tc, r.Codes["TC"])
 	return nil
 }
 
 // String returns queries a second, and processor time for each.
 func (e *entry) String() string {
-	if e.cpu.Median() == 0 { // NSD's is that of other processes than the one we started
-		return fmt.Sprintf("%v qps", e.qps)
-	}
 	return fmt.Sprintf("%v qps, %.1f us", e.qps, e.cpu.Median())
 }
 

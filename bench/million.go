@@ -8,17 +8,17 @@ import (
 	"fmt"
 	"time"
 
-	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/bench/internal/measure"
 	"coredns-smimea/internal/zoo"
 )
 
 // million measures a directory ten times as large: the rates, the memory, and
 // what it takes to sign all of it.
-func (b *bench) million() (*rig.Table, error) {
+func (b *bench) million() (*measure.Table, error) {
 	if b.more == 0 {
 		return nil, nil
 	}
-	large, err := rig.MakeUsers(b.more, zoo.P256, b.Say)
+	large, err := measure.MakeUsers(b.more, zoo.P256, b.Say)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (b *bench) million() (*rig.Table, error) {
 
 	// The few who ask at first slow the signing down to half of the processor.
 	// What their answers cost is measured again when all is signed.
-	quarter := rig.Load{Queries: b.asks["smimea"], Time: 2 * b.time, QPS: 5000, Pin: clientPin}
+	quarter := measure.Load{Queries: b.asks["smimea"], Time: 2 * b.time, QPS: 5000, Pin: clientPin}
 	busy, made, err := share(s, quarter)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (b *bench) million() (*rig.Table, error) {
 		return nil, err
 	}
 
-	t := rig.NewTable(fmt.Sprintf("%d users", large.N))
+	t := measure.NewTable(fmt.Sprintf("%d users", large.N))
 	for _, kind := range kinds {
 		p := pairs[kind]
 		t.Least(kind, p.many.String(), p.many.against(p.few, fmt.Sprintf("%d users: %v", b.users.N, p.few)), p.many.over(p.few), 0.85)
@@ -135,7 +135,7 @@ func (b *bench) asked(n int) (map[string]string, error) {
 
 // share returns the share of a processor that a server takes under a load, and
 // the signatures that it makes ahead meanwhile, a second.
-func share(s *rig.Server, l rig.Load) (processor, signatures float64, err error) {
+func share(s *measure.Server, l measure.Load) (processor, signatures float64, err error) {
 	var cpu [2]time.Duration
 	var made [2]float64
 	began := time.Now()

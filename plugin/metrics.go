@@ -17,6 +17,10 @@ var (
 		Namespace: plugin.Namespace, Subsystem: name, Name: "queries_total",
 		Help: "Queries in a zone by type (SMIMEA, TXT or other) and result.",
 	}, []string{"zone", "type", "result"})
+	laneQueries = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: name, Name: "lane_queries_total",
+		Help: "Queries that came through the fast lane of an address, by how they went on: answered there, or passed to the plugins.",
+	}, []string{"server", "how"})
 )
 
 var (

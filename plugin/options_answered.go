@@ -78,6 +78,13 @@ var answeredOptions = map[string]option{
 			return a.none()
 		},
 	},
+	"lane": {
+		part: asked,
+		set: func(c *config, a arguments) (err error) {
+			c.answered.laneOff, err = a.either("off", "on")
+			return err
+		},
+	},
 	"denials_per_second": {
 		part:   asked,
 		preset: func(c *config) { c.answered.denials = 4000 },

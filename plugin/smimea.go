@@ -33,6 +33,7 @@ type SMIMEA struct {
 	server   *dnsserver.Config // the block
 	instance *instance
 
+	at       []*zone.Place      // its zones
 	lease    *publish.Lease     // of what is published
 	answers  *answer.Block      // of questions about it
 	primary  *secondary.Primary // of transfers of it

@@ -27,6 +27,7 @@ func (s *SMIMEA) start() error {
 	if err != nil {
 		return err
 	}
+	s.at = places
 	index, err := zone.NewIndex(places)
 	if err != nil {
 		return err
@@ -51,6 +52,7 @@ func (s *SMIMEA) start() error {
 		return err
 	}
 	s.primary.Start(s.server)
+	s.instance.lanes.expect(s)
 	if s.config.zones != nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		s.unwatchZones = cancel
@@ -64,6 +66,7 @@ func (s *SMIMEA) start() error {
 // stop gives back what the block holds. What it has published can still be asked
 // for: queries come in until the servers have stopped.
 func (s *SMIMEA) stop() {
+	s.instance.lanes.close()
 	for _, lease := range s.leases {
 		lease.Release()
 	}
@@ -209,6 +212,7 @@ func (s *SMIMEA) answering(index *zone.Index, signer *sign.Signer, below bool) *
 		UDPLimit:    c.udpLimit,
 		TCPOnly:     c.tcpOnly,
 		Denials:     answer.NewLimit(c.denials),
+		Kept:        answer.NewKept(),
 	}
 	if s.server.Handler("tls") != nil || len(s.instance.challenged) > 0 {
 		b.Challenges = challengeRecords
@@ -223,5 +227,12 @@ func (s *SMIMEA) handOn(zones map[string]int) {
 		s.catalog = secondary.NewCatalog(c.catalog, s.config.timers(), slices.Collect(maps.Keys(zones)))
 	}
 	group := s.lease.Secondaries().(*secondary.Group)
-	s.primary = secondary.NewPrimary(group, s.transferrer(), zones, s.catalog, c.transfers)
+	s.primary = secondary.NewPrimary(group, secondary.Options{
+		Transfer: s.transferrer(),
+		Zones:    zones,
+		Notified: s.config.notified,
+		Refresh:  s.config.apex.refresh,
+		Catalog:  s.catalog,
+		Most:     c.transfers,
+	})
 }

@@ -213,6 +213,9 @@ func TestAnswers(t *testing.T) {
 				l := serve(t, startServer, s, "", "3 1 1")
 				l.checkAll(t)
 				l.checkDNSKEY(t)
+				if n := metric(t, "lane_queries_total", "server=dns://"+l.addr, "how=answered"); n < 100 {
+					t.Errorf("the fast lane answered %.0f queries, want more", n)
+				}
 			})
 		}
 	}

@@ -72,6 +72,23 @@ func TestImports(t *testing.T) {
 			why:     "it is records and answers, without a server",
 		},
 		{
+			pkg:   "internal/download",
+			only:  []string{},
+			never: []string{"log", "os"},
+			why:   "it asks web servers, whoever wants to know",
+		},
+		{
+			pkg:     "certsource/revocation",
+			never:   []string{"os", "net"},
+			nowhere: []string{module + "/internal/disk", module + "/internal/table"},
+			why:     "it reads lists, wherever they are from",
+		},
+		{
+			pkg:     "plugin/internal/crl",
+			nowhere: []string{module + "/plugin/internal/publish", module + "/certsource/directory", module + "/smimea"},
+			why:     "it follows lists, and knows nothing of what they withdraw",
+		},
+		{
 			pkg:  "internal/disk",
 			only: []string{"golang.org/x/sys/unix", module + "/internal/disk"},
 			why:  "it is the machine, and knows nothing of what is done with it",
@@ -109,6 +126,11 @@ func TestImports(t *testing.T) {
 			pkg:     "plugin/internal/publish",
 			nowhere: []string{module + "/plugin/internal/answer", module + "/plugin/internal/secondary", module + "/plugin/internal/certhost"},
 			why:     "it publishes snapshots, and does not know who reads them",
+		},
+		{
+			pkg:     "plugin/internal/lane",
+			nowhere: []string{module + "/certsource", module + "/plugin", module + "/smimea"},
+			why:     "it moves packets and knows no zones",
 		},
 		{
 			pkg:     "plugin/internal/answer",
@@ -151,7 +173,7 @@ func TestImports(t *testing.T) {
 			why:     "it is a small command",
 		},
 	}
-	rooms := []string{"answer", "certhost", "neighbour", "publish", "secondary", "served", "sign"}
+	rooms := []string{"answer", "certhost", "crl", "lane", "neighbour", "publish", "secondary", "served", "sign"}
 	pkgs := list(t)
 	in := func(path, pattern string) bool {
 		return path == pattern || strings.HasPrefix(path, strings.TrimSuffix(pattern, "/")+"/")

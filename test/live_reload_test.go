@@ -75,7 +75,7 @@ func (i *instance) reload(corefile string) error {
 		i.Instance = next
 		waitFor(i.T, "the new servers", func() bool {
 			s := stacks()
-			return strings.Count(s, ".(*Server).serveUDP(") == 1 && strings.Count(s, ".(*Server).serveTCP(") == 1
+			return strings.Count(s, "dnsserver.(*Server).ServePacket(") == 1 && strings.Count(s, ".(*Server).serveTCP(") == 1
 		})
 	}
 	return err

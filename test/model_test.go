@@ -110,6 +110,7 @@ func (z *zone) check(t *testing.T, addr string, k *keys, q question) {
 	t.Helper()
 	signed := len(k.dnskeys) > 0
 	m, b := ask(t, addr, q)
+	sameBothWays(t, addr, q, b)
 	limit := 65535
 	if !q.tcp {
 		limit = max(512, int(q.size))

@@ -36,7 +36,8 @@ func TestOracle(t *testing.T) {
 				if q.randoms {
 					q.name, q.randoms = randomCase(name), false
 				}
-				ours, _ := ask(t, l.addr, q)
+				ours, b := ask(t, l.addr, q)
+				sameBothWays(t, l.addr, q, b)
 				for oracle, addr := range oracles {
 					if oracle == "file" && rtype == dns.TypeANY {
 						continue

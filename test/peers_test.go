@@ -145,26 +145,13 @@ func startNSD(t *testing.T, zones map[string]string) string {
 func startKnot(t *testing.T, zones map[string]string) string {
 	t.Helper()
 	config := func(dir string, port int) string {
-		var b strings.Builder
-		fmt.Fprintf(&b, `server:
-    listen: 127.0.0.1@%d
-    rundir: %q
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-database:
-    storage: %q
-log:
-  - target: stderr
-    any: info
-zone:
-`, port, dir, dir)
+		var all []string
 		for origin, text := range zones {
 			file := filepath.Join(dir, "zone-"+origin+"txt")
 			writeFile(t, file, text)
-			fmt.Fprintf(&b, "  - domain: %q\n    file: %q\n    semantic-checks: off\n", origin, file)
+			all = append(all, harness.KnotZone(origin, file))
 		}
-		return b.String()
+		return harness.KnotConfig(dir, port, all...)
 	}
 	return peer(t, "knot", config, func(conf string) []string { return []string{"knotd", "-c", conf} })
 }

@@ -1,12 +1,14 @@
 package test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +106,33 @@ func ask(t testing.TB, addr string, q question) (*dns.Msg, []byte) {
 		t.Errorf("%s: the question came back as %x, want %x", q, b[12:min(end, len(b))], query[12:end])
 	}
 	return m, b
+}
+
+// sameBothWays asks over UDP by the fast lane and by the plugins, and wants the same
+// octets; got is an answer that came already. A lane leaves a query with an octet more
+// than it needs to the plugins, and they overlook that. Signatures may be made anew,
+// where none are kept.
+func sameBothWays(t testing.TB, addr string, q question, got []byte) {
+	t.Helper()
+	if q.tcp {
+		return
+	}
+	query := q.pack(t)
+	query[0], query[1] = 0x5a, 0xa5
+	plugins, err := exchange(addr, "udp", append(slices.Clip(query), 0), 10*time.Second)
+	if err != nil {
+		t.Fatalf("asking %s of the plugins of %s: %v", q, addr, err)
+	}
+	if bytes.Equal(got[2:], plugins[2:]) { // but for the id
+		return
+	}
+	lane, err := exchange(addr, "udp", query, 10*time.Second)
+	if err != nil {
+		t.Fatalf("asking %s of %s: %v", q, addr, err)
+	}
+	if !bytes.Equal(lane, plugins) && !bytes.Equal(timeless(t, lane), timeless(t, plugins)) {
+		t.Errorf("%s:\n by the lane    %x\n by the plugins %x", q, lane, plugins)
+	}
 }
 
 // questionEnd returns the offset behind the one question of a query.

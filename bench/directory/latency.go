@@ -13,7 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/bench/internal/measure"
 )
 
 // latency is how long answers took.
@@ -147,7 +147,7 @@ func packedQueries(users, n int, seed uint64) ([][]byte, error) {
 	queries := make([][]byte, n)
 	for i := range queries {
 		m := new(dns.Msg)
-		m.SetQuestion(rig.Address(r.IntN(users)).Owner(), dns.TypeSMIMEA)
+		m.SetQuestion(measure.Address(r.IntN(users)).Owner(), dns.TypeSMIMEA)
 		var err error
 		if queries[i], err = m.Pack(); err != nil {
 			return nil, err

@@ -11,7 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/bench/internal/measure"
 	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/directory"
 	"coredns-smimea/internal/zoo"
@@ -32,11 +32,11 @@ type change struct {
 // newChange makes a certificate for the i-th of these users; each call, another.
 func (b *bench) newChange(dir string, i int) (change, error) {
 	c := change{
-		address: smimea.Address{Local: fmt.Sprintf("changing%d", i), Domain: rig.Domain},
+		address: smimea.Address{Local: fmt.Sprintf("changing%d", i), Domain: measure.Domain},
 		path:    filepath.Join(dir, fmt.Sprintf("changing%d.pem", i)),
 	}
-	t := rig.Template(i, zoo.P256)
-	t.Addresses = []string{c.address.Local + "@" + rig.Domain}
+	t := measure.Template(i, zoo.P256)
+	t.Addresses = []string{c.address.Local + "@" + measure.Domain}
 	der, err := t.DER()
 	if err != nil {
 		return c, err
@@ -61,10 +61,10 @@ func (c change) put() error {
 
 // shows waits until a server answers for the user with a digest, or, if that is
 // empty, has nothing. It asks every millisecond.
-func shows(s *rig.Server, a smimea.Address, digest string, patience time.Duration) (time.Duration, error) {
+func shows(s *measure.Server, a smimea.Address, digest string, patience time.Duration) (time.Duration, error) {
 	began := time.Now()
 	for {
-		reply, err := rig.Ask(s.Port, certificate(a.Owner()))
+		reply, err := measure.Ask(s.Port, certificate(a.Owner()))
 		if err == nil && answersWith(reply, digest) {
 			return time.Since(began), nil
 		}
@@ -93,8 +93,8 @@ func (b *bench) own() (dir string, remove func(), err error) {
 
 // delays adds, changes and removes files, n times each, and measures how long it
 // is until the answer changes.
-func (b *bench) delays(s *rig.Server, dir string, n int, patience time.Duration) (map[string]rig.Samples, error) {
-	delays := map[string]rig.Samples{}
+func (b *bench) delays(s *measure.Server, dir string, n int, patience time.Duration) (map[string]measure.Samples, error) {
+	delays := map[string]measure.Samples{}
 	for i := range n {
 		c, err := b.newChange(dir, i)
 		if err != nil {
@@ -155,7 +155,7 @@ func (b *bench) live() error {
 
 // idle measures a server that nobody asks and whose directory does not change:
 // between two looks, and what a look takes.
-func (b *bench) idle(s *rig.Server) error {
+func (b *bench) idle(s *measure.Server) error {
 	before, err := s.CPU()
 	if err != nil {
 		return err
@@ -218,7 +218,7 @@ const (
 
 // churn asks at 20,000 queries a second, while a thousand files a second are
 // written elsewhere, and then in the directory.
-func (b *bench) churn(s *rig.Server, dir string) error {
+func (b *bench) churn(s *measure.Server, dir string) error {
 	elsewhere := filepath.Join(b.dir, "elsewhere")
 	if err := os.MkdirAll(elsewhere, 0o755); err != nil {
 		return err
@@ -315,7 +315,7 @@ func (b *bench) polled() error {
 	if err != nil {
 		return err
 	}
-	var all rig.Samples
+	var all measure.Samples
 	for _, samples := range delays {
 		all = append(all, samples...)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/bench/internal/measure"
 	"coredns-smimea/internal/zoo"
 )
 
@@ -53,19 +53,19 @@ func main() {
 // bench is one run.
 type bench struct {
 	options
-	*rig.Progress
+	*measure.Progress
 	dir    string // for all that is not kept
 	binary string
-	users  *rig.Users
-	table  *rig.Table
+	users  *measure.Users
+	table  *measure.Table
 
-	running []*rig.Server
+	running []*measure.Server
 }
 
 func run(o options) (missed int, err error) {
-	b := &bench{options: o, Progress: rig.NewProgress(os.Stderr)}
+	b := &bench{options: o, Progress: measure.NewProgress(os.Stderr)}
 	defer b.close()
-	root, err := rig.Root()
+	root, err := measure.Root()
 	if err != nil {
 		return 0, err
 	}
@@ -74,22 +74,22 @@ func run(o options) (missed int, err error) {
 	}
 	if b.binary = o.server; b.binary == "" {
 		b.Say("building the server")
-		if b.binary, err = rig.Build(root); err != nil {
+		if b.binary, err = measure.Build(root); err != nil {
 			return 0, err
 		}
 	}
-	if b.users, err = rig.MakeUsers(o.users, zoo.P256, b.Say); err != nil {
+	if b.users, err = measure.MakeUsers(o.users, zoo.P256, b.Say); err != nil {
 		return 0, err
 	}
-	began := rig.Machine()
-	b.table = rig.NewTable(fmt.Sprintf("a directory of %d users", b.users.N))
+	began := measure.Machine()
+	b.table = measure.NewTable(fmt.Sprintf("a directory of %d users", b.users.N))
 	for _, part := range []func() error{b.load, b.loadRSA, b.live, b.polled, b.restart} {
 		if err := part(); err != nil {
 			return 0, err
 		}
 	}
 	b.table.Fprint(os.Stdout)
-	fmt.Printf("\n%s at the start, %s at the end\n", began, rig.Machine())
+	fmt.Printf("\n%s at the start, %s at the end\n", began, measure.Machine())
 	for _, row := range b.table.Missed {
 		fmt.Println("missed:", row)
 	}
@@ -104,11 +104,11 @@ func (b *bench) close() {
 }
 
 // start starts the server on a directory, with options of the directive.
-func (b *bench) start(u *rig.Users, options ...string) (*rig.Server, error) {
-	block := fmt.Sprintf("\tsmimea %s {\n\t\tmbox hostmaster.%s\n\t\t%s\n\t}\n", u.Dir, rig.Domain, strings.Join(options, "\n\t\t"))
-	s, err := rig.Spec{
+func (b *bench) start(u *measure.Users, options ...string) (*measure.Server, error) {
+	block := fmt.Sprintf("\tsmimea %s {\n\t\tmbox hostmaster.%s\n\t\t%s\n\t}\n", u.Dir, measure.Domain, strings.Join(options, "\n\t\t"))
+	s, err := measure.Spec{
 		Name: "smimea", Binary: b.binary, Block: block, Dir: b.dir, Wait: 10 * time.Minute,
-		Ready: certificate(rig.Address(u.N - 1).Owner()),
+		Ready: certificate(measure.Address(u.N - 1).Owner()),
 	}.Start()
 	if s != nil {
 		b.running = append(b.running, s)
@@ -122,7 +122,7 @@ func certificate(owner string) dns.Question {
 
 // load reads the whole directory, in turns with a plain loop over the same files.
 func (b *bench) load() error {
-	return b.loadOf(b.users, "P-256", func(s *rig.Server) error {
+	return b.loadOf(b.users, "P-256", func(s *measure.Server) error {
 		time.Sleep(min(5*time.Second, b.time)) // what the load took is given back
 		resident, err := s.Resident()
 		if err != nil {
@@ -139,18 +139,18 @@ func (b *bench) loadRSA() error {
 	if b.rsa == 0 {
 		return nil
 	}
-	u, err := rig.MakeUsers(b.rsa, zoo.RSA2048, b.Say)
+	u, err := measure.MakeUsers(b.rsa, zoo.RSA2048, b.Say)
 	if err != nil {
 		return err
 	}
-	return b.loadOf(u, "RSA-2048", func(*rig.Server) error { return nil })
+	return b.loadOf(u, "RSA-2048", func(*measure.Server) error { return nil })
 }
 
-func (b *bench) loadOf(u *rig.Users, kind string, after func(*rig.Server) error) error {
+func (b *bench) loadOf(u *measure.Users, kind string, after func(*measure.Server) error) error {
 	if _, err := plainLoop(u.Dir); err != nil { // so that all files are in memory
 		return err
 	}
-	var plain, ours rig.Samples
+	var plain, ours measure.Samples
 	for round := range b.rounds {
 		n, took := 0, time.Duration(0)
 		began := time.Now()
@@ -197,7 +197,7 @@ func (b *bench) restart() error {
 		}
 	}
 	s.Stop()
-	var took rig.Samples
+	var took measure.Samples
 	for range b.rounds {
 		if s, err = b.start(b.users, option); err != nil {
 			return err

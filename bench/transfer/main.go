@@ -25,7 +25,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/bench/internal/rig"
+	"coredns-smimea/bench/internal/measure"
 	"coredns-smimea/internal/zoo"
 )
 
@@ -106,7 +106,7 @@ func (p *process) wait(expression string, limit time.Duration) ([]string, error)
 // ready waits until a server gives the zone's SOA over TCP as a transfer would.
 func (p *process) ready(limit time.Duration) error {
 	q := new(dns.Msg)
-	q.SetIxfr(rig.Domain+".", 0, ".", ".")
+	q.SetIxfr(measure.Domain+".", 0, ".", ".")
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port))
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if m, err := dns.Exchange(q, addr); err == nil && len(m.Answer) > 0 {
@@ -157,7 +157,7 @@ zone:
     journal-content: none
     master: primary
     acl: anybody
-`, port, dir, dir, primary, rig.Domain)
+`, port, dir, dir, primary, measure.Domain)
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
@@ -181,17 +181,17 @@ func (p *process) received() (seconds float64, octets int, err error) {
 }
 
 func run() error {
-	root, err := rig.Root()
+	root, err := measure.Root()
 	if err != nil {
 		return err
 	}
 	binary := *server
 	if binary == "" {
-		if binary, err = rig.Build(root); err != nil {
+		if binary, err = measure.Build(root); err != nil {
 			return err
 		}
 	}
-	u, err := rig.MakeUsers(*users, zoo.P256, say)
+	u, err := measure.MakeUsers(*users, zoo.P256, say)
 	if err != nil {
 		return err
 	}
@@ -206,14 +206,14 @@ func run() error {
 	}
 	keys, option := "", ""
 	if *signed {
-		out, err := exec.Command("dnssec-keygen", "-K", dir, "-a", "ECDSAP256SHA256", "-f", "KSK", rig.Domain).Output()
+		out, err := exec.Command("dnssec-keygen", "-K", dir, "-a", "ECDSAP256SHA256", "-f", "KSK", measure.Domain).Output()
 		if err != nil {
 			return fmt.Errorf("making a key: %w", err)
 		}
 		keys, option = fmt.Sprintf("dnssec {\n\tkey file %s\n}\n", filepath.Join(dir, strings.TrimSpace(string(out)))), "transfer_signed"
 	}
 	conf := filepath.Join(dir, "Corefile")
-	text := fmt.Sprintf("%s:%d {\nbind 127.0.0.1\n%stransfer {\nto 127.0.0.1\n}\nsmimea %s {\nns ns1.example.net\nurl %s\n%s\n}\n}\n", rig.Domain, port, keys, u.Dir, rig.URL, option)
+	text := fmt.Sprintf("%s:%d {\nbind 127.0.0.1\n%stransfer {\nto 127.0.0.1\n}\nsmimea %s {\nns ns1.example.net\nurl %s\n%s\n}\n}\n", measure.Domain, port, keys, u.Dir, measure.URL, option)
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(rig.Machine())
+	fmt.Println(measure.Machine())
 	fmt.Printf("%d users, signed: %v\n", *users, *signed)
 	fmt.Printf("smimea to Knot   %6.1f s  %11d octets   resident before %.0f MB, at most %.0f MB, extra %.0f MB\n", ours, octets, before, most, most-before)
 	fmt.Printf("Knot to Knot     %6.1f s  %11d octets   ratio of times %.1f\n", theirs, same, ours/theirs)

@@ -1,28 +1,29 @@
 package table
 
-// Compact returns the same version with the pages of each chunk in one piece of
-// memory. A table that was filled entry by entry has left holes of all sizes
-// between its pages, together as large as itself; pages that are edited later
-// are pieces of their own again.
-func (t *Table) Compact() *Table {
-	if t == nil {
-		return nil
-	}
-	next := *t
-	next.chunks = make([]*chunk, len(t.chunks))
-	for i, old := range t.chunks {
+// Compact is [Edit.Table] with the pages of each chunk in one piece of memory. A table
+// that was filled entry by entry has left holes of all sizes between its pages, together
+// as large as itself; pages that are edited later are pieces of their own again. The
+// chunks are done one after the other, and what the edit has made is given up on the
+// way: there is never room for all of it twice.
+func (e *Edit) Compact() *Table {
+	for i, c := range e.t.chunks {
 		size := 0
-		for _, page := range old.pages {
+		for _, page := range c.pages {
 			size += len(page)
 		}
-		c := &chunk{}
+		if c.epoch != e.epoch { // an older version's, too
+			c = &chunk{pages: c.pages}
+			e.t.chunks[i] = c
+		}
+		c.epoch = 0
 		all := make([]byte, 0, size)
-		for j, page := range old.pages {
+		for j, page := range c.pages {
 			start := len(all)
 			all = append(all, page...)
 			c.pages[j] = all[start:len(all):len(all)]
 		}
-		next.chunks[i] = c
 	}
-	return &next
+	t := e.t
+	e.t, e.own = Table{}, nil
+	return &t
 }

@@ -14,8 +14,13 @@ func TestCompact(t *testing.T) {
 		want[key] = value
 	}
 	before := e.Table()
-	table := before.Compact()
+	table := before.Edit().Compact()
 	check(t, table, want)
+	first := (*Table)(nil).Edit()
+	for key, value := range want {
+		first.Set([]byte(key), []byte(value))
+	}
+	check(t, first.Compact(), want)
 	// To edit a page leaves its neighbours as they are.
 	next := table.Edit()
 	edited := model{}
@@ -29,7 +34,7 @@ func TestCompact(t *testing.T) {
 	check(t, next.Table(), edited)
 	check(t, table, want)
 	check(t, before, want)
-	if (*Table)(nil).Compact().Len() != 0 {
+	if (*Table)(nil).Edit().Compact().Len() != 0 {
 		t.Error("an empty table is not")
 	}
 }

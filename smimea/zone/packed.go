@@ -11,8 +11,17 @@ import (
 
 // A Packing is what a packed answer needs to know besides the records.
 type Packing struct {
-	// OPT is the request's, nil if it has none; its options are left out.
-	OPT *dns.OPT
+	ID    uint16
+	Flags uint16 // the request's: RD and CD are given back
+	// Asked is the question's name in the case of the request, less the first
+	// octet of its wire form; what stands between labels does not matter.
+	Asked []byte
+	Type  uint16
+	// EDNS is set if the request has an OPT record, and these are its size and
+	// flags, which are given back; its options are left out.
+	EDNS      bool
+	UDPSize   uint16
+	EDNSFlags uint16
 	// Keys are those whose signatures go with the records, if Signed; they must
 	// have begun, and not expire within Margin of Now.
 	Signed bool
@@ -23,29 +32,19 @@ type Packing struct {
 	Size int
 }
 
-// AppendAnswer appends the answer to r that [Reply.Answer] and [Reply.Sign] make,
-// as it is on the wire; r asks for the owner n at p. The records stay what they
+// AppendAnswer appends the answer that [Reply.Answer] and [Reply.Sign] make, as it
+// is on the wire, to a question for the owner n at p. The records stay what they
 // are in the zone's table, bytes: to make text of them, only for miekg/dns to
 // turn that into bytes again, costs more than all the rest of an answer.
 //
 // It reports false where that way does not do: for lack of signatures, for names
 // with escapes, and for answers that do not fit.
-func (n *Name) AppendAnswer(dst []byte, r *dns.Msg, p *Point, o *Packing) ([]byte, bool) {
+func (n *Name) AppendAnswer(dst []byte, p *Point, o *Packing) ([]byte, bool) {
 	a := packer{b: dst, start: len(dst)}
-	flags := uint16(1<<15 | 1<<10) // QR, AA
-	if r.RecursionDesired {
-		flags |= 1 << 8
-	}
-	if r.CheckingDisabled {
-		flags |= 1 << 4
-	}
-	a.uint16(r.Id, flags, 1, 0, 0, 0) // counts of records: see below
-	question := &r.Question[0]
-	lower, ok := a.question(p.Name, question.Name)
+	lower, ok := a.begin(p.Name, o, dns.RcodeSuccess)
 	if !ok {
 		return dst, false
 	}
-	a.uint16(question.Qtype, question.Qclass)
 
 	// Owners are pointers: to the question, or, where that is not in the case
 	// of the zone, to the first record's owner.
@@ -91,15 +90,65 @@ func (n *Name) AppendAnswer(dst []byte, r *dns.Msg, p *Point, o *Packing) ([]byt
 		answers++
 	}
 	binary.BigEndian.PutUint16(a.b[a.start+6:], answers)
-	if o.OPT != nil {
-		a.b = append(a.b, 0)
-		a.uint16(dns.TypeOPT, o.OPT.UDPSize())
-		// Of the TTL, DO and the flags after it stay, and the first octet of
-		// flags only: extended rcode and version are 0.
-		a.uint16(0, uint16(o.OPT.Hdr.Ttl)&0xff00, 0)
-		a.b[a.start+11] = 1
-	}
+	a.opt(o)
 	return a.b, len(a.b)-a.start <= o.Size
+}
+
+// Records are the records of one section of a reply as they are on the wire, with
+// whole names.
+type Records struct {
+	Octets  []byte
+	Count   int
+	Section Section
+	// Length is what miekg/dns takes the octets to be, by which it truncates
+	// messages: some more where there is base64.
+	Length int
+}
+
+// A Section is where records stand in a reply.
+type Section uint8
+
+const (
+	AuthoritySection Section = iota
+	AnswerSection
+)
+
+// PackRecords packs the records of one section.
+func PackRecords(section Section, records ...dns.RR) (Records, error) {
+	r := Records{Count: len(records), Section: section}
+	for _, rr := range records {
+		at, length := len(r.Octets), dns.Len(rr)
+		r.Octets = append(r.Octets, make([]byte, length)...)
+		end, err := dns.PackRR(rr, r.Octets, at, nil, false)
+		if err != nil {
+			return Records{}, err
+		}
+		r.Octets, r.Length = r.Octets[:end], r.Length+length
+	}
+	return r, nil
+}
+
+// AppendReply appends a reply with these records to a question for a name, given
+// in lower-case wire form, as miekg/dns packs it without compression. With
+// truncated it says to ask again over TCP. Length is what miekg/dns takes it to be.
+// It reports false for names with escapes, and for replies that do not fit.
+func AppendReply(dst, name []byte, o *Packing, rcode int, truncated bool, records *Records) (reply []byte, length int, ok bool) {
+	a := packer{b: dst, start: len(dst)}
+	if _, ok := a.begin(name, o, rcode); !ok {
+		return dst, 0, false
+	}
+	if truncated {
+		a.b[a.start+2] |= 1 << 1
+	}
+	a.b = append(a.b, records.Octets...)
+	count := a.b[a.start+8:]
+	if records.Section == AnswerSection {
+		count = a.b[a.start+6:]
+	}
+	binary.BigEndian.PutUint16(count, uint16(records.Count))
+	a.opt(o)
+	length = len(a.b) - a.start - len(records.Octets) + records.Length
+	return a.b, length, length <= o.Size
 }
 
 // A cursor is node.data without functions, which would take their place on the
@@ -166,10 +215,34 @@ func (a *packer) uint16(vs ...uint16) {
 	}
 }
 
+// begin appends a reply's header and question. It reports whether the name was
+// asked for in lower case, and whether it could be done.
+func (a *packer) begin(name []byte, o *Packing, rcode int) (lower, ok bool) {
+	const qr, aa, rd, cd = 1 << 15, 1 << 10, 1 << 8, 1 << 4
+	a.uint16(o.ID, qr|aa|o.Flags&(rd|cd)|uint16(rcode), 1, 0, 0, 0) // counts of records: see below
+	if lower, ok = a.question(name, o.Asked); ok {
+		a.uint16(o.Type, dns.ClassINET)
+	}
+	return lower, ok
+}
+
+// opt appends the OPT record, if there is to be one.
+func (a *packer) opt(o *Packing) {
+	if !o.EDNS {
+		return
+	}
+	a.b = append(a.b, 0)
+	a.uint16(dns.TypeOPT, o.UDPSize)
+	// Of the TTL, DO and the flags after it stay, and the first octet of
+	// flags only: extended rcode and version are 0.
+	a.uint16(0, o.EDNSFlags&0xff00, 0)
+	a.b[a.start+11] = 1
+}
+
 // question appends a name, given in lower-case wire form and as it was asked
 // for, in the case of the latter. It reports whether that is lower case, and
 // whether it could be done.
-func (a *packer) question(wire []byte, asked string) (lower, ok bool) {
+func (a *packer) question(wire, asked []byte) (lower, ok bool) {
 	if len(asked)+1 != len(wire) {
 		return false, false // has escapes
 	}

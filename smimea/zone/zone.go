@@ -45,16 +45,6 @@ func (z *Zone) Sum() uint64 {
 	return z.sum ^ h.Sum64()
 }
 
-// Compact returns the same version in as little memory as it needs, for one that
-// was filled with all its records at once.
-func (z *Zone) Compact() *Zone {
-	next := *z
-	for tree, table := range z.tables {
-		next.tables[tree] = table.Compact()
-	}
-	return &next
-}
-
 // Size returns the octets that the zone takes.
 func (z *Zone) Size() int { return z.tables[Certs].Size() + z.tables[Texts].Size() }
 

@@ -4,11 +4,11 @@
 // The way down: [Block.Query] finds the zone that a question is about; [Query.Answer]
 // decides what there is to say, as an [Answer] (query.go, deny.go); [Query.Write]
 // makes octets or a message of it, and sends that (write.go).
-// [Block.Octets] is all of it in one, for who has a socket of his own.
+// [Direct.Answer] is a short way from a packet to the octets of its reply (direct.go),
+// for what needs neither another plugin nor a new signature.
 package answer
 
 import (
-	"context"
 	"sync/atomic"
 
 	"github.com/coredns/coredns/plugin"
@@ -43,6 +43,7 @@ type Block struct {
 	UDPLimit int    // octets of an answer over UDP, at the most
 	TCPOnly  bool   // SMIMEA records go out over TCP only
 	Denials  *Limit // of signed denials over UDP; nil: none
+	Kept     *Kept  // signed denials that may be asked for again
 }
 
 // A Result is how a query was answered. Its order is that of its names.
@@ -93,27 +94,4 @@ func (a *Answer) truncate() { *a = Answer{Result: Truncated, Truncated: true} }
 func (a *Answer) pass(rcode int, err error) error {
 	*a = Answer{Result: Answered, Rcode: rcode, Passed: true}
 	return err
-}
-
-// Octets appends the whole answer to r, as it goes out, to dst; isDatagram says
-// whether that is over UDP. It reports false, and appends nothing, if the question
-// is none of ours or needs another plugin, or the answer has no octets of its own
-// yet: then the query is to go the way of all.
-func (b *Block) Octets(ctx context.Context, dst []byte, r *dns.Msg, isDatagram bool) ([]byte, Result, bool) {
-	q, ok := b.Query(ctx, nil, r)
-	if !ok {
-		return dst, Failed, false
-	}
-	defer q.Done()
-	q.over = transportOf(isDatagram)
-	q.answer = Answer{}
-	if q.improper(&q.answer) || !q.look() || !q.kept() || q.TCPOnly && isDatagram && q.name.Tree == zone.Certs {
-		return dst, Failed, false
-	}
-	q.limit()
-	out, ok := q.appendOctets(dst)
-	if !ok {
-		return dst, Failed, false
-	}
-	return out, Answered, true
 }

@@ -1,10 +1,12 @@
 package answer
 
 import (
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"coredns-smimea/plugin/internal/lane"
 	"coredns-smimea/plugin/internal/neighbour"
 	"coredns-smimea/plugin/internal/sign"
 	"coredns-smimea/smimea/zone"
@@ -17,7 +19,15 @@ func (q *Query) deny(a *Answer) error {
 	if q.name.Kind == zone.Absent {
 		a.Result, a.Rcode = NameError, dns.RcodeNameError
 	}
-	if q.signed && q.datagram() && !q.Denials.Take(time.Now()) {
+	keeps := q.signed && q.keepsDenial()
+	if keeps {
+		if k := q.Kept.get(q.point.Zone, q.zone.Serial, q.point.Name, time.Now()); k != nil {
+			a.Denial = k.authority
+			q.compact(a)
+			return nil
+		}
+	}
+	if q.signed && q.datagram() && !lane.Granted(q.ctx) && !q.Denials.Take(time.Now()) {
 		// A flood of names that do not exist costs a signature each. Who
 		// really wants to know comes back over TCP.
 		a.truncate()
@@ -29,12 +39,11 @@ func (q *Query) deny(a *Answer) error {
 		if err := q.prove(a, soa); err != nil {
 			return err
 		}
-		if q.name.Kind == zone.Absent && !q.opt.Co() {
-			// RFC 9824 section 3.1: the NSEC says that the name exists, only to say
-			// that it does not. Who knows what NXNAME is asks for NXDOMAIN by the
-			// CO flag (section 5).
-			a.Rcode = dns.RcodeSuccess
+		if keeps {
+			a.Denial = slices.Clip(a.Denial)
+			q.Kept.put(q.point.Zone, q.zone.Serial, q.point.Name, a.Denial)
 		}
+		q.compact(a)
 	}
 	if q.awaited {
 		// Nobody is to keep a denial where there may be a challenge the next moment.
@@ -44,6 +53,20 @@ func (q *Query) deny(a *Answer) error {
 		}
 	}
 	return nil
+}
+
+// compact sets the rcode of a signed denial. RFC 9824 section 3.1: the NSEC says that
+// the name exists, only to say that it does not. Who knows what NXNAME is asks for
+// NXDOMAIN by the CO flag (section 5).
+func (q *Query) compact(a *Answer) {
+	if q.name.Kind == zone.Absent && !q.opt.Co() {
+		a.Rcode = dns.RcodeSuccess
+	}
+}
+
+// keepsDenial reports whether the denial is the same for whoever asks next.
+func (q *Query) keepsDenial() bool {
+	return q.zone.Layout != zone.Beside && !q.awaited && q.qtype != dns.TypeNSEC && q.qtype != dns.TypeRRSIG
 }
 
 // prove adds what makes a denial believable: signatures, and an NSEC record of

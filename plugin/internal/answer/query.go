@@ -22,6 +22,7 @@ type Query struct {
 	answer  Answer
 	packing zone.Packing
 	wire    [256]byte  // the name as it is on the wire
+	asked   [256]byte  // the same in the case of the request
 	reply   [1280]byte // the same of the reply
 }
 
@@ -44,6 +45,10 @@ type question struct {
 	// awaited says that an ACME challenge may come to be at the name.
 	awaited bool
 }
+
+// challengeLabel is the label of names of DNS-01 challenges in wire form (RFC 8555
+// section 8.4).
+const challengeLabel = "\x0f_acme-challenge"
 
 // transport is how an answer goes out, once somebody has asked.
 type transport uint8
@@ -134,7 +139,7 @@ func (q *Query) decide(a *Answer) error {
 		}
 		return a.pass(plugin.NextOrFailure(neighbour.Self, q.Next, q.ctx, q.w, q.r))
 	}
-	if q.Challenges != nil && q.point.Tree == zone.Rest && q.name.Kind == zone.Absent && strings.HasPrefix(string(q.point.Rel), "\x0f_acme-challenge") {
+	if q.Challenges != nil && q.point.Tree == zone.Rest && q.name.Kind == zone.Absent && strings.HasPrefix(string(q.point.Rel), challengeLabel) {
 		// The name has to be there before the challenge is: a resolver that was
 		// told that it is not would not ask for the TXT record.
 		q.awaited, q.name.Kind = true, zone.EmptyNonTerminal

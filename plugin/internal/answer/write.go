@@ -56,11 +56,24 @@ func (q *Query) appendOctets(dst []byte) ([]byte, bool) {
 	if !q.datagram() {
 		size = dns.MaxMsgSize
 	}
-	q.packing = zone.Packing{OPT: q.opt, Signed: q.signed, Size: size}
+	question := &q.r.Question[0]
+	q.packing = zone.Packing{
+		ID: q.r.Id, Asked: append(q.asked[:0], question.Name...), Type: question.Qtype,
+		Signed: q.signed, Size: size,
+	}
+	if q.r.RecursionDesired {
+		q.packing.Flags |= 1 << 8
+	}
+	if q.r.CheckingDisabled {
+		q.packing.Flags |= 1 << 4
+	}
+	if q.opt != nil {
+		q.packing.EDNS, q.packing.UDPSize, q.packing.EDNSFlags = true, q.opt.UDPSize(), uint16(q.opt.Hdr.Ttl)
+	}
 	if q.signed {
 		q.packing.Keys, q.packing.Now, q.packing.Margin = q.Signer.Keys(q.point.Zone), time.Now(), sign.Margin
 	}
-	return q.name.AppendAnswer(dst, q.r, &q.point, &q.packing)
+	return q.name.AppendAnswer(dst, &q.point, &q.packing)
 }
 
 // message makes a message of an answer. The error is one of signing.

@@ -44,6 +44,8 @@ func (p *Publisher) commit() {
 	c.next.legacy = p.directory.Legacy()
 	c.next.Files = c.next.legacy.Files()
 	c.next.remake = p.remake
+	c.next.bridged = p.bridges.commit()
+	c.next.lists = p.lists.Kept()
 	for i, e := range p.edits {
 		if e == nil || !p.mayServe(i) {
 			continue
@@ -71,10 +73,10 @@ func (p *Publisher) mayServe(i int) bool {
 // served before.
 func (c *commit) firstOf(i int, e *edit) {
 	p := c.p
-	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
 	if p.seed == nil {
-		z = z.Compact()
+		e.Compact()
 	}
+	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
 	if p.outrun && z.Serial == e.last {
 		z.Serial = served.NextSerial(e.last, e.newest)
 	}
@@ -130,7 +132,7 @@ func (c *commit) record(i int, before *zone.Edition) {
 // publish swaps the snapshot in, and tells everybody whom it concerns.
 func (c *commit) publish() {
 	p := c.p
-	if c.unsaved || c.old != nil && c.old.Files != c.next.Files {
+	if c.unsaved || c.old != nil && (c.old.Files != c.next.Files || c.old.bridged != c.next.bridged || c.old.lists != c.next.lists) {
 		// Before it is served: a state that is clean when the process is killed is
 		// taken for what was served last.
 		p.saver.changed(c.unsaved)
@@ -164,7 +166,7 @@ func (p *Publisher) tell(s *Snapshot) {
 	}
 	lastChange.WithLabelValues(p.config.Dir).SetToCurrentTime()
 	text := ""
-	for _, kind := range []string{"added", "changed", "withdrawn", "expired"} {
+	for _, kind := range []string{"added", "changed", "withdrawn", "expired", "revoked"} {
 		if n := p.kinds[kind]; n > 0 {
 			changes.WithLabelValues(p.config.Dir, kind).Add(float64(n))
 			text += fmt.Sprintf(", %d %s", n, kind)
@@ -191,6 +193,7 @@ func (p *Publisher) raise(i int) {
 	c.next.extras[i] = p.Signer().Extra(i)
 	served.Note(&z, c.next.extras[i])
 	p.saver.changed(true) // before it is served, as in publish
+	p.counts[i].measure(&z)
 	if p.config.Signed {
 		p.current.Store(c.next)
 		p.secondaries.Wake()

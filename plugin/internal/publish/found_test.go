@@ -68,7 +68,7 @@ func TestSavedInOtherForm(t *testing.T) {
 		old := s.p
 		s.config = c
 		s.p = newPublisher(c, s.world())
-		s.p.begin(t.Context(), &predecessor{old.config, old.Snapshot()})
+		s.p.begin(t.Context(), &predecessor{old.config, old.Snapshot(), old.octets})
 		old.forget()
 		again(s, false)
 	})

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/internal/statefile"
+	"coredns-smimea/internal/table"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/smimea/zone"
 )
@@ -95,7 +98,25 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 	}
 	dir := p.world.Directory(p.options())
 	files := dir.Restore(max(0, h.Files), max(0, h.Octets))
-	sections := map[uint32]func(key, value []byte) error{sectionFiles: files.Add}
+	lists := new(crl.Kept)
+	bridged := (*table.Table)(nil).Edit()
+	sections := map[uint32]func(key, value []byte) error{
+		sectionFiles: files.Add,
+		sectionLists: lists.Add,
+		sectionBridged: func(key, value []byte) error {
+			if _, err := decodeBridged(value); err != nil || len(key) != 4 {
+				return errBridged
+			}
+			bridged.Set(key, value)
+			return nil
+		},
+		sectionOctets: func(key, value []byte) error {
+			if digest := sha256.Sum256(value); string(digest[:]) == string(key) {
+				p.octets.put(digest, value, false)
+			}
+			return nil
+		},
+	}
 	discard := func(key, value []byte) error { return nil }
 	zones := make([]*zone.Restoration, len(h.Zones))
 	journals := make([]zone.JournalRestoration, len(h.Zones))
@@ -116,6 +137,7 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 		return statefile.Damage(err.Error())
 	}
 	files.End(h.Device)
+	p.lists.Restore(lists)
 	places := make([]place, len(p.config.Places))
 	for i, at := range p.config.Places {
 		places[i] = place{at: at, prefix: p.config.prefix(at.Domain)}
@@ -133,7 +155,7 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 		}
 	}
 	sameForm := h.Form == p.config.formKey()
-	p.sow(dir.Legacy(), places, sameForm)
+	p.sow(dir.Legacy(), bridged.Table(), places, sameForm)
 	p.seed.journals, p.seed.extras = restored, extras
 	p.seed.saved = sameForm && len(h.Zones) == len(places) && !p.remake
 	if !sameForm {

@@ -8,6 +8,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/internal/table"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -35,10 +36,12 @@ func (s *seed) restored(i int) (*zone.Edition, *zone.Journal) {
 type predecessor struct {
 	config   Config
 	snapshot *Snapshot
+	octets   *Octets
 }
 
 // begin begins with what there is to begin with, before the first look.
 func (p *Publisher) begin(ctx context.Context, before *predecessor) {
+	p.tuneReading()
 	p.saver.claim()
 	switch {
 	case before != nil:
@@ -66,7 +69,8 @@ func (p *Publisher) inherit(before *predecessor) {
 	for i, at := range p.config.Places {
 		places = append(places, place{at: at, prefix: p.config.prefix(at.Domain), was: old[p.config.Places[i].Origin]})
 	}
-	p.sow(before.snapshot.legacy, places, before.snapshot.form(&before.config) == p.config.formKey())
+	p.lists.Restore(before.snapshot.lists)
+	p.sow(before.snapshot.legacy, before.snapshot.bridged, places, before.snapshot.form(&before.config) == p.config.formKey())
 }
 
 // place is what was served at a place, nil if nothing was.
@@ -78,7 +82,7 @@ type place struct {
 
 // sow makes the seed of what was served at each place, and of what was known of the
 // files then.
-func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) {
+func (p *Publisher) sow(legacy directory.Legacy, bridged *table.Table, places []place, sameForm bool) {
 	p.seed = &seed{zones: make([]*zone.Zone, len(places))}
 	lacking := make([]bool, len(places)) // by zone: it is a new one
 	for i, at := range places {
@@ -103,7 +107,9 @@ func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) 
 		return false
 	}
 	p.directory = p.world.Inherit(p.options(), legacy, again)
-	for _, f := range p.directory.Files().All() {
+	p.inheritBridges(bridged)
+	p.beginRevoking()
+	for path, f := range p.directory.Files().All() {
 		for _, cert := range f.Live() {
 			list, _ := p.mailboxes(cert.Addresses)
 			if len(list) == 0 {
@@ -111,6 +117,7 @@ func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) 
 			}
 			p.counted(list, +1)
 		}
+		p.givenOut(path, &f, time.Time{})
 	}
 }
 
@@ -118,6 +125,7 @@ func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) 
 func (p *Publisher) serveSeed(ctx context.Context) {
 	p.enter(Restored)
 	p.directory.Expire(ctx, p.world.System.Now(), p.apply)
+	p.unbridgeDue(p.world.System.Now())
 	for i, z := range p.seed.zones {
 		if z != nil {
 			p.edit(i, time.Time{})

@@ -540,7 +540,7 @@ func (s *simulation) reload() {
 	}
 	next.signer.Store(simSigner(s.t, s.key, s.config.Places))
 	next.generation = old.generation
-	next.begin(context.Background(), &predecessor{old.config, old.Snapshot()})
+	next.begin(context.Background(), &predecessor{old.config, old.Snapshot(), old.octets})
 	if fails { // nobody has asked the new one
 		s.note("the reload fails")
 		next.enter(Leaving)
@@ -854,6 +854,8 @@ func (s *simulation) compare() {
 					text := simRecord(i%2 == 1, user, c.spki, simURLs[url], f.folder, ttl)
 					switch {
 					case f.torn: // what it had, if anybody has read it, and in the form of then
+						maybe[text] = true
+					case i%2 == 0 && n != f.cert: // a renewal that is bridged
 						maybe[text] = true
 					case good && url == s.url:
 						want[text] = true

@@ -6,6 +6,8 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/internal/table"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -22,6 +24,8 @@ type Snapshot struct {
 	journals []*zone.Journal  // by zone
 	legacy   directory.Legacy // what a next publisher begins with
 	remake   bool             // records had another form, and are made anew as files are read
+	bridged  *table.Table     // by number: see Bridged
+	lists    *crl.Kept        // and this
 }
 
 func newSnapshot(zones int) *Snapshot {

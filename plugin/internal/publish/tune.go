@@ -12,6 +12,9 @@ const (
 	tuneFrom = 64 << 20
 	// headroom is how much garbage there may be then before it is collected.
 	headroom = 32 << 20
+	// whileReading is how much garbage there may be, in percent of what is in use,
+	// while a directory is read for the first time.
+	whileReading = 25
 )
 
 // tuned is how the garbage collector of the process is set for the publishers that
@@ -19,22 +22,33 @@ const (
 var tuned = struct {
 	sync.Mutex
 	sizes   map[*Publisher]int
-	percent int // as we have set it; 0: as it was
+	reading map[*Publisher]bool // which have published nothing yet
+	percent int                 // as we have set it; 0: as it was
 	before  int
-}{sizes: map[*Publisher]int{}}
+}{sizes: map[*Publisher]int{}, reading: map[*Publisher]bool{}}
 
 // tune keeps a large state from doubling in memory. Go collects garbage when
 // there is as much of it as there is live memory; but ours is nearly all of one
 // piece, without pointers to follow, so that a collection costs the same as in
 // a server without users. The setting is that of the whole process (README, Memory).
 // Who sets GOGC is not overruled. Without a snapshot the publisher ends.
-func (p *Publisher) tune(s *Snapshot) {
+func (p *Publisher) tune(s *Snapshot) { p.collect(s, false) }
+
+// tuneReading is tune for a publisher that begins to read: nobody knows yet how large
+// its state will be, and a container's limit is as much as that and a little more.
+func (p *Publisher) tuneReading() { p.collect(nil, true) }
+
+func (p *Publisher) collect(s *Snapshot, reading bool) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
 	tuned.Lock()
 	defer tuned.Unlock()
 	delete(tuned.sizes, p)
+	read := tuned.reading[p] // to its end, now
+	if delete(tuned.reading, p); reading {
+		tuned.reading[p] = true
+	}
 	if s != nil {
 		size := s.Files.Size()
 		for _, z := range s.Zones {
@@ -51,17 +65,21 @@ func (p *Publisher) tune(s *Snapshot) {
 	if total >= tuneFrom {
 		percent = max(10, 100*headroom/total)
 	}
+	if len(tuned.reading) > 0 && (percent == 0 || percent > whileReading) {
+		percent = whileReading
+	}
 	switch {
 	case percent == tuned.percent:
-		return
 	case percent == 0:
 		debug.SetGCPercent(tuned.before)
 	case tuned.percent == 0:
 		tuned.before = debug.SetGCPercent(percent)
-		// What reading a million files took is not needed any more.
-		debug.FreeOSMemory()
 	default:
 		debug.SetGCPercent(percent)
 	}
 	tuned.percent = percent
+	if read && total >= tuneFrom {
+		// What reading a million files took is not needed any more.
+		debug.FreeOSMemory()
+	}
 }

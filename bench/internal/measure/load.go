@@ -1,4 +1,4 @@
-package rig
+package measure
 
 import (
 	"errors"
@@ -8,6 +8,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"coredns-smimea/bench/internal/sender"
+	"coredns-smimea/internal/harness"
 )
 
 // A Load is how a server is asked.
@@ -18,6 +23,10 @@ type Load struct {
 	Once    bool // through the file once, whatever time that takes
 	QPS     int  // at most so many a second; 0: as many as there are answers for
 	Pin     Pin
+	// Batched has package sender ask instead of dnsperf, whose limit is below that
+	// of the servers. Urgent has it and the server run before all else on their
+	// processors, where that is permitted.
+	Batched, Urgent bool
 }
 
 // A Result is how a server has answered.
@@ -37,8 +46,12 @@ var (
 	codeItem      = regexp.MustCompile(`([A-Z]+) [0-9]+ \(([0-9.]+)%\)`)
 )
 
-// Run asks a server with dnsperf: eight clients, a hundred queries in flight.
+// Run asks a server: with dnsperf, eight clients and a hundred queries in flight, or
+// batched, eight sockets and 64 queries in flight at each.
 func (l Load) Run(s *Server) (Result, error) {
+	if l.Batched {
+		return l.batched(s)
+	}
 	args := []string{"-s", "127.0.0.1", "-p", strconv.Itoa(s.Port), "-d", l.Queries, "-c", "8", "-q", "100", "-T", "1", "-t", "2"}
 	if l.DO {
 		args = append(args, "-D")
@@ -86,6 +99,45 @@ func (l Load) Run(s *Server) (Result, error) {
 		}
 	}
 	return r, nil
+}
+
+func (l Load) batched(s *Server) (Result, error) {
+	processor, err := strconv.Atoi(string(l.Pin))
+	if err != nil {
+		processor = -1 // any
+	}
+	if l.Urgent {
+		s.schedule(unix.SCHED_RR)
+		defer s.schedule(unix.SCHED_NORMAL)
+	}
+	before, err := s.CPU()
+	if err != nil {
+		return Result{}, err
+	}
+	sent, err := sender.Load{
+		Addr: harness.Loopback(s.Port), Queries: l.Queries, DO: l.DO, Time: l.Time,
+		Window: 64, Sockets: 8, Processor: processor, Urgent: l.Urgent,
+	}.Run()
+	if err != nil {
+		return Result{}, err
+	}
+	after, err := s.CPU()
+	if err != nil {
+		return Result{}, err
+	}
+	if sent.Answered == 0 {
+		return Result{}, fmt.Errorf("asking %s: no answer to %d questions", s.Name, sent.Sent)
+	}
+	answers := float64(sent.Answered)
+	return Result{
+		QPS:  answers / sent.Took.Seconds(),
+		CPU:  time.Duration(float64(after-before) / answers),
+		Lost: 1 - answers/float64(max(1, sent.Sent)),
+		Codes: map[string]float64{
+			"NOERROR": float64(sent.Answered-sent.NXDOMAIN-sent.Other) / answers, "NXDOMAIN": float64(sent.NXDOMAIN) / answers, "TC": float64(sent.TC) / answers,
+		},
+		Output: fmt.Sprintf("%+v", sent),
+	}, nil
 }
 
 func find(re *regexp.Regexp, text string) (float64, error) {

@@ -1,7 +1,7 @@
-// Package rig is what the benchmarks have in common: a directory of users'
+// Package measure is what the benchmarks have in common: a directory of users'
 // certificates, zone files with the same records, servers pinned to a core,
 // load, and tables of what was measured.
-package rig
+package measure
 
 import (
 	"fmt"

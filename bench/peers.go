@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"coredns-smimea/bench/internal/measure"
+	"coredns-smimea/internal/harness"
+)
+
+// peers measures the processor time of an answer at saturation, against NSD and Knot
+// with the same records: one processor for the server, the other for a sender that
+// fills batches.
+func (b *bench) peers() (*measure.Table, error) {
+	if err := measure.Tools("nsd", "knotd", "dnssec-signzone"); err != nil {
+		return nil, err
+	}
+	signed, err := b.signZone()
+	if err != nil {
+		return nil, err
+	}
+	var servers []*measure.Server
+	defer func() { b.stop(servers...) }()
+	add := func(s *measure.Server, err error) (*measure.Server, error) {
+		if s != nil {
+			servers = append(servers, s)
+		}
+		return s, err
+	}
+	metrics, err := harness.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	const wait = 3 * time.Minute
+	smimea, err := add(b.start("smimea", b.dnssec(false)+ours(b.users), certificate))
+	if err != nil {
+		return nil, err
+	}
+	counted, err := add(b.start("smimea with prometheus", "\tprometheus "+harness.Loopback(metrics)+"\n"+b.dnssec(false)+ours(b.users), certificate))
+	if err != nil {
+		return nil, err
+	}
+	b.Say("starting NSD and Knot")
+	nsd, err := add(measure.StartNSD(b.dir, b.users.Zone, certificate, serverPin, wait))
+	if err != nil {
+		return nil, err
+	}
+	knot, err := add(measure.StartKnot(b.dir, b.users.Zone, certificate, serverPin, wait))
+	if err != nil {
+		return nil, err
+	}
+	signedNSD, err := add(measure.StartNSD(b.dir, signed, certificate, serverPin, wait))
+	if err != nil {
+		return nil, err
+	}
+	signedKnot, err := add(measure.StartKnot(b.dir, signed, certificate, serverPin, wait))
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range []*measure.Server{smimea, counted} {
+		if err := s.Signed(2*b.users.N, 10*time.Minute); err != nil {
+			return nil, err
+		}
+	}
+
+	c := &contest{bench: b, batched: true}
+	type trio struct {
+		what            string
+		floor           float64
+		ours, nsd, knot *entry
+	}
+	var rows []trio
+	for _, k := range []struct {
+		what, queries string
+		do            bool
+		floor         float64
+	}{
+		{"SMIMEA", "smimea", false, 0.8}, {"TXT", "txt", false, 0.8},
+		{"SMIMEA with DO", "smimea", true, 0.8}, {"TXT with DO", "txt", true, 0.8},
+		{"absent", "absent", false, 0.7}, {floodRow, "absent", true, 0.8},
+	} {
+		r := trio{what: k.what, floor: k.floor, ours: c.add("smimea, "+k.what, smimea, k.queries, k.do)}
+		if k.do {
+			r.nsd, r.knot = c.add("NSD, "+k.what, signedNSD, k.queries, true), c.add("Knot, "+k.what, signedKnot, k.queries, true)
+		} else {
+			r.nsd, r.knot = c.add("NSD, "+k.what, nsd, k.queries, false), c.add("Knot, "+k.what, knot, k.queries, false)
+		}
+		rows = append(rows, r)
+	}
+	prometheus := c.add("smimea with prometheus, SMIMEA", counted, "smimea", false)
+	if err := c.run(b.rounds); err != nil {
+		return nil, err
+	}
+	t := measure.NewTable(fmt.Sprintf("%d users: processor time of an answer, beside NSD's and Knot's", b.users.N))
+	for _, r := range rows {
+		better, name := r.nsd, "NSD"
+		if r.what != floodRow && r.knot.cpu.Median() < r.nsd.cpu.Median() {
+			better, name = r.knot, "Knot"
+		}
+		t.Row("NSD, "+r.what, r.nsd.String(), "")
+		t.Row("Knot, "+r.what, r.knot.String(), "")
+		t.Least(r.what, r.ours.String(), name, better.cpu.Median()/r.ours.cpu.Median(), r.floor)
+		if r.what == floodRow {
+			t.Row("of these TC, share", fmt.Sprintf("%.3f", r.ours.tc.Median()), "")
+		}
+	}
+	t.Least("SMIMEA, with *prometheus*", prometheus.String(), "without", rows[0].ours.cpu.Median()/prometheus.cpu.Median(), 0.8)
+	return t, b.beyond(t, smimea)
+}
+
+const floodRow = "absent with DO, over the limit: TC"
+
+// beyond asks for names that exist at a steady rate, beside a batched flood of those
+// that do not.
+func (b *bench) beyond(t *measure.Table, s *measure.Server) error {
+	const steady = 5000
+	e := &entry{name: "smimea, steady beside a flood", server: s, load: measure.Load{Queries: b.asks["smimea"], DO: true, Time: b.time, QPS: steady, Pin: clientPin}}
+	var floods measure.Samples
+	for range b.rounds {
+		done := make(chan error, 1)
+		go func() {
+			r, err := measure.Load{Queries: b.asks["absent"], DO: true, Time: b.time + b.time/4, Pin: clientPin, Batched: true}.Run(s)
+			floods = append(floods, r.QPS)
+			done <- err
+		}()
+		time.Sleep(b.time / 8) // the flood is there first
+		err := b.measure(e)
+		if flooded := <-done; err == nil {
+			err = flooded
+		}
+		if err != nil {
+			return err
+		}
+	}
+	t.Most(fmt.Sprintf("lost of SMIMEA with DO at %d qps beside a flood, share", steady), fmt.Sprintf("%v qps", e.qps), fmt.Sprintf("a flood of %v qps", floods), e.lost.Worst(), 0)
+	return nil
+}
+
+// signZone signs the zone file as NSD and Knot want it, with NSEC.
+func (b *bench) signZone() (string, error) {
+	b.Say("signing the zone file")
+	path := filepath.Join(b.dir, "db.signed")
+	out, err := exec.Command("dnssec-signzone", "-S", "-z", "-K", b.dir, "-o", measure.Domain, "-O", "full", "-f", path, b.users.Zone).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("signing the zone file: %w\n%s", err, out)
+	}
+	return path, nil
+}

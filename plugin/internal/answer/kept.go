@@ -1,0 +1,104 @@
+package answer
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"coredns-smimea/plugin/internal/sign"
+	"coredns-smimea/smimea/zone"
+)
+
+// Signed denials are kept in sets of a few, by name: at the most 4096, some 2 KB each.
+const (
+	keptSets  = 1024
+	keptInSet = 4
+)
+
+// Kept are denials that have been signed, for when they are asked for again.
+// There is no lock: a slot of a set is read and written at once. A nil one keeps none.
+type Kept struct {
+	seed maphash.Seed
+	sets [keptSets]keptSet
+}
+
+type keptSet [keptInSet]atomic.Pointer[keptDenial]
+
+// A keptDenial is the authority section of a denial at a name, the same for all
+// types that it does not have, in one version of its zone.
+type keptDenial struct {
+	zone   int
+	serial uint32
+	name   string    // in wire form
+	until  time.Time // from when on the signatures do not go out
+
+	authority []dns.RR
+	packed    zone.Records
+	asked     atomic.Bool // since another wanted the slot
+}
+
+func NewKept() *Kept { return &Kept{seed: maphash.MakeSeed()} }
+
+func (k *Kept) set(name []byte) *keptSet {
+	return &k.sets[maphash.Bytes(k.seed, name)%keptSets]
+}
+
+// get returns the denial at a name in a version of a zone, nil if there is none.
+func (k *Kept) get(zone int, serial uint32, name []byte, now time.Time) *keptDenial {
+	if k == nil {
+		return nil
+	}
+	set := k.set(name)
+	for i := range set {
+		d := set[i].Load()
+		if d == nil || d.zone != zone || d.serial != serial || d.name != string(name) || !now.Before(d.until) {
+			continue
+		}
+		if !d.asked.Load() {
+			d.asked.Store(true)
+		}
+		return d
+	}
+	return nil
+}
+
+// put keeps a denial in the place of one that is of no use any more, or that has not
+// been asked for again since the last put: what is asked for once does not displace
+// what is asked for often. If there is none, the denial is not kept.
+func (k *Kept) put(i int, serial uint32, name []byte, authority []dns.RR) {
+	if k == nil {
+		return
+	}
+	set := k.set(name)
+	free := -1
+	for j := range set {
+		d := set[j].Load()
+		switch {
+		case d == nil || d.zone == i && (d.serial != serial || d.name == string(name)):
+			free = j
+		case !d.asked.Swap(false) && free < 0:
+			free = j
+		}
+	}
+	if free < 0 {
+		return
+	}
+	d := &keptDenial{zone: i, serial: serial, name: string(name), authority: authority}
+	var err error
+	if d.packed, err = zone.PackRecords(zone.AuthoritySection, authority...); err != nil {
+		return
+	}
+	now := time.Now()
+	for _, rr := range authority {
+		if sig, ok := rr.(*dns.RRSIG); ok {
+			// Times of RRSIG are serial numbers (RFC 4034 section 3.1.5).
+			left := time.Duration(int32(sig.Expiration-uint32(now.Unix()))) * time.Second
+			if until := now.Add(left - sign.Margin); d.until.IsZero() || until.Before(d.until) {
+				d.until = until
+			}
+		}
+	}
+	set[free].Store(d)
+}

@@ -59,6 +59,7 @@ test: peers
 	$(GO) vet ./...
 	$(GO) test ./cmd/coredns
 	$(GO) test ./certsource/directory -run '^TestSimulation$$' -seeds 10000
+	$(GO) test ./plugin/internal/publish -run '^TestSimulation$$' -seeds 2000
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v '/cmd/coredns$$')
 
 # peers installs what test/peers.txt lists, and only what is missing of it.

@@ -55,6 +55,10 @@ func (f *File) Version() uint64 { return f.stamp }
 // Published reports whether the file has a certificate to publish.
 func (f *File) Published() bool { return f.ID != 0 && f.Reason == "" }
 
+// Current reports whether the file has been read as it is, and is not to be read again:
+// what is known of it is not what it held before.
+func (f *File) Current() bool { return f.Failing == "" && f.stamp != 0 && f.stamp != unstamped }
+
 // holds reports whether there are certificates, published or ended.
 func (f *File) holds() bool { return holds(f.Reason) }
 

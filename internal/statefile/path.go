@@ -146,9 +146,10 @@ func (p Path) Check() error {
 	return f.Close()
 }
 
-// SetAside gives a state that is of no use a name that is free, and returns it.
+// SetAside gives a state that is of no use a name that is free, and returns it. With
+// keep it has the old name as well.
 // It touches nothing but a regular file that begins as a state does.
-func (p Path) SetAside() (string, error) {
+func (p Path) SetAside(keep bool) (string, error) {
 	begins, err := p.begins(p.Name)
 	if err != nil {
 		return "", err
@@ -162,8 +163,10 @@ func (p Path) SetAside() (string, error) {
 			aside = fmt.Sprintf("%s.aside.%d", p.Name, n)
 		}
 		switch err := p.Disk.Link(p.Name, aside); {
+		case err == nil && keep:
+			return aside, nil
 		case err == nil:
-			return aside, p.Disk.Remove(p.Name)
+			return aside, errors.Join(p.Disk.Remove(p.Name), p.syncDir())
 		case !errors.Is(err, fs.ErrExist):
 			return "", err
 		}
@@ -171,7 +174,7 @@ func (p Path) SetAside() (string, error) {
 }
 
 // Mark says of the file whether it is what it stands for (clean), or that this
-// has changed since (stale). It costs one write.
+// has changed since (stale). When it returns, that is on the disk, and under this name.
 func (p Path) Mark(isClean bool) error {
 	begins, err := p.begins(p.Name)
 	if err != nil {
@@ -189,7 +192,7 @@ func (p Path) Mark(isClean bool) error {
 		mark = clean
 	}
 	_, err = file.WriteAt([]byte(mark), int64(len(magic)))
-	return errors.Join(err, file.Sync(), file.Close())
+	return errors.Join(err, file.Sync(), file.Close(), p.syncDir())
 }
 
 // Remove removes a state, and nothing else.

@@ -37,7 +37,7 @@ func TestNotItsOwn(t *testing.T) {
 			} else {
 				t.Log(err)
 			}
-			if aside, err := p.SetAside(); err == nil {
+			if aside, err := p.SetAside(false); err == nil {
 				t.Errorf("set aside as %s", aside)
 			}
 			if p.Mark(true) == nil {
@@ -102,7 +102,7 @@ func TestSetAside(t *testing.T) {
 		if err := write(t, path, n); err != nil {
 			t.Fatal(err)
 		}
-		name, err := At(path).SetAside()
+		name, err := At(path).SetAside(false)
 		if err != nil || slices.Contains(names, name) {
 			t.Fatalf("set aside as %s after %q: %v", name, names, err)
 		}

@@ -43,6 +43,7 @@ func (p *Publisher) commit() {
 	}
 	c.next.legacy = p.directory.Legacy()
 	c.next.Files = c.next.legacy.Files()
+	c.next.remake = p.remake
 	c.next.bridged = p.bridges.commit()
 	c.next.lists = p.lists.Kept()
 	for i, e := range p.edits {
@@ -76,15 +77,19 @@ func (c *commit) firstOf(i int, e *edit) {
 		e.Compact()
 	}
 	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
-	z.Serial = served.Resume(z, e.newest)
-	served.Note(z)
+	if p.outrun && z.Serial == e.last {
+		z.Serial = served.NextSerial(e.last, e.newest)
+	}
+	extra := p.Signer().Extra(i)
+	z.Serial = served.Resume(z, extra, e.newest)
+	served.Note(z, extra)
 	c.next.Zones[i] = z
-	c.next.extras[i] = p.Signer().Extra(i)
+	c.next.extras[i] = extra
 	c.next.journals[i] = served.Journal(z, c.next.extras[i])
 	if before, journal := p.seed.restored(i); journal != nil && !p.config.Signed {
 		c.next.journals[i] = journal
-		if z.Serial != before.Serial {
-			c.record(i, zone.NewEdition(before, c.next.extras[i]))
+		if z.Serial != before.Zone.Serial {
+			c.record(i, before)
 		}
 	}
 	c.changed, c.began = true, true
@@ -102,7 +107,8 @@ func (c *commit) nextOf(i int, e *edit) {
 	if z.Serial == c.old.Zones[i].Serial {
 		return
 	}
-	served.Note(z)
+	c.next.extras[i] = p.Signer().Extra(i)
+	served.Note(z, c.next.extras[i])
 	c.changed, c.unsaved = true, true
 	if changes == nil { // too many to count
 		c.began = true
@@ -116,10 +122,9 @@ func (c *commit) nextOf(i int, e *edit) {
 }
 
 // record writes the way from a zone's version before to the next one into its
-// journal, with what the zone has at its apex now.
+// journal.
 func (c *commit) record(i int, before *zone.Edition) {
 	s := c.next
-	s.extras[i] = c.p.Signer().Extra(i)
 	s.journals[i] = s.journals[i].Append(before, zone.NewEdition(s.Zones[i], s.extras[i]))
 	served.NoteJournal(s.Zones[i], s.extras[i], s.journals[i])
 }
@@ -127,6 +132,11 @@ func (c *commit) record(i int, before *zone.Edition) {
 // publish swaps the snapshot in, and tells everybody whom it concerns.
 func (c *commit) publish() {
 	p := c.p
+	if c.unsaved || c.old != nil && (c.old.Files != c.next.Files || c.old.bridged != c.next.bridged || c.old.lists != c.next.lists) {
+		// Before it is served: a state that is clean when the process is killed is
+		// taken for what was served last.
+		p.saver.changed(c.unsaved)
+	}
 	p.current.Store(c.next)
 	for _, d := range c.unsigned { // now that it can be seen
 		p.ahead.Changed(d.zone, d.changes)
@@ -136,9 +146,6 @@ func (c *commit) publish() {
 	}
 	for _, i := range c.announce {
 		p.announce(i)
-	}
-	if c.unsaved || c.old != nil && (c.old.Files != c.next.Files || c.old.bridged != c.next.bridged || c.old.lists != c.next.lists) {
-		p.saver.changed(c.unsaved)
 	}
 	if c.changed {
 		p.tell(c.next)
@@ -183,7 +190,9 @@ func (p *Publisher) raise(i int) {
 	z := *old.Zones[i]
 	z.Serial = served.NextSerial(z.Serial, p.world.System.Now())
 	c.next.Zones[i] = &z
-	served.Note(&z)
+	c.next.extras[i] = p.Signer().Extra(i)
+	served.Note(&z, c.next.extras[i])
+	p.saver.changed(true) // before it is served, as in publish
 	p.counts[i].measure(&z)
 	if p.config.Signed {
 		p.current.Store(c.next)
@@ -192,7 +201,6 @@ func (p *Publisher) raise(i int) {
 	}
 	c.record(i, zone.NewEdition(old.Zones[i], old.extras[i]))
 	p.current.Store(c.next)
-	p.saver.changed(true)
 	p.announce(i)
 }
 

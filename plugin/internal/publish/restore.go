@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"coredns-smimea/internal/statefile"
 	"coredns-smimea/internal/table"
 	"coredns-smimea/plugin/internal/crl"
@@ -39,10 +41,13 @@ func (p *Publisher) restore(ctx context.Context) {
 		err = p.restoreFrom(r)
 	}
 	took := func() time.Duration { return p.world.System.Now().Sub(began).Round(time.Millisecond) }
+	otherForm := errors.Is(err, errForm)
 	var damage statefile.Damage
 	switch {
 	case errors.As(err, &damage):
-		aside, asideErr := path.SetAside()
+		// One of another form keeps its name, too: until the next save its serials are
+		// known from nowhere else.
+		aside, asideErr := path.SetAside(otherForm)
 		if asideErr != nil {
 			log.Errorf("The state %q cannot be used, nor set aside (%v); %q is read anew: %v", path.Name, asideErr, p.config.Dir, err)
 		} else {
@@ -50,13 +55,15 @@ func (p *Publisher) restore(ctx context.Context) {
 		}
 	case err != nil:
 		log.Errorf("The state cannot be read, %q is read anew: %v", p.config.Dir, err)
-	case !clean:
+	case clean:
+		p.saver.last = p.world.System.Now()
+	}
+	if (err == nil || otherForm) && !clean {
 		p.saver.stale = true
+		p.saver.mark(false) // what the process before wrote may not have come to the disk
 		p.saver.changed(false)
 		log.Infof("Read the state of %q in %v; what was served later is read from the directory first", p.config.Dir, took())
 		return
-	default:
-		p.saver.last = p.world.System.Now()
 	}
 	if p.seed != nil && clean {
 		p.serveSeed(ctx)
@@ -74,8 +81,13 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 	if err := json.Unmarshal(r.Header, &h); err != nil {
 		return statefile.Damage("its header is malformed")
 	}
+	p.outrun = !r.Clean
 	for _, z := range h.Zones {
-		served.NoteSaved(z.Origin, served.Version{Serial: z.Serial, Sum: z.Sum, Apex: z.Apex})
+		last := served.Version{Serial: z.Serial, Sum: z.Sum, Apex: z.Apex}
+		if p.outrun {
+			last = served.Version{Serial: z.Serial} // something else was served since
+		}
+		served.NoteSaved(z.Origin, last)
 	}
 	if h.Key != p.config.readKey() {
 		return statefile.Damage("it is one of another configuration or program")
@@ -130,20 +142,21 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 	for i, at := range p.config.Places {
 		places[i] = place{at: at, prefix: p.config.prefix(at.Domain)}
 	}
-	restored := make([]*zone.Journal, len(places))
+	restored, extras := make([]*zone.Journal, len(places)), make([][]dns.RR, len(places))
 	for n, z := range h.Zones {
 		i, ours := index[z.Origin]
 		if !ours {
 			continue
 		}
 		places[i].was = zones[n].Zone(z.Serial)
-		if z.Apex == served.VersionOf(places[i].was).Apex && z.Prefix == places[i].prefix {
+		extras[i] = p.Signer().Extra(i)
+		if z.Apex == served.VersionOf(places[i].was, extras[i]).Apex && z.Prefix == places[i].prefix {
 			restored[i] = journals[n].Journal()
 		}
 	}
 	sameForm := h.Form == p.config.formKey()
 	p.sow(dir.Legacy(), bridged.Table(), places, sameForm)
-	p.seed.journals = restored
+	p.seed.journals, p.seed.extras = restored, extras
 	p.seed.saved = sameForm && len(h.Zones) == len(places) && !p.remake
 	if !sameForm {
 		return errForm

@@ -251,12 +251,12 @@ func (s *saver) tell(err error) {
 func (s *saver) header(snap *Snapshot) []byte {
 	p := s.p
 	h := savedHeader{
-		Key: p.config.readKey(), Form: p.config.formKey(),
+		Key: p.config.readKey(), Form: snap.form(&p.config),
 		Device: p.directory.Device(), Foreign: p.foreign, Files: snap.Files.Len(), Octets: snap.Files.Weight(),
 	}
 	for i, z := range snap.Zones {
 		h.Zones = append(h.Zones, savedZone{
-			Origin: z.Origin, Serial: z.Serial, Sum: z.Sum(), Totals: z.Totals(), Apex: served.VersionOf(z).Apex, Prefix: z.Prefix(),
+			Origin: z.Origin, Serial: z.Serial, Sum: z.Sum(), Totals: z.Totals(), Apex: served.VersionOf(z, snap.extras[i]).Apex, Prefix: z.Prefix(),
 			Certificates: p.counts[i].certificates, Addresses: p.counts[i].addresses,
 		})
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"coredns-smimea/certsource/directory"
 	"coredns-smimea/internal/table"
 	"coredns-smimea/smimea/zone"
@@ -16,15 +18,17 @@ import (
 type seed struct {
 	zones    []*zone.Zone    // by place; nil where nothing was served
 	journals []*zone.Journal // by place, nil if they are none or are elsewhere; see package served
+	extras   [][]dns.RR      // by place, with the journals: what was at the apex beside
 	saved    bool            // the file of a state has it as it is
 }
 
-// restored returns a zone of the seed and the journal that leads to it.
-func (s *seed) restored(i int) (*zone.Zone, *zone.Journal) {
-	if s == nil || s.journals == nil {
+// restored returns a zone of the seed as it was transferred, and the journal that leads
+// to it; nil if there is none.
+func (s *seed) restored(i int) (*zone.Edition, *zone.Journal) {
+	if s == nil || s.journals == nil || s.journals[i] == nil {
 		return nil, nil
 	}
-	return s.zones[i], s.journals[i]
+	return zone.NewEdition(s.zones[i], s.extras[i]), s.journals[i]
 }
 
 // A predecessor is a publisher of the same files for other zones, or in another
@@ -66,7 +70,7 @@ func (p *Publisher) inherit(before *predecessor) {
 		places = append(places, place{at: at, prefix: p.config.prefix(at.Domain), was: old[p.config.Places[i].Origin]})
 	}
 	p.lists.Restore(before.snapshot.lists)
-	p.sow(before.snapshot.legacy, before.snapshot.bridged, places, before.config.formKey() == p.config.formKey())
+	p.sow(before.snapshot.legacy, before.snapshot.bridged, places, before.snapshot.form(&before.config) == p.config.formKey())
 }
 
 // place is what was served at a place, nil if nothing was.

@@ -23,6 +23,7 @@ type Snapshot struct {
 	extras   [][]dns.RR       // by zone: see sign.Signer.Extra
 	journals []*zone.Journal  // by zone
 	legacy   directory.Legacy // what a next publisher begins with
+	remake   bool             // records had another form, and are made anew as files are read
 	bridged  *table.Table     // by number: see Bridged
 	lists    *crl.Kept        // and this
 }
@@ -52,6 +53,20 @@ func (s *Snapshot) Transferable(i int) (*zone.Edition, *zone.Journal) {
 		return nil, nil
 	}
 	return zone.NewEdition(s.Zones[i], s.extras[i]), s.journals[i]
+}
+
+// form is the form of all records of a configuration's snapshot, "" if some may have
+// another one: those of files that have not been read again since. Who begins with them
+// must not take them for its own.
+func (s *Snapshot) form(c *Config) string {
+	if s.remake {
+		for _, f := range s.Files.All() {
+			if f.Published() && !f.Current() {
+				return ""
+			}
+		}
+	}
+	return c.formKey()
 }
 
 // complete reports whether all zones have been read.

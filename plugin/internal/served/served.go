@@ -10,7 +10,6 @@ package served
 import (
 	"crypto/sha256"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -23,12 +22,13 @@ import (
 type Version struct {
 	Serial uint32
 	Sum    uint64 // of the records
-	Apex   string // the zone's own records, and its TTL
+	Apex   string // the records at the zone's apex, and its TTL
 }
 
-// VersionOf returns what tells this version of a zone from others.
-func VersionOf(z *zone.Zone) Version {
-	return Version{z.Serial, z.Sum(), fmt.Sprint(z.TTL, z.Apex)}
+// VersionOf returns what tells this version of a zone from others. Extra are records at
+// its apex that package zone does not know of: those of its keys.
+func VersionOf(z *zone.Zone, extra []dns.RR) Version {
+	return Version{z.Serial, z.Sum(), fmt.Sprint(z.TTL, z.Apex, extra)}
 }
 
 // last is what is remembered of one zone.
@@ -36,11 +36,9 @@ type last struct {
 	served  bool // version says as what
 	version Version
 
-	// The way to one version of the zone, with the records at its apex that
-	// package zone does not know of.
+	// The way to one version of the zone.
 	journal *zone.Journal
 	leadsTo Version
-	extra   []dns.RR
 
 	// A catalog is dated by the clock, and known by the digest of what it lists.
 	list   [sha256.Size]byte
@@ -64,8 +62,8 @@ func of(origin string) *last {
 }
 
 // Note notes that a version of a zone is served now.
-func Note(z *zone.Zone) {
-	v := VersionOf(z)
+func Note(z *zone.Zone, extra []dns.RR) {
+	v := VersionOf(z, extra)
 	memory.Lock()
 	defer memory.Unlock()
 	l := of(z.Origin)
@@ -85,8 +83,8 @@ func NoteSaved(origin string, v Version) {
 // Resume returns the serial of a zone that is made anew, whose newest file is of
 // a time: the one that it had, if it is what was served last, and otherwise a
 // later one.
-func Resume(z *zone.Zone, newest time.Time) uint32 {
-	now := VersionOf(z)
+func Resume(z *zone.Zone, extra []dns.RR, newest time.Time) uint32 {
+	now := VersionOf(z, extra)
 	if now.Serial == 0 {
 		now.Serial = SerialAt(newest)
 	}
@@ -104,20 +102,20 @@ func Resume(z *zone.Zone, newest time.Time) uint32 {
 
 // NoteJournal keeps the journal that leads to a version of a zone.
 func NoteJournal(z *zone.Zone, extra []dns.RR, j *zone.Journal) {
-	v := VersionOf(z)
+	v := VersionOf(z, extra)
 	memory.Lock()
 	defer memory.Unlock()
 	l := of(z.Origin)
-	l.journal, l.leadsTo, l.extra = j, v, extra
+	l.journal, l.leadsTo = j, v
 }
 
 // Journal returns the journal that leads to just this version of a zone, or nil.
 func Journal(z *zone.Zone, extra []dns.RR) *zone.Journal {
-	v := VersionOf(z)
+	v := VersionOf(z, extra)
 	memory.Lock()
 	defer memory.Unlock()
 	l := of(z.Origin)
-	if l.journal == nil || l.leadsTo != v || !slices.EqualFunc(l.extra, extra, dns.IsDuplicate) {
+	if l.leadsTo != v {
 		return nil
 	}
 	return l.journal

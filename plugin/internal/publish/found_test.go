@@ -1,0 +1,75 @@
+package publish
+
+import (
+	"testing"
+	"time"
+)
+
+// found is a simulation that follows a story that one has found.
+func found(t *testing.T, story func(s *simulation)) {
+	s := newSimulation(t, 1, true)
+	defer s.end()
+	s.config.State = simState
+	s.p = newPublisher(s.config, s.world())
+	s.p.begin(t.Context(), nil)
+	s.look()
+	s.save()
+	story(s)
+	s.quiet()
+	for _, wrong := range s.wrong {
+		t.Error(wrong)
+	}
+}
+
+// again ends the process, and starts it again.
+func again(s *simulation, killed bool) {
+	if !killed {
+		s.p.enter(Leaving)
+		s.p.saver.finish()
+	}
+	s.restartAs(killed)
+}
+
+// TestKilledAfterChangeTakenBack holds that the serial does not fall when a server is
+// killed that has served a change and taken it back since it saved.
+func TestKilledAfterChangeTakenBack(t *testing.T) {
+	found(t, func(s *simulation) {
+		was := s.there[0]
+		for _, f := range []simUser{{was.folder, 2, false}, was} {
+			s.write(0, f)
+			s.m.Pass(2 * time.Second)
+			s.look()
+		}
+		again(s, true)
+		s.look()
+	})
+}
+
+// TestOtherKeysAtStart holds that a zone with other CDS records has another serial, and
+// that no journal leads past them, when the keys change while nothing runs.
+func TestOtherKeysAtStart(t *testing.T) {
+	found(t, func(s *simulation) {
+		for _, key := range []int{1, 2, 0} {
+			s.key = key
+			again(s, false)
+			s.look()
+		}
+	})
+}
+
+// TestSavedInOtherForm holds that records which a reload has taken over in the form
+// that they had are made anew, also when the server ends before it has looked.
+func TestSavedInOtherForm(t *testing.T) {
+	found(t, func(s *simulation) {
+		s.unmount()
+		s.url = 1 - s.url
+		c := s.config
+		c.URL = simURL(s.url)
+		old := s.p
+		s.config = c
+		s.p = newPublisher(c, s.world())
+		s.p.begin(t.Context(), &predecessor{old.config, old.Snapshot(), old.octets})
+		old.forget()
+		again(s, false)
+	})
+}

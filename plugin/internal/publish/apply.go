@@ -23,6 +23,9 @@ type count struct{ certificates, addresses int }
 
 // apply takes in one file's change.
 func (p *Publisher) apply(c directory.Change) {
+	if p.applied++; p.applied%readEvery == 0 && p.current.Load() == nil {
+		p.tuneReading()
+	}
 	was, is := c.Old.Published(), c.New.Published()
 	// Of what was read all can be made anew. What was not is less than before.
 	remake := c.Certificates != nil && (p.remake || ofSeveral(&c.Old) != ofSeveral(&c.New))

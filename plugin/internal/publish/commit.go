@@ -34,9 +34,6 @@ func (p *Publisher) commit() {
 	p.remark()
 	c := commit{p: p, old: p.current.Load()}
 	if c.old == nil {
-		if p.seed == nil {
-			p.directory.Compact()
-		}
 		c.next = newSnapshot(len(p.edits))
 	} else {
 		c.next = c.old.next()
@@ -70,9 +67,6 @@ func (p *Publisher) mayServe(i int) bool {
 // served before.
 func (c *commit) firstOf(i int, e *edit) {
 	p := c.p
-	if p.seed == nil {
-		e.Compact()
-	}
 	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
 	z.Serial = served.Resume(z, e.newest)
 	served.Note(z)

@@ -66,6 +66,7 @@ type owned struct {
 	counts    []count          // by zone
 	foreign   int              // files none of whose addresses is in a zone
 	kinds     map[string]int
+	applied   int    // changes of files
 	remake    bool   // files read again make their records anew, whatever they held
 	seed      *seed  // what the first snapshot is made from; nil after the first good look
 	saver     *saver // nil without a state to be kept

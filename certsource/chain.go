@@ -1,7 +1,6 @@
 package certsource
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -64,37 +63,6 @@ func (c *Certificate) Chains(roots *Roots, now time.Time) error {
 		}
 	}
 	return Refuse(Untrusted, "the issuer's name constraints exclude an address")
-}
-
-// Chain returns the certificates of the file that lead from c upwards, in order: each
-// has issued the one before. Roots, which who trusts them has, are left out (RFC 8555
-// section 9.1).
-func (c *Certificate) Chain() (chain [][]byte) {
-	if len(c.Others) == 0 {
-		return nil
-	}
-	at, err := x509.ParseCertificate(c.Raw)
-	for err == nil && len(chain) < len(c.Others) {
-		next := issuerOf(at, c.Others)
-		if next == nil {
-			break
-		}
-		chain = append(chain, next.Raw)
-		at = next
-	}
-	return chain
-}
-
-// issuerOf returns the one of others that has issued a certificate, and is no root.
-func issuerOf(cert *x509.Certificate, others [][]byte) *x509.Certificate {
-	for _, der := range others {
-		other, err := x509.ParseCertificate(der)
-		if err == nil && !bytes.Equal(other.RawSubject, other.RawIssuer) &&
-			bytes.Equal(other.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(other) == nil {
-			return other
-		}
-	}
-	return nil
 }
 
 // because gives the reason of a parse error, unless it quotes the certificate:

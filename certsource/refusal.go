@@ -23,6 +23,7 @@ const (
 	NotRegular Reason = "not_regular"
 	Outside    Reason = "outside"
 	Unreadable Reason = "unreadable"
+	Revoked    Reason = "revoked"
 )
 
 // A Refusal is why a file is left out: the error of everything that judges
@@ -79,6 +80,8 @@ var words = map[Reason]struct{ reason, remedy string }{
 		"let the server read it"},
 	NotRegular: {"the name is not one of a regular file",
 		"put a file there, or take the name away"},
+	Revoked: {"the issuer has revoked the certificate",
+		"put the user's new certificate in its place, or remove it"},
 	Outside: {"the symbolic link leads out of the directory, or nowhere",
 		"copy the certificate into the directory"},
 }

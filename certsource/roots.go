@@ -1,13 +1,17 @@
 package certsource
 
-import "crypto/x509"
+import (
+	"bytes"
+	"crypto/x509"
+	"slices"
+)
 
 // Roots are authorities that certificates must chain to. nil stands for none. Once
 // read they are safe for concurrent use.
 type Roots struct {
 	pool   *x509.CertPool
-	used   int
-	unread map[string]string // why crypto/x509 cannot read an authority, by its subject
+	all    []*x509.Certificate // those in pool
+	unread map[string]string   // why crypto/x509 cannot read an authority, by its subject
 }
 
 // Read adds the authorities in data, and returns how many there are, and of all else,
@@ -21,6 +25,7 @@ func (r *Roots) Read(data []byte) (used int, unused []Unused) {
 		cert, err := x509.ParseCertificate(der)
 		if err == nil {
 			r.pool.AddCert(cert)
+			r.all = append(r.all, cert)
 			used++
 			continue
 		}
@@ -30,13 +35,12 @@ func (r *Roots) Read(data []byte) (used int, unused []Unused) {
 			r.unread[string(walked.subject)] = because(err)
 		}
 	}
-	r.used += used
 	return used, unused
 }
 
 // Pool returns the authorities for crypto/x509, nil if there are none.
 func (r *Roots) Pool() *x509.CertPool {
-	if r == nil || r.used == 0 {
+	if r == nil || len(r.all) == 0 {
 		return nil
 	}
 	return r.pool
@@ -48,6 +52,14 @@ func (r *Roots) authorities() *x509.CertPool {
 		return x509.NewCertPool()
 	}
 	return r.pool
+}
+
+// have reports whether the issuer of a certificate, or it itself, is one of the
+// authorities.
+func (r *Roots) have(cert *x509.Certificate) bool {
+	return r != nil && slices.ContainsFunc(r.all, func(root *x509.Certificate) bool {
+		return root.Equal(cert) || bytes.Equal(root.RawSubject, cert.RawIssuer) && cert.CheckSignatureFrom(root) == nil
+	})
 }
 
 // whyUnread says of an issuer of one of the certificates that it is there, but could

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/download"
 )
 
 // Times and limits of connecting to a host with several addresses (RFC 8305).
@@ -29,7 +31,7 @@ func (c *Client) dial(ctx context.Context, hostPort string, config *tls.Config) 
 	}
 	r := &race{host: host, waiting: 2}
 	return r.run(ctx, c.Resolver, func(ctx context.Context, address netip.Addr) (net.Conn, error) {
-		if !c.AllowPrivate && !isPublic(address) {
+		if !c.AllowPrivate && !download.Public(address) {
 			return nil, Problem{PrivateAddress, fmt.Sprintf("the address %s of %s is not a public one", address, host)}
 		}
 		var d net.Dialer

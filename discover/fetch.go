@@ -167,7 +167,7 @@ func (c *Client) follow(ctx context.Context, t target) (file, error) {
 		}
 		f.page, err = c.ask(ctx, request{
 			method: http.MethodGet, url: u, limit: maxBody,
-			header: http.Header{"Accept": {"application/pem-certificate-chain, application/pkcs7-mime, application/pkix-cert, */*;q=0.5"}},
+			header: http.Header{"Accept": {"application/pem-certificate-chain, application/pkcs7-mime;q=0.9, application/pkix-cert;q=0.8, */*;q=0.5"}},
 		})
 		if err != nil || f.moved == nil {
 			return f, redirected(err, f.hops)

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
+
+	"coredns-smimea/internal/download"
 )
 
 // A request is one question to a web server.
@@ -243,7 +245,7 @@ func (c *Client) mayBeAsked(ctx context.Context, host string) error {
 	if err != nil {
 		return err
 	}
-	if i := slices.IndexFunc(addresses, func(a netip.Addr) bool { return !isPublic(a) }); i >= 0 {
+	if i := slices.IndexFunc(addresses, func(a netip.Addr) bool { return !download.Public(a) }); i >= 0 {
 		return Problem{PrivateAddress, fmt.Sprintf("the address %s of %s is not a public one", addresses[i], host)}
 	}
 	return nil

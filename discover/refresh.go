@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/discover/dnssec"
+	"coredns-smimea/internal/download"
 )
 
 // Limits of asking a zone's own servers.
@@ -79,7 +80,7 @@ func (l *lookup) ownServers(ctx context.Context, v *dnssec.Validator, name strin
 			continue
 		}
 		for _, address := range addresses {
-			if len(servers) == maxServers || !l.AllowPrivate && !isPublic(address) {
+			if len(servers) == maxServers || !l.AllowPrivate && !download.Public(address) {
 				continue
 			}
 			server, err := ParseServer(net.JoinHostPort(address.String(), testOnlyServerPort))

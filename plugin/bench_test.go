@@ -62,7 +62,7 @@ func newBench(tb testing.TB, users int) *bench {
 		Offer:    func(sign.Batch) {},
 		UDPLimit: conf.answered.udpLimit,
 	}
-	b.primary = secondary.NewPrimary(nil, nil, nil, nil, 1)
+	b.primary = secondary.NewPrimary(nil, secondary.Options{Most: 1})
 	edit := zone.NewZone(place, "https://bench.example/.well-known/smime/").Edit()
 	for i := range users {
 		a := benchAddress(i)

@@ -9,6 +9,7 @@ import (
 	"github.com/coredns/coredns/plugin/dnssec"
 	"github.com/miekg/dns"
 
+	"coredns-smimea/plugin/internal/neighbour"
 	"coredns-smimea/plugin/internal/publish"
 	"coredns-smimea/plugin/internal/secondary"
 	"coredns-smimea/smimea/zone"
@@ -32,6 +33,8 @@ type config struct {
 	// answered is how questions are answered and zones are handed on. No publisher
 	// depends on it.
 	answered answered
+	// notified returns whom *transfer* of the block announces a zone to.
+	notified func(zone string) neighbour.Notified
 	// host is the HTTPS host. No publisher depends on it, but for whether there is one.
 	host hostConfig
 }

@@ -11,8 +11,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/directory"
 	"coredns-smimea/plugin/internal/certhost"
 	"coredns-smimea/plugin/internal/publish"
@@ -26,6 +28,7 @@ type hostConfig struct {
 	cert, key   string // files
 	acme        certhost.ACME
 	dns01       bool
+	chain       *certsource.Issuers // for what files lack
 }
 
 // serves reports whether anything is to be given out.
@@ -35,6 +38,9 @@ func (h *hostConfig) serves() bool { return h.https != "" || h.http != "" }
 func (h *hostConfig) check(root string) error {
 	if h.https == "" && (h.cert != "" || len(h.acme.Domains) > 0) {
 		return errors.New("tls and acme are for https: add the option https")
+	}
+	if h.chain != nil && !h.serves() {
+		return errors.New("chain is for what is given out over https: add the option https or http")
 	}
 	switch acme := &h.acme; {
 	case h.cert != "" && len(acme.Domains) > 0:
@@ -88,7 +94,7 @@ func (s *SMIMEA) host(places []*zone.Place) error {
 			return err
 		}
 		s.leases = append(s.leases, lease)
-		lease.Publish(files{s.lease, s.config.published.Dir, s.config.published.TTL})
+		lease.Publish(files{s.lease, s.config.published.Dir, s.config.published.TTL, h.chain})
 		log.Infof("Giving out certificates of %s on %s", strings.Join(domains, ", "), lease.Addr())
 		return nil
 	}
@@ -143,6 +149,8 @@ type files struct {
 	*publish.Lease
 	dir string
 	ttl time.Duration
+	// issuers are what chains lead over beside what stands in the files.
+	issuers *certsource.Issuers
 }
 
 func (f files) File(domain, path string) (certhost.Certificate, error) {
@@ -154,7 +162,7 @@ func (f files) File(domain, path string) (certhost.Certificate, error) {
 	var all []found
 	for _, cert := range file.Live() {
 		if slices.ContainsFunc(cert.Addresses, func(text string) bool { return isOf(text, domain) }) {
-			all = append(all, found{path, file.Modified, cert})
+			all = append(all, found{f.reader(path), path, file.Modified, file.Version(), cert, false})
 		}
 	}
 	if len(all) == 0 {
@@ -163,16 +171,26 @@ func (f files) File(domain, path string) (certhost.Certificate, error) {
 	return f.certificate(slices.MinFunc(all, better)), nil
 }
 
+// A reader reads what a file has now, by the digests of the certificates.
+type reader func() (map[[32]byte]certsource.Certificate, error)
+
 // A found is a certificate that is published, and where.
 type found struct {
+	read     reader
 	path     string
 	modified time.Time
+	version  uint64 // of the file
 	*directory.Certificate
+	bridged bool // the file holds its successor by now
 }
 
 // better puts the one to encrypt to first, and of several the one that lasts longest.
 func better(a, b found) int {
 	switch {
+	case a.bridged != b.bridged && b.bridged:
+		return -1
+	case a.bridged != b.bridged:
+		return 1
 	case a.Encrypts != b.Encrypts && a.Encrypts:
 		return -1
 	case a.Encrypts != b.Encrypts:
@@ -202,52 +220,103 @@ func (f files) ByHash(domain string, hash [28]byte) ([]certhost.Certificate, err
 	if snap == nil {
 		return nil, certhost.ErrNotFound
 	}
-	var all []found
+	// Each file is looked up once, and each certificate taken once, by however many
+	// records and files it is published.
+	var all, bridged []found
+	seen, paths, digests := map[uint32]bool{}, map[string]bool{}, map[[32]byte]bool{}
 	for _, i := range f.ZonesOf(domain) {
 		if snap.Zones[i] == nil {
 			continue
 		}
 		for id := range snap.Zones[i].Files(hash) {
-			path, ok := snap.Files.Path(id)
-			if !ok {
-				continue
+			seen[id] = true
+		}
+	}
+	for id := range seen {
+		if b, ok := snap.Bridged(id); ok {
+			one := &directory.Certificate{ID: id, Digest: b.Digest, NotAfter: b.NotAfter, Encrypts: b.Encrypts}
+			if _, held := f.Octets().Get(b.Digest); held {
+				bridged = append(bridged, found{nothing, b.Path, b.Modified, 0, one, true})
 			}
-			file, _ := snap.Files.Get(path)
-			for _, cert := range file.Live() {
-				if cert.ID == id && !slices.ContainsFunc(all, func(other found) bool { return other.Digest == cert.Digest }) {
-					all = append(all, found{path, file.Modified, cert})
-				}
+			continue
+		}
+		path, ok := snap.Files.Path(id)
+		if !ok || paths[path] {
+			continue
+		}
+		paths[path] = true
+		file, _ := snap.Files.Get(path)
+		read := f.reader(path)
+		for _, cert := range file.Live() {
+			if seen[cert.ID] {
+				all = append(all, found{read, path, file.Modified, file.Version(), cert, false})
 			}
 		}
 	}
-	if len(all) == 0 {
-		return nil, certhost.ErrNotFound
-	}
 	slices.SortFunc(all, better)
+	slices.SortFunc(bridged, better)
 	var list []certhost.Certificate
-	for _, one := range all {
-		list = append(list, f.certificate(one))
+	for _, one := range append(all, bridged...) {
+		if !digests[one.Digest] {
+			digests[one.Digest] = true
+			list = append(list, f.certificate(one))
+		}
+	}
+	if len(list) == 0 {
+		return nil, certhost.ErrNotFound
 	}
 	return list, nil
 }
 
+// reader returns what reads a file, once.
+func (f files) reader(path string) reader {
+	return sync.OnceValues(func() (map[[32]byte]certsource.Certificate, error) {
+		certs, err := directory.ReadFile(f.dir, path)
+		if err != nil {
+			return nil, err
+		}
+		all := map[[32]byte]certsource.Certificate{}
+		for _, cert := range certs {
+			all[sha256.Sum256(cert.Raw)] = cert
+		}
+		return all, nil
+	})
+}
+
+// nothing is the reader of what no file has any more.
+func nothing() (map[[32]byte]certsource.Certificate, error) { return nil, nil }
+
 func (f files) certificate(one found) certhost.Certificate {
+	version := one.version
+	if version != 0 {
+		version += f.issuers.Sum()
+	}
 	return certhost.Certificate{
 		Digest:   one.Digest,
 		NotAfter: one.NotAfter,
 		Modified: one.modified,
 		TTL:      f.ttl,
 		DER: func() ([]byte, error) {
-			certs, err := directory.ReadFile(f.dir, one.path)
-			if err != nil {
-				return nil, err
+			all, err := one.read()
+			if cert, ok := all[one.Digest]; ok {
+				return cert.Raw, nil
 			}
-			for _, cert := range certs {
-				if sha256.Sum256(cert.Raw) == one.Digest {
-					return cert.Raw, nil
-				}
+			// It is torn, or holds another one by now, and is published all the same.
+			if der, ok := f.Octets().Get(one.Digest); ok {
+				return der, nil
 			}
-			return nil, errors.New("the file is not the one that was published")
+			return nil, cmp.Or(err, errNotPublished)
 		},
+		Chain: func(der []byte) [][]byte {
+			all, _ := one.read()
+			cert, ok := all[one.Digest]
+			if !ok {
+				cert = certsource.Certificate{Raw: der} // its file has another one by now
+			}
+			return cert.Chain(f.issuers)
+		},
+		Version: version,
 	}
 }
+
+var errNotPublished = errors.New("the file is not the one that was published")

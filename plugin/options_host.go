@@ -1,6 +1,12 @@
 package plugin
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"coredns-smimea/certsource"
+)
 
 // hostOptions say what is given out over HTTPS.
 var hostOptions = map[string]option{
@@ -26,6 +32,20 @@ var hostOptions = map[string]option{
 				c.host.http, err = listenAddress(s, "127.0.0.1", "")
 			}
 			return err
+		},
+	},
+	"chain": {
+		part: hosted,
+		set: func(c *config, a arguments) error {
+			if len(a.list) == 0 {
+				return errors.New("want FILE, once or several times")
+			}
+			for _, file := range a.list {
+				if err := c.host.addChain(a.path(file)); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	},
 	"tls": {
@@ -78,4 +98,23 @@ var hostOptions = map[string]option{
 		part: hosted,
 		set:  func(c *config, a arguments) (err error) { c.host.dns01, err = a.either("dns", "tls-alpn"); return err },
 	},
+}
+
+// addChain reads certificates of intermediate authorities from a file.
+func (h *hostConfig) addChain(file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("reading chain: %w", err)
+	}
+	if h.chain == nil {
+		h.chain = new(certsource.Issuers)
+	}
+	used, unused := h.chain.Read(data)
+	for _, what := range unused {
+		log.Warningf("chain: of %q not used: %s", file, what)
+	}
+	if used == 0 {
+		return fmt.Errorf("the chain file %q has no certificate of an intermediate authority: name a file of those that issued the users' certificates", file)
+	}
+	return nil
 }

@@ -34,6 +34,10 @@ var publishedOptions = map[string]option{
 			return nil
 		},
 	},
+	"revocation": {
+		part: followed,
+		set:  func(c *config, a arguments) error { return c.addLists(a) },
+	},
 	"record": {
 		part: become,
 		set: func(c *config, a arguments) error {
@@ -223,6 +227,30 @@ func (c *config) addRoots(file string) error {
 	if used == 0 {
 		return fmt.Errorf("the roots file %q has no certificate that can be used: name a file of authorities' certificates", file)
 	}
+	certs, _ := certsource.ReadAll(pem)
+	c.published.Issuers = append(c.published.Issuers, certs...)
 	c.published.RootsFrom = append(c.published.RootsFrom, fmt.Sprintf("%s %x", file, sha256.Sum256(pem)))
+	return nil
+}
+
+// addLists takes in where lists of revoked certificates are.
+func (c *config) addLists(a arguments) error {
+	lists := &c.published.Lists
+	switch {
+	case len(a.list) == 0:
+		return errors.New("want FILE, once or several times, or cdp, or cdp private")
+	case a.list[0] != "cdp":
+		for _, file := range a.list {
+			if file = a.path(file); slices.Contains(lists.Files, file) {
+				return fmt.Errorf("%q is there twice", file)
+			}
+			lists.Files = append(lists.Files, file)
+		}
+		return nil
+	case len(a.list) > 2 || len(a.list) == 2 && a.list[1] != "private":
+		return errors.New("after cdp there is private, or nothing: name files in a line of their own")
+	}
+	lists.Points, c.published.Points = true, true
+	lists.Private = len(a.list) == 2
 	return nil
 }

@@ -19,13 +19,13 @@ func TestOptionParts(t *testing.T) {
 	examples := map[string]string{
 		"record": "3 0 1", "url": "https://certs.example.net/{hash}", "ttl": "30m", "negative_ttl": "1m", "case": "exact",
 		"ns": "ns1.example.net", "mbox": "a@example.net", "refresh": "2h", "retry": "2m", "expire": "3h",
-		"reload": "1h", "watch": "off", "max_withdraw": "10", "state": filepath.Join(dir, "state"), "transfer_signed": "",
+		"reload": "1h", "watch": "off", "revocation": "ca.crl", "max_withdraw": "10", "state": filepath.Join(dir, "state"), "transfer_signed": "",
 		"cds": "off", "transfers": "3", "udp_limit": "512", "tcp_only": "", "lane": "off", "denials_per_second": "1", "catalog": "catalog.example.",
 		"https": ":8443", "http": ":8080", "tls": "cert key", "acme": "example.com", "acme_email": "a@example.com", "acme_ca": "https://ca.example/", "acme_root": "root",
 		"acme_storage": "dir", "acme_eab": "id file", "acme_challenge": "dns",
 	}
 	// They need files, and are tested with them.
-	elsewhere := []string{"roots", "zones", "key"}
+	elsewhere := []string{"roots", "zones", "key", "chain"}
 	for name := range options {
 		if _, ok := examples[name]; !ok && !slices.Contains(elsewhere, name) {
 			t.Errorf("option %s has no example here", name)
@@ -99,6 +99,7 @@ func TestSecretFiles(t *testing.T) {
 	for what, err := range map[string]error{
 		"key":   options["key"].set(defaults(), arguments{[]string{"file", "K"}, path}),
 		"roots": options["roots"].set(defaults(), arguments{[]string{"K.private"}, path}),
+		"chain": options["chain"].set(defaults(), arguments{[]string{"K.private"}, path}),
 		"zones": zonesErr,
 		"long":  longErr,
 	} {

@@ -26,7 +26,8 @@ func init() { plugin.Register(name, setup) }
 // An instance is what one Corefile makes of the server. All its blocks share one,
 // and during a reload there are two.
 type instance struct {
-	number int
+	number   int
+	corefile neighbour.Corefile
 	// challenged are the names that DNS-01 challenges of ours may come to be at.
 	challenged []string
 	lanes      lanes
@@ -40,16 +41,23 @@ func instanceOf(c *caddy.Controller) *instance {
 	}
 	i := &instance{number: publish.NewInstance()}
 	c.Set(instanceKey{}, i)
+	i.corefile = neighbour.ReadCorefile(instanceKey{}, i)
 	listenForStarts()
 	return i
 }
 
 func setup(c *caddy.Controller) error {
+	i := instanceOf(c)
 	conf, err := parse(c)
 	if err != nil {
 		return plugin.Error(name, err)
 	}
-	i := instanceOf(c)
+	for _, address := range []string{conf.host.https, conf.host.http} {
+		if err := i.corefile.CheckDoH(address); err != nil {
+			return plugin.Error(name, fmt.Errorf("%s - %w", conf.where, err))
+		}
+	}
+	conf.notified = func(zone string) neighbour.Notified { return i.corefile.Notified(c.ServerBlockIndex, zone) }
 	s := &SMIMEA{config: conf, server: dnsserver.GetConfig(c), instance: i}
 	if conf.host.dns01 {
 		if i.challenged == nil {
@@ -118,11 +126,6 @@ func parse(c *caddy.Controller) (*config, error) {
 		err := conf.listZones()
 		if err == nil {
 			err = conf.check()
-		}
-		for _, address := range []string{conf.host.https, conf.host.http} {
-			if err == nil {
-				err = neighbour.CheckDoH(c, address)
-			}
 		}
 		if err != nil {
 			return nil, c.Err(err.Error())

@@ -227,5 +227,12 @@ func (s *SMIMEA) handOn(zones map[string]int) {
 		s.catalog = secondary.NewCatalog(c.catalog, s.config.timers(), slices.Collect(maps.Keys(zones)))
 	}
 	group := s.lease.Secondaries().(*secondary.Group)
-	s.primary = secondary.NewPrimary(group, s.transferrer(), zones, s.catalog, c.transfers)
+	s.primary = secondary.NewPrimary(group, secondary.Options{
+		Transfer: s.transferrer(),
+		Zones:    zones,
+		Notified: s.config.notified,
+		Refresh:  s.config.apex.refresh,
+		Catalog:  s.catalog,
+		Most:     c.transfers,
+	})
 }

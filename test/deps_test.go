@@ -72,6 +72,23 @@ func TestImports(t *testing.T) {
 			why:     "it is records and answers, without a server",
 		},
 		{
+			pkg:   "internal/download",
+			only:  []string{},
+			never: []string{"log", "os"},
+			why:   "it asks web servers, whoever wants to know",
+		},
+		{
+			pkg:     "certsource/revocation",
+			never:   []string{"os", "net"},
+			nowhere: []string{module + "/internal/disk", module + "/internal/table"},
+			why:     "it reads lists, wherever they are from",
+		},
+		{
+			pkg:     "plugin/internal/crl",
+			nowhere: []string{module + "/plugin/internal/publish", module + "/certsource/directory", module + "/smimea"},
+			why:     "it follows lists, and knows nothing of what they withdraw",
+		},
+		{
 			pkg:  "internal/disk",
 			only: []string{"golang.org/x/sys/unix", module + "/internal/disk"},
 			why:  "it is the machine, and knows nothing of what is done with it",
@@ -156,7 +173,7 @@ func TestImports(t *testing.T) {
 			why:     "it is a small command",
 		},
 	}
-	rooms := []string{"answer", "certhost", "lane", "neighbour", "publish", "secondary", "served", "sign"}
+	rooms := []string{"answer", "certhost", "crl", "lane", "neighbour", "publish", "secondary", "served", "sign"}
 	pkgs := list(t)
 	in := func(path, pattern string) bool {
 		return path == pattern || strings.HasPrefix(path, strings.TrimSuffix(pattern, "/")+"/")

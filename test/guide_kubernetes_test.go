@@ -106,9 +106,6 @@ kubectl() {
 }`
 	g.prelude = strings.NewReplacer(g.paths...).Replace(g.prelude)
 	g.run(steps[0])
-	if err := os.MkdirAll(g.at("/var/lib/coredns-smimea"), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	for _, path := range []string{"/etc/coredns-smimea/key", "/etc/coredns-smimea/certs", "/var/lib/coredns-smimea"} {
 		if mounts[path] == "" || !strings.Contains(config.Data["Corefile"], path) {
 			t.Errorf("%s is not mounted, or not used", path)

@@ -62,8 +62,10 @@ func newGuide(t *testing.T) *guide {
 		}
 		g.paths = append(g.paths, path, g.dir+path)
 	}
-	if err := os.MkdirAll(g.at("/etc/coredns-smimea/certs"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"/etc/coredns-smimea/certs", "/var/lib/coredns-smimea"} { // the package's
+		if err := os.MkdirAll(g.at(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return g
 }

@@ -141,6 +141,7 @@ func rose(t *testing.T, what string, before, after [2]uint32, strictly bool) {
 func TestState(t *testing.T) {
 	t.Parallel()
 	r := newRestarted(t, true)
+	r.options = "ttl 1s" // so long is bridged what is overwritten
 	alice := r.write("alice.pem", "alice")
 	bob := r.write("sub/bob.pem", "bob")
 	cert{addresses: []string{"authority@example.com"}, ca: true}.write(t, r.at("authority.pem"))
@@ -224,7 +225,7 @@ func TestState(t *testing.T) {
 	r.start()
 	before = r.serials()
 	r.stop(syscall.SIGTERM)
-	r.options = "record 3 0 1"
+	r.options = "record 3 0 1\nttl 1s"
 	r.start()
 	r.wait("digests of certificates", map[string]string{"alice": opensslData(t, r.at("alice.pem"), 0, 1)})
 	after = r.serials()

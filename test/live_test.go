@@ -85,7 +85,7 @@ func TestLiveEvents(t *testing.T) {
 			l := &liveDir{T: t, dir: filepath.Join(root, "certs")}
 			bob := l.write("bob.pem", "bob")
 			l.write("sub/carol.pem", "carol")
-			s := startServer(t, block("_smimecert.example.com _smime.example.com", "smimea "+l.dir+" {\n"+options+"\n}"))
+			s := startServer(t, block("_smimecert.example.com _smime.example.com", "smimea "+l.dir+" {\nttl 1s\n"+options+"\n}"))
 			l.addr = s.addr
 			before := l.serial("_smimecert.example.com.")
 			// change does something that is to be seen, as a rise of the serial too.

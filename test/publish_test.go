@@ -16,7 +16,7 @@ func TestPublish(t *testing.T) {
 	path := filepath.Join(dir, "alice.pem")
 	bob := cert{addresses: []string{"bob@example.com"}}
 	bob.write(t, filepath.Join(dir, "bob.pem"))
-	s := startServer(t, block("_smimecert.example.com _smime.example.com", "smimea "+dir+" {\nreload 1s\n}"))
+	s := startServer(t, block("_smimecert.example.com _smime.example.com", "smimea "+dir+" {\nreload 1s\nttl 1s\n}"))
 	serial := func() uint32 {
 		m, _ := ask(t, s.addr, question{name: "_smimecert.example.com.", qtype: dns.TypeSOA})
 		return m.Answer[0].(*dns.SOA).Serial

@@ -160,7 +160,7 @@ func TestPluginPage(t *testing.T) {
 	}
 
 	var source []byte
-	for _, file := range []string{"metrics.go", "internal/publish/metrics.go", "internal/sign/metrics.go", "internal/secondary/secondary.go"} {
+	for _, file := range []string{"metrics.go", "internal/publish/metrics.go", "internal/crl/metrics.go", "internal/sign/metrics.go", "internal/secondary/secondary.go"} {
 		text, err := os.ReadFile("../plugin/" + file)
 		if err != nil {
 			t.Fatal(err)

@@ -49,3 +49,17 @@ func TestTransferErrors(t *testing.T) {
 		})
 	}
 }
+
+// TestRefusedTransfer holds that whoever is refused a transfer is in the log.
+func TestRefusedTransfer(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	users(t, dir, "example.com")
+	s := startProcess(t, "", block(strings.Join(subZonesOf, " "), smimea(dir, ""), "transfer {\nto 127.0.0.2\n}"))
+	if _, err := transferIn(s.addr, subZonesOf[0], nil, false); err == nil {
+		t.Fatal("the transfer is not refused")
+	}
+	waitFor(t, "a line of it", func() bool {
+		return strings.Contains(s.log.String(), "Refusing a transfer of "+subZonesOf[0]+" to 127.0.0.1: *transfer* does not name")
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/revocation"
 	"coredns-smimea/internal/disk"
 	"coredns-smimea/internal/table"
 )
@@ -38,9 +39,11 @@ type Directory struct {
 	others  map[string]other         // files that are not of certificates
 	remarks remarks
 
-	device    uint64 // the file system that the directory was on
-	published int
-	failing   map[certsource.Reason]int
+	device      uint64 // the file system that the directory was on
+	published   int
+	revocations int
+	cleared     map[revocation.ID]bool // certificates that a list names, but of another issuer of the name; never written to
+	failing     map[certsource.Reason]int
 }
 
 // Options say where a Directory is and how it is read.
@@ -48,6 +51,8 @@ type Options struct {
 	Dir string
 	// Roots, if not nil, are the authorities that a certificate must chain to.
 	Roots *certsource.Roots
+	// Revoked says which certificates are revoked. [Directory.Revoke] changes it.
+	Revoked *revocation.Set
 	// Margin is how long before its end a certificate is withdrawn.
 	Margin time.Duration
 	// MaxWithdraw is the share of certificates, in percent, above which their
@@ -138,7 +143,7 @@ func (d *Directory) open(now time.Time) (*reader, error) {
 	}
 	return &reader{
 		root: root, system: o.System, now: now, began: o.System.Now(), start: o.System.Elapsed(),
-		roots: o.Roots, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(), fresh: d.fresh, others: d.others,
+		roots: o.Roots, revoked: o.Revoked, cleared: d.cleared, margin: o.Margin, enter: o.Enter, workers: o.Workers, files: d.Files(), fresh: d.fresh, others: d.others,
 	}, nil
 }
 
@@ -172,6 +177,11 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 		err = l.everything(ctx)
 	} else {
 		err = l.some(ctx, paths)
+	}
+	if len(l.cleared) > 0 {
+		cleared := maps.Clone(l.cleared)
+		maps.Copy(cleared, d.cleared)
+		d.cleared = cleared
 	}
 	switch {
 	case err != nil:
@@ -281,6 +291,11 @@ func (d *Directory) forget(id uint32) {
 func (d *Directory) count(f *File, n int) {
 	if f.ID == 0 {
 		return
+	}
+	for _, c := range f.Certificates() {
+		if c.Revoked {
+			d.revocations += n
+		}
 	}
 	for _, c := range f.Live() {
 		d.published += n

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/revocation"
 	"coredns-smimea/internal/table"
 )
 
@@ -40,15 +41,26 @@ type Certificate struct {
 	NotAfter  time.Time
 	Digest    [32]byte // SHA-256 of its DER
 	Encrypts  bool     // see certsource.Certificate
-	Ended     bool     // it is, or was at the last look, too near its end to be published
+	Ended     bool     // it is, or was at the last look, too near its end to be published, or Revoked
+	Revoked   bool     // its issuer has revoked it
 	Addresses []string // as certified
+	// Issued is what lists of revoked certificates know it by.
+	Issued revocation.ID
 }
+
+// Version tells what stands in the file apart from what stood in it before, and from
+// other files; 0: it cannot.
+func (f *File) Version() uint64 { return f.stamp }
 
 // Published reports whether the file has a certificate to publish.
 func (f *File) Published() bool { return f.ID != 0 && f.Reason == "" }
 
 // holds reports whether there are certificates, published or ended.
-func (f *File) holds() bool { return f.Reason == "" || f.Reason == certsource.Expired }
+func (f *File) holds() bool { return holds(f.Reason) }
+
+func holds(r certsource.Reason) bool {
+	return r == "" || r == certsource.Expired || r == certsource.Revoked
+}
 
 // Certificates yields all certificates, published or ended, in the order of the file.
 func (f *File) Certificates() iter.Seq2[int, *Certificate] {
@@ -187,7 +199,7 @@ func (f Files) All() iter.Seq2[string, File] {
 //
 //	ID (4 octets), stamp (8), modification time (8, ns; 0: none), reason (1), failing (1), unused (1)
 //
-// and for each certificate: flags (1), not after (8, s), digest (32), uvarint number of
+// and for each certificate: flags (1), not after (8, s), digest (32), issued (8), uvarint number of
 // addresses, for each address: uvarint length, address; from the second on its ID (4)
 // stands before the flags.
 //
@@ -203,19 +215,21 @@ const (
 	// Within a certificate, from its flags on.
 	ofNotAfter = 1
 	ofDigest   = ofNotAfter + 8
-	ofAddress  = ofDigest + 32
+	ofIssued   = ofDigest + 32
+	ofAddress  = ofIssued + 8
 )
 
 // Flags of a certificate.
 const (
 	flagEncrypts = 1 << iota
 	flagEnded
+	flagRevoked
 )
 
 // reasons gives each reason the octet that stands for it in a record, and in
 // a saved state: new ones are added at the end.
 var reasons = []certsource.Reason{"", certsource.PrivateKey, certsource.TooLarge, certsource.NoCertificate, certsource.Malformed, certsource.SeveralCertificates, certsource.Authority,
-	certsource.NoAddress, certsource.Purpose, certsource.Untrusted, certsource.Expired, certsource.Unreadable, certsource.NotRegular, certsource.Outside}
+	certsource.NoAddress, certsource.Purpose, certsource.Untrusted, certsource.Expired, certsource.Unreadable, certsource.NotRegular, certsource.Outside, certsource.Revoked}
 
 func reasonOctet(r certsource.Reason) byte { return byte(max(0, slices.Index(reasons, r))) }
 
@@ -248,9 +262,13 @@ func (c *Certificate) append(dst []byte) []byte {
 	if c.Ended {
 		flags |= flagEnded
 	}
+	if c.Revoked {
+		flags |= flagRevoked
+	}
 	dst = append(dst, flags)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(c.NotAfter.Unix()))
 	dst = append(dst, c.Digest[:]...)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(c.Issued))
 	dst = binary.AppendUvarint(dst, uint64(len(c.Addresses)))
 	for _, a := range c.Addresses {
 		dst = binary.AppendUvarint(dst, uint64(len(a)))
@@ -283,9 +301,10 @@ func decodeFile(b []byte) File {
 
 // decode decodes what append has made of all but the ID, and returns what follows.
 func (c *Certificate) decode(b []byte) []byte {
-	c.Encrypts, c.Ended = b[0]&flagEncrypts != 0, b[0]&flagEnded != 0
+	c.Encrypts, c.Ended, c.Revoked = b[0]&flagEncrypts != 0, b[0]&flagEnded != 0, b[0]&flagRevoked != 0
 	c.NotAfter = time.Unix(int64(binary.LittleEndian.Uint64(b[ofNotAfter:])), 0)
 	c.Digest = [32]byte(b[ofDigest:])
+	c.Issued = revocation.ID(binary.LittleEndian.Uint64(b[ofIssued:]))
 	count, n := binary.Uvarint(b[ofAddress:])
 	b = b[ofAddress+n:]
 	if count > 0 {
@@ -314,8 +333,10 @@ func recordWhy(b []byte) certsource.Reason {
 type recordCertificate struct {
 	id       uint32
 	ended    bool
+	revoked  bool
 	notAfter time.Time
 	digest   [32]byte
+	issued   revocation.ID
 }
 
 // recordCertificates yields the certificates of a record, published or ended.
@@ -327,8 +348,9 @@ func recordCertificates(b []byte) iter.Seq[recordCertificate] {
 				id, part = binary.LittleEndian.Uint32(part), part[4:]
 			}
 			c := recordCertificate{
-				id: id, ended: part[0]&flagEnded != 0,
+				id: id, ended: part[0]&flagEnded != 0, revoked: part[0]&flagRevoked != 0,
 				notAfter: time.Unix(int64(binary.LittleEndian.Uint64(part[ofNotAfter:])), 0), digest: [32]byte(part[ofDigest:]),
+				issued: revocation.ID(binary.LittleEndian.Uint64(part[ofIssued:])),
 			}
 			if !yield(c) {
 				return

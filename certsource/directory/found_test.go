@@ -220,6 +220,25 @@ func TestCheckFollowsLinksAsLooksDo(t *testing.T) {
 	i.want(map[string]int{"v2/a.pem": 2})
 }
 
+// TestLinkToFolderLeadsOut holds that what was below a link to a directory goes by
+// a check, too, when the link leads out of DIR. (Seed 1549.)
+func TestLinkToFolderLeadsOut(t *testing.T) {
+	i := newImagined(t, withWatch)
+	i.write(".d/1.pem", 1)
+	i.write("2.pem", 2)
+	i.link(".d", "x")
+	i.check(".")
+	i.want(map[string]int{"x/1.pem": 1, "2.pem": 2})
+	i.remove("x")
+	i.link("/etc", "x")
+	i.check(".")
+	i.want(map[string]int{"x/1.pem": 1, "2.pem": 2}) // for a moment, maybe
+	for range 8 {
+		i.check("x")
+	}
+	i.want(map[string]int{"2.pem": 2})
+}
+
 // TestLinkThatBecomesFile holds that a file without the name of one is not read,
 // whatever was at its path before. (Seed 1032.)
 func TestLinkThatBecomesFile(t *testing.T) {
@@ -346,5 +365,50 @@ func TestReplacedIsNoPlace(t *testing.T) {
 	i.check(".")
 	if i.report.Held != guardedFrom/2+1 {
 		t.Errorf("%d of %d are held back, %d left", i.report.Held, guardedFrom/2+1, i.d.Published())
+	}
+}
+
+// TestManyMissing holds that many that are missing are waited for, as few are not:
+// git(1) removes all files that it moves before it writes the first one.
+func TestManyMissing(t *testing.T) {
+	const all = handful + 2
+	i := newImagined(t)
+	for n := range all {
+		i.write(fmt.Sprintf("a/%d.pem", n), n)
+		i.write(fmt.Sprintf("b/%d.pem", n), n+all)
+	}
+	i.check(".")
+	i.remove("a")
+	for range 3 {
+		i.check(".")
+		if n := i.d.Published(); n != 2*all {
+			t.Fatalf("%d are published", n)
+		}
+	}
+	for n := range all {
+		i.write(fmt.Sprintf("c/%d.pem", n), n)
+	}
+	i.check(".")
+	i.remove("a")
+	for n := range all { // renewed
+		i.write(fmt.Sprintf("b/%d.pem", n), n)
+	}
+	i.check(".")
+	if n := i.d.Published(); n != 2*all || i.served["b/0.pem"] != 0 {
+		t.Fatalf("%d are published, one of them is %d", n, i.served["b/0.pem"])
+	}
+	i.remove("c")
+	i.remove("b/0.pem")
+	i.check(".")
+	if n := i.d.Published(); n != all-1 {
+		t.Errorf("%d are published", n)
+	}
+	i.remove("b")
+	began := i.m.Elapsed()
+	for i.d.Published() > 0 {
+		i.check(".")
+	}
+	if took := i.m.Elapsed() - began; took < patience || took > 2*patience {
+		t.Errorf("it took %v", took)
 	}
 }

@@ -40,7 +40,7 @@ type withdrawal struct {
 
 // weigh sums up what the look would withdraw.
 func (l *look) weigh() withdrawal {
-	w := withdrawal{published: l.Directory.published, all: l.all, lost: l.losses}
+	w := withdrawal{published: l.Directory.published, all: l.all, lost: func() int { return l.losses(l.left()) }}
 	for p := range l.withdrawals() {
 		h := fnv.New64a()
 		h.Write([]byte(p))
@@ -81,9 +81,9 @@ func (l *look) withdrawals() func(yield func(string, [32]byte) bool) {
 }
 
 // losses counts the certificates to be withdrawn that stay at no other path: files
-// that were moved are no loss. It takes a pass over all files.
-func (l *look) losses() int {
-	lost, left := 0, l.left()
+// that were moved are no loss.
+func (l *look) losses(left map[[32]byte]int) int {
+	lost := 0
 	for _, digest := range l.withdrawals() {
 		if left[digest] == 0 {
 			lost++
@@ -97,15 +97,11 @@ func (g *guard) allows(w withdrawal, o Options, r *reader) bool {
 	if !g.open || r.start-g.began >= o.Window {
 		g.open, g.began, g.published, g.withdrawn = true, r.start, w.published, 0
 	}
-	total := max(g.published, w.published)
-	much := func(n int) bool {
-		return n > 0 && o.MaxWithdraw < 100 && total > guardedFrom && (g.withdrawn+n)*100 > o.MaxWithdraw*total
-	}
 	count := w.count
-	if much(count) {
+	if g.suspects(count, w.published, o) {
 		count = w.lost()
 	}
-	if much(count) {
+	if g.suspects(count, w.published, o) {
 		g.suspect(r.now)
 		if !g.confirmed(r) && !g.persists(w, r.start, o.Window) {
 			return false
@@ -116,6 +112,12 @@ func (g *guard) allows(w withdrawal, o Options, r *reader) bool {
 		g.since, g.held, g.looks = time.Time{}, 0, 0
 	}
 	return true
+}
+
+// suspects reports whether a number of withdrawals looks like an accident.
+func (g *guard) suspects(n, published int, o Options) bool {
+	total := max(g.published, published)
+	return n > 0 && o.MaxWithdraw < 100 && total > guardedFrom && (g.withdrawn+n)*100 > o.MaxWithdraw*total
 }
 
 // suspect notes when something was held back first.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/revocation"
 	"fmt"
 	"io/fs"
 	"os"
@@ -36,14 +37,15 @@ type look struct {
 	replaced map[uint32]Change
 	others   map[string]other // files that are not of certificates
 	fresh    map[string]reading
-	torn     []string // files that are being written
-	heard    []string // what was heard of, and is to be looked at
+	cleared  map[revocation.ID]bool // see Directory
+	torn     []string               // files that are being written
+	heard    []string               // what was heard of, and is to be looked at
 }
 
 func newLook(d *Directory, r *reader, changed func(Change)) *look {
 	return &look{
 		Directory: d, reader: r, changed: changed, before: r.files, report: Report{Held: d.held},
-		walked: map[string]bool{}, listed: map[string]listing{}, unread: map[string]bool{}, replaced: map[uint32]Change{}, others: map[string]other{}, fresh: map[string]reading{},
+		walked: map[string]bool{}, listed: map[string]listing{}, unread: map[string]bool{}, replaced: map[uint32]Change{}, others: map[string]other{}, fresh: map[string]reading{}, cleared: map[revocation.ID]bool{},
 	}
 }
 
@@ -224,9 +226,14 @@ func (l *look) takeFinding(f finding) {
 		c.Old = decodeFile(record)
 	}
 	n := f.numbered(c.Old.ID)
+	for _, cert := range n.Certificates() {
+		if !cert.Ended && l.revoked.Concerns(cert.Issued) {
+			l.cleared[cert.Issued] = true
+		}
+	}
 	loses := c.Old.loses(&n)
 	// What is shorter than it was may be written just now.
-	shrinks := loses && n.Published() && n.shrinks(&c.Old) && !l.missedLong(c.Old.ID)
+	shrinks := loses && n.Published() && n.shrinks(&c.Old) && !l.missedFor(c.Old.ID, patience)
 	if loses && !n.Published() && l.keeps(c, n) || shrinks {
 		kept := c.Old
 		kept.Failing, kept.stamp = n.Reason, n.stamp
@@ -268,7 +275,7 @@ func (l *look) takeFinding(f finding) {
 // once they have stayed: it is whole, and holds something else, or it is no file
 // any more. All others can be those of a file that is being written.
 var replaces = map[certsource.Reason]bool{
-	certsource.Authority: true, certsource.NoAddress: true, certsource.Purpose: true, certsource.Untrusted: true, certsource.Expired: true,
+	certsource.Authority: true, certsource.NoAddress: true, certsource.Purpose: true, certsource.Untrusted: true, certsource.Expired: true, certsource.Revoked: true,
 	certsource.Outside: true, certsource.NotRegular: true,
 }
 
@@ -276,7 +283,7 @@ var replaces = map[certsource.Reason]bool{
 // may not be published: a link that is made anew leads nowhere for a moment, and
 // a file that is added to ends as something else.
 func (l *look) keeps(c Change, n File) bool {
-	return !replaces[n.Reason] || !l.missedLong(c.Old.ID)
+	return !replaces[n.Reason] || !l.missedFor(c.Old.ID, patience)
 }
 
 // findGone finds the files that are not there any more.
@@ -293,7 +300,7 @@ func (l *look) findGone() {
 		if known && !l.seen.has(recordID(record)) {
 			maybe = append(maybe, p)
 		}
-		dirs = dirs || !known || l.folders[p]
+		dirs = dirs || !known || l.folders[p] || !certsource.IsCertificateName(path.Base(p))
 	}
 	if dirs {
 		for key, record := range l.before.table.All() {

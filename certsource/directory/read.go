@@ -2,6 +2,7 @@ package directory
 
 import (
 	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/revocation"
 	"coredns-smimea/internal/disk"
 	"crypto/sha256"
 	"encoding/binary"
@@ -50,6 +51,8 @@ type reader struct {
 	began   time.Time
 	start   time.Duration     // the same as time elapsed
 	roots   *certsource.Roots // see Options
+	revoked *revocation.Set   // see Options
+	cleared map[revocation.ID]bool
 	margin  time.Duration
 	enter   func(dir string)
 	workers int
@@ -78,9 +81,14 @@ func (r *reader) unchanged(path []byte, info fs.FileInfo) (record []byte, same b
 	if !known || recordStamp(record) != stamp(info) {
 		return record, false
 	}
-	// A certificate that has expired is read again if the clock went back.
+	// A certificate that has expired is read again if the clock went back, and any if
+	// other lists say something else of it.
 	for c := range recordCertificates(record) {
-		if c.ended && c.notAfter.Add(-r.margin).After(r.now) {
+		if c.ended && !c.revoked {
+			if c.notAfter.Add(-r.margin).After(r.now) {
+				return record, false
+			}
+		} else if r.revoked.Concerns(c.issued) != c.revoked && !r.cleared[c.issued] {
 			return record, false
 		}
 	}
@@ -176,15 +184,20 @@ func (r *reader) read(in disk.Root, name, path string, known []byte, info fs.Fil
 func (r *reader) judge(f *finding, contents certsource.Contents) {
 	f.certs, f.unused = contents.Certificates[:0], contents.Unused
 	live := false
-	var expired, untrusted *certsource.Refusal
+	var expired, revoked, untrusted *certsource.Refusal
 	for _, cert := range contents.Certificates {
 		c := Certificate{NotAfter: cert.NotAfter, Digest: sha256.Sum256(cert.Raw), Encrypts: cert.Encrypts, Addresses: cert.Addresses}
+		c.Issued, _ = revocation.IDOf(cert.Raw)
 		if c.Ended = !cert.NotAfter.Add(-r.margin).After(r.now); c.Ended {
 			expired = certsource.Refuse(certsource.Expired, "")
 			if cert.NotAfter.After(r.now) {
 				expired.Detail = "or does within the TTL"
 			}
 			f.unused = append(f.unused, certsource.Unused{Refusal: expired})
+		} else if why := r.revoked.Revoked(cert.Raw); why != nil {
+			revoked = why
+			c.Ended, c.Revoked = true, true
+			f.unused = append(f.unused, certsource.Unused{Refusal: revoked})
 		} else if r.roots != nil {
 			if err := cert.Chains(r.roots, r.now); err != nil {
 				untrusted = err.(*certsource.Refusal)
@@ -201,6 +214,8 @@ func (r *reader) judge(f *finding, contents certsource.Contents) {
 	}
 	switch {
 	case live:
+	case revoked != nil:
+		f.refusal = revoked
 	case expired != nil:
 		f.refusal = expired
 	default:
@@ -265,7 +280,7 @@ func ReadFile(dir, path string) ([]certsource.Certificate, error) {
 
 // Judge returns what becomes known of a file that holds data, as a look at it does.
 func Judge(path string, data []byte, o Options, now time.Time) Change {
-	r := &reader{now: now, roots: o.Roots, margin: o.Margin}
+	r := &reader{now: now, roots: o.Roots, revoked: o.Revoked, margin: o.Margin}
 	var f finding
 	if contents, err := certsource.ParseFile(data); err != nil {
 		f.refusal = err.(*certsource.Refusal)

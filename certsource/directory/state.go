@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"iter"
 
-	"coredns-smimea/certsource"
 	"coredns-smimea/internal/table"
 )
 
@@ -84,7 +83,7 @@ func validRecord(b []byte) bool {
 		return false
 	}
 	reason, rest := reasons[b[atReason]], b[atFlags:]
-	if reason != "" && reason != certsource.Expired {
+	if !holds(reason) {
 		return len(rest) == 0
 	}
 	live, ok := false, true
@@ -95,7 +94,7 @@ func validRecord(b []byte) bool {
 			}
 			rest = rest[4:]
 		}
-		if len(rest) < ofAddress || rest[0] > flagEncrypts|flagEnded {
+		if len(rest) < ofAddress || rest[0] > flagEncrypts|flagEnded|flagRevoked || rest[0]&flagRevoked != 0 && rest[0]&flagEnded == 0 {
 			return false
 		}
 		live = live || rest[0]&flagEnded == 0

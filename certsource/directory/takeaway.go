@@ -21,7 +21,10 @@ import (
 // seen all as it was at one moment: everything could be read, and nothing has
 // changed from when the look began until 100 ms after it. Otherwise, unless it is
 // published at another path, it stays until a look at everything that began five
-// seconds after it was first missed does not find it either.
+// seconds after it was first missed does not find it either. Where many are missing,
+// somebody may be in the middle of moving them, as git(1) is, which removes all files
+// before it writes the first one: then it is 5 s in place of at once, and 30 s in
+// place of 5.
 //
 // What a file can hold for a moment only, and a link that leads nowhere, take
 // nothing away before those five seconds are over, whatever the look has seen.
@@ -31,7 +34,10 @@ const (
 	calm = 100 * time.Millisecond
 	// patience is how long a certificate is missed before it is gone in spite of
 	// changes around it.
-	patience = 5 * time.Second
+	patience     = 5 * time.Second
+	patienceMany = 30 * time.Second
+	// handful is how many certificates can be missing at once and are not many.
+	handful = guardedFrom
 	// maxRounds is how often one look looks again at what has changed.
 	maxRounds = 4
 	// maxReplaced is how many certificates are kept in memory until they are made
@@ -39,15 +45,15 @@ const (
 	maxReplaced = 4096
 )
 
-// missedLong notes that a file was found without what it publishes, and reports
+// missedFor notes that a file was found without what it publishes, and reports
 // whether that was so before, long enough ago.
-func (l *look) missedLong(id uint32) bool {
+func (l *look) missedFor(id uint32, long time.Duration) bool {
 	since, ok := l.missing[id]
 	if !ok {
 		since = l.system.Elapsed()
 		l.missing[id] = since
 	}
-	return l.start-since >= patience
+	return l.start-since >= long
 }
 
 // lost returns the certificates that a change takes away.
@@ -91,9 +97,7 @@ func (l *look) takeAway(ctx context.Context) error {
 		}
 	}
 	l.spareDangling()
-	if !still || !l.complete() {
-		l.spareLost()
-	}
+	l.spareLost(still && l.complete())
 	l.withdraw()
 	return nil
 }
@@ -243,7 +247,7 @@ func (l *look) spareDangling() {
 			return false
 		}
 		link := l.dangling(path.Dir(p), links)
-		if link == "" || l.missedLong(recordID(record)) {
+		if link == "" || l.missedFor(recordID(record), patience) {
 			return false
 		}
 		l.unsettled(link)
@@ -279,16 +283,29 @@ func (l *look) unsettled(p string) {
 }
 
 // spareLost keeps the certificates that would be published nowhere any more, as
-// long as they have not been missed for long.
-func (l *look) spareLost() {
+// long as they have not been missed for long. certain is true if all was seen as it
+// was at one moment.
+func (l *look) spareLost(certain bool) {
+	if certain && len(l.gone)+len(l.replaced) <= handful {
+		return
+	}
 	left := l.left()
+	losses := l.losses(left)
+	many := losses > handful
+	long := patience
+	switch {
+	case certain && (!many || l.guard.suspects(losses, l.Directory.published, l.options)):
+		return // the guard has a patience of its own
+	case !certain && many:
+		long = patienceMany
+	}
 	spared := func(id uint32, p string, lost [][32]byte) bool {
 		if !slices.ContainsFunc(lost, func(digest [32]byte) bool { return left[digest] == 0 }) {
 			return false
 		}
-		if long := l.missedLong(id); long && l.all {
+		if over := l.missedFor(id, long); over && l.all {
 			return false
-		} else if long {
+		} else if over {
 			p = "."
 		}
 		l.unsettled(p)
@@ -306,7 +323,11 @@ func (l *look) spareLost() {
 			return ok && recordPublished(record) && spared(recordID(record), p, slices.Collect(recordLive(record)))
 		})
 		for _, id := range slices.Sorted(maps.Keys(l.replaced)) {
-			if c := l.replaced[id]; spared(id, c.Path, c.lost()) {
+			c := l.replaced[id]
+			if certain && c.New.live() >= c.Old.live() {
+				continue // renewed
+			}
+			if spared(id, c.Path, c.lost()) {
 				delete(l.replaced, id)
 				for _, cert := range c.New.Live() {
 					left[cert.Digest]--

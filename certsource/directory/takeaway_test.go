@@ -15,7 +15,6 @@ import (
 // directory is listed, and while a look waits.
 type meddling struct {
 	disk.System
-	w       *world
 	listing func(dir string)
 	waiting func()
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,8 +42,10 @@ bind public authorities only, and takes longer.
 		f.Var(&o.domains, "domain", "mail `DOMAIN` that is served, may be repeated; addresses in others are warned of (default all)")
 		o.soon = days(30 * 24 * time.Hour)
 		f.Var(&o.soon, "soon", "`DURATION` before its end from which a certificate is warned of, 30d or 720h (default 30d)")
+		f.Var(&o.lists, "crl", "`FILE` of a list of revoked certificates, may be repeated")
 		f.BoolVar(&o.lint, "lint", false, "check the CA/Browser Forum's rules for S/MIME too")
-		f.BoolVar(&o.quiet, "q", false, "print only what there is something to say about")
+		f.Var(&o.chain, "chain", "`FILE` of issuers' certificates that users' files need not have, as the server's option chain; may be repeated")
+		f.BoolVar(&o.quiet, "q", false, "print only what there is to mend: warnings, and files that are left out")
 		return func(u *ui, operands []string) (exit, error) { return check(u, operands, &o) }
 	},
 }
@@ -49,6 +53,8 @@ bind public authorities only, and takes longer.
 type checkOptions struct {
 	policyFlags
 	domains     list
+	lists       list
+	chain       list
 	soon        days
 	lint, quiet bool
 }
@@ -92,6 +98,9 @@ type checker struct {
 	policy *policy
 	result checkJSON
 	files  int
+	// issuers and roots are what chains lead over beside what stands in the files.
+	issuers certsource.Issuers
+	roots   certsource.Roots
 }
 
 func check(u *ui, operands []string, o *checkOptions) (exit, error) {
@@ -110,7 +119,13 @@ func check(u *ui, operands []string, o *checkOptions) (exit, error) {
 		o.domains[i] = a.Domain
 	}
 	c := &checker{checkOptions: o, policy: p, result: checkJSON{Schema: "smimea-check/1", Users: []userJSON{}, LeftOut: []outJSON{}}}
+	if err := c.readChain(u); err != nil {
+		return 0, err
+	}
 	s := source{Options: directory.Options{Roots: p.roots, Margin: p.ttl}, now: p.now, progress: u.progress("checking certificates")}
+	if s.Revoked, err = readLists(o.lists, o.roots, func() ([][]byte, error) { return s.issuers(operands) }); err != nil {
+		return 0, err
+	}
 	if err := s.read(operands, c.file); err != nil {
 		return 0, err
 	}
@@ -125,6 +140,32 @@ func check(u *ui, operands []string, o *checkOptions) (exit, error) {
 	}
 	c.print(u)
 	return status, nil
+}
+
+// readChain reads the files of -chain, and of -roots: here a root ends a chain.
+func (c *checker) readChain(u *ui) error {
+	files := c.chain
+	if c.checkOptions.roots != "" {
+		files = append(slices.Clone(files), c.checkOptions.roots)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return fail(exitNoInput, err)
+		}
+		used, unused := c.roots.Read(data)
+		if used == 0 {
+			return fail(exitUsage, fmt.Errorf("%q has no certificate of an authority that can be used", file))
+		}
+		c.issuers.Read(data)
+		if file == c.checkOptions.roots {
+			continue // said already
+		}
+		for _, what := range unused {
+			u.warn("%s: not used: %s", file, what)
+		}
+	}
+	return nil
 }
 
 // file takes one file in.
@@ -161,6 +202,9 @@ func (c *checker) certificate(f sourceFile, cert *certsource.Certificate, first 
 	if cert.Dropped > 0 {
 		warn("address", fmt.Sprintf("%d of its addresses cannot be used", cert.Dropped))
 	}
+	if text := c.missing(cert); text != "" {
+		common = append(common, finding{"note", "chain", text})
+	}
 	if c.lint {
 		common = append(common, lintCertificate(cert.Raw)...)
 	}
@@ -174,16 +218,33 @@ func (c *checker) certificate(f sourceFile, cert *certsource.Certificate, first 
 	}
 }
 
+// missing says that the certificate of a certificate's issuer is missing; "" if it is
+// not.
+func (c *checker) missing(cert *certsource.Certificate) string {
+	top := cert.Missing(&c.issuers, &c.roots)
+	switch {
+	case top == nil || !bytes.Equal(top.Raw, cert.Raw):
+		return "" // of an issuer's issuer nobody knows whether it is a root
+	case len(top.IssuingCertificateURL) == 0 && len(c.chain) == 0:
+		return "" // nor of an issuer, where nothing says how it could be had
+	case len(top.IssuingCertificateURL) > 0:
+		return "its issuer's certificate is missing; the URL that it names (caIssuers) is not asked by every mail program: put the issuer's behind it"
+	}
+	return "its issuer's certificate is missing, also among those of -chain, and it names no URL of it (caIssuers): unless that is a root, put it behind it"
+}
+
 // unusedFindings says what of a file is not published. What can be meant is a note:
 // what is no certificate for mail, and what has been renewed.
 func unusedFindings(f sourceFile) (findings []finding) {
 	for _, unused := range f.unused {
-		level := "warning"
+		level, code := "warning", "unused"
 		switch unused.Refusal.Reason {
+		case certsource.Revoked:
+			code = "revoked"
 		case certsource.NoCertificate, certsource.Purpose, certsource.Expired:
 			level = "note"
 		}
-		findings = append(findings, finding{level, "unused", "not published: " + unused.String()})
+		findings = append(findings, finding{level, code, "not published: " + unused.String()})
 	}
 	return findings
 }
@@ -278,7 +339,7 @@ func (c *checker) count() {
 func (c *checker) print(u *ui) {
 	rows := [][]string{{"USER", "FILE", "KEY", "VALID UNTIL", "PUBLISHED", ""}}
 	for _, user := range c.result.Users {
-		if c.quiet && len(user.Findings) == 0 {
+		if c.quiet && !slices.ContainsFunc(user.Findings, func(f finding) bool { return f.Level == "warning" }) {
 			continue
 		}
 		published := "nothing"

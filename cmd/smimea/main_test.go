@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"flag"
 	"fmt"
 	"net/http"
@@ -68,6 +69,25 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	},
 
 	// cert [flags] FILE ADDRESS... makes a certificate.
+	// crl FILE CERT...: the list by which the authority of all revokes; with -issuer
+	// its own certificate comes with it.
+	"crl": func(ts *testscript.TestScript, neg bool, args []string) {
+		f := flag.NewFlagSet("crl", flag.ContinueOnError)
+		issuer := f.Bool("issuer", false, "")
+		ts.Check(f.Parse(args))
+		var certs [][]byte
+		for _, name := range f.Args()[1:] {
+			block, _ := pem.Decode([]byte(ts.ReadFile(name)))
+			certs = append(certs, block.Bytes)
+		}
+		der, err := zoo.Shared().Revoke(1, certs...)
+		ts.Check(err)
+		data := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+		if *issuer {
+			data = append(data, zoo.PEM(zoo.Shared().Certificate)...)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(f.Arg(0)), data, 0o644))
+	},
 	"cert": func(ts *testscript.TestScript, neg bool, args []string) {
 		f := flag.NewFlagSet("cert", flag.ContinueOnError)
 		expired := f.Bool("expired", false, "")
@@ -118,6 +138,11 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 			issuer.Revoke(der)
 		}
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]), zoo.PEM(der), 0o644))
+	},
+
+	// issuer FILE writes the certificate of the authority that issues those of cert.
+	"issuer": func(ts *testscript.TestScript, neg bool, args []string) {
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), zoo.PEM(zoo.Shared().Certificate), 0o644))
 	},
 
 	// zoo DIR fills a directory with one of each kind.

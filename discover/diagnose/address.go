@@ -1,7 +1,9 @@
 package diagnose
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"mime"
 	"net/url"
@@ -46,10 +48,27 @@ func (e *examination) address(ctx context.Context, a smimea.Address) {
 		e.downloaded(d)
 	}
 	for _, c := range r.Certificates {
+		e.chain(where, c)
 		if !c.NotAfter.IsZero() && time.Until(c.NotAfter) < minCertificate && !expired(c) {
 			e.say(Warning, "expires", where, "its certificate ends on "+c.NotAfter.Format(time.DateOnly), "have it renewed, and publish the new one two TTLs before it is used")
 		}
 	}
+}
+
+// chain says where the certificate of a certificate's issuer was not found, which mail
+// programs need. Without a URL of it nobody can tell it from a root, which is not given
+// out.
+func (e *examination) chain(where string, c *discover.Certificate) {
+	parsed, err := x509.ParseCertificate(c.Raw)
+	if err != nil || c.Match == discover.Unmatched || c.Untrusted == "" || c.Issuer != nil || bytes.Equal(parsed.RawIssuer, parsed.RawSubject) {
+		return
+	}
+	if urls := parsed.IssuingCertificateURL; len(urls) > 0 {
+		e.say(Warning, "chain", where, "its issuer's certificate is missing: it is not given out with it, nor found at "+urls[0],
+			"put the intermediate certificate behind the user's in its file, or name it with the server's option chain")
+		return
+	}
+	e.say(OK, "chain", where, "its issuer's certificate is not given out with it, and it names no URL of it (caIssuers), as is right for a root only", "")
 }
 
 // expired reports whether it has been said already.

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -320,5 +321,55 @@ func TestDownloads(t *testing.T) {
 	}
 	if f := one(t, findings, "wrong"); !strings.Contains(f.Remedy, digest(old)) || !strings.Contains(f.Remedy, digest(renewed)) {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestMissingIssuer holds what is said where an issuer's certificate is not given out:
+// a warning if the certificate names a place of it, which has nothing.
+func TestMissingIssuer(t *testing.T) {
+	issuer, err := zoo.NewAuthority("Issuer", zoo.Shared())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// caIssuers at http://127.0.0.1:1/ (RFC 5280 section 4.2.2.1).
+	access := zoo.Extension{ID: []int{1, 3, 6, 1, 5, 5, 7, 1, 1}, Value: append([]byte{0x30, 33, 0x30, 31, 0x06, 8, 0x2b, 6, 1, 5, 5, 7, 48, 2, 0x86, 19}, "http://127.0.0.1:1/"...)}
+	for name, test := range map[string]struct {
+		extensions []zoo.Extension
+		behind     bool
+		level      Level // "" : nothing is said
+	}{
+		"no place": {nil, false, OK},
+		"a place":  {[]zoo.Extension{access}, false, Warning},
+		"behind":   {[]zoo.Extension{access}, true, ""},
+	} {
+		der, err := zoo.Template{Addresses: []string{hugh.String()}, Issuer: issuer, Extensions: test.extensions, EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}}.DER()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := [][]byte{der}
+		if test.behind {
+			file = append(file, issuer.Certificate)
+		}
+		mux := http.NewServeMux()
+		mux.HandleFunc("/hugh", func(w http.ResponseWriter, r *http.Request) { w.Write(zoo.PEM(file...)) })
+		web := discovertest.ServeWebUntil(t, time.Now().AddDate(0, 3, 0), mux, "example.test")
+		txt, err := hugh.TextOwner()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, _ := doctor(t, discovertest.Zone{Name: "example.test", Records: []string{
+			"@ IN A 127.0.0.1", fmt.Sprintf("%s IN SMIMEA 3 0 1 %x", hugh.Owner(), sha256.Sum256(der)),
+			fmt.Sprintf("%s IN TXT \"https://example.test:%s/hugh\"", txt, web.Port),
+		}})
+		d.Client.WebRoots = web.Roots
+		findings := d.Examine(t.Context(), "example.test", []smimea.Address{hugh})
+		if !has(findings, OK, "verified") {
+			t.Errorf("%s: %+v", name, findings)
+		}
+		for _, level := range []Level{OK, Warning, Error} {
+			if has(findings, level, "chain") != (level == test.level) {
+				t.Errorf("%s: %s %v, want %q", name, level, has(findings, level, "chain"), test.level)
+			}
+		}
 	}
 }

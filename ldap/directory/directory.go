@@ -233,7 +233,7 @@ func (d *Directory) Find(_ context.Context, address smimea.Address) (ldap.Found,
 		}
 		for i := range certs {
 			if cert := &certs[i]; d.holds(cert, address) {
-				found.Certificates = append(found.Certificates, ldap.Certificate{Raw: cert.Raw, Chain: cert.Chain()})
+				found.Certificates = append(found.Certificates, ldap.Certificate{Raw: cert.Raw, Chain: cert.Chain(nil)})
 			}
 		}
 	}

@@ -17,11 +17,14 @@ type Edit struct {
 	owners [2]int
 	sum    uint64
 	before [2]map[string]node // what the changed names had; nil where there was nothing before
+	crowds [2]map[string]*crowd
+	room   int // octets that crowds can still take
+	writes int // of nodes, for tests
 }
 
 // Edit begins a new version of the zone. It costs what is changed by it.
 func (z *Zone) Edit() *Edit {
-	e := &Edit{zone: z, owners: z.owners, sum: z.sum}
+	e := &Edit{zone: z, owners: z.owners, sum: z.sum, crowds: [2]map[string]*crowd{{}, {}}, room: maxCrowds}
 	for tree := range e.tables {
 		e.tables[tree] = z.tables[tree].Edit()
 		if z.owners[tree] > 0 {
@@ -81,6 +84,40 @@ func (e *Edit) Withdraw(a smimea.Address, file uint32) {
 			e.withdraw(Certs, hash[:], file)
 		}
 	}
+	e.WithdrawText(a, file)
+}
+
+// Retain keeps the SMIMEA records that a file publishes for an address under another
+// number, and removes the rest of what it publishes there.
+func (e *Edit) Retain(a smimea.Address, file, as uint32) {
+	if e.zone.Serves(Certs) {
+		hash := a.Hash()
+		e.renumber(Certs, hash[:], file, as)
+		if lower := a.Lower(); lower.Local != a.Local {
+			hash = lower.Hash()
+			e.renumber(Certs, hash[:], file, as)
+		}
+	}
+	e.WithdrawText(a, file)
+}
+
+func (e *Edit) renumber(tree Tree, key []byte, file, as uint32) {
+	old := e.get(tree, key)
+	claims := slices.Collect(old.claims(nil))
+	found := false
+	for i := range claims {
+		if claims[i].file == file {
+			claims[i].file, found = as, true
+		}
+	}
+	if found {
+		below, _ := old.below()
+		e.set(tree, key, old, old.with(below, claims, e.fixed(tree)))
+	}
+}
+
+// WithdrawText removes the TXT record that a file publishes for an address.
+func (e *Edit) WithdrawText(a smimea.Address, file uint32) {
 	if key, err := e.textKey(a); err == nil && e.zone.Serves(Texts) {
 		e.withdraw(Texts, key, file)
 	}
@@ -100,25 +137,30 @@ func (e *Edit) publishCert(a smimea.Address, c claim) error {
 }
 
 func (e *Edit) publish(tree Tree, key []byte, c claim) error {
-	old := e.get(tree, key)
-	claims := slices.Collect(old.claims(nil))
-	for _, has := range claims {
-		if has.file == c.file && has.variant == c.variant && bytes.Equal(has.data, c.data) {
-			return nil
+	fixed := e.fixed(tree)
+	if e.crowds[tree][string(key)] == nil {
+		old := e.get(tree, key)
+		claims := slices.Collect(old.claims(nil))
+		if len(claims) < crowded {
+			if slices.ContainsFunc(claims, c.equal) {
+				return nil
+			}
+			if fixed+len(c.data) > maxAnswer {
+				return errFull
+			}
+			below, _ := old.below()
+			claims = append(claims, c)
+			e.set(tree, key, old, old.with(below, claims, fixed))
+			return c.fits(claims)
 		}
+		e.crowd(tree, key, claims)
 	}
-	if e.fixed(tree)+len(c.data) > maxAnswer {
-		return errFull
+	w := e.crowds[tree][string(key)]
+	added, err := w.add(c, fixed)
+	if added {
+		e.took(c)
 	}
-	below, _ := old.below()
-	claims = append(claims, c)
-	e.set(tree, key, old, old.with(below, claims, e.fixed(tree)))
-	for _, has := range claims {
-		if has.surplus && has.file == c.file && bytes.Equal(has.data, c.data) {
-			return errFull
-		}
-	}
-	return nil
+	return err
 }
 
 // fixed is how many octets a record takes besides a claim's data: a pointer to the
@@ -133,8 +175,16 @@ func (e *Edit) fixed(tree Tree) int {
 }
 
 func (e *Edit) withdraw(tree Tree, key []byte, file uint32) {
+	if w := e.crowds[tree][string(key)]; w != nil {
+		w.withdraw(file)
+		return
+	}
 	old := e.get(tree, key)
 	claims := slices.Collect(old.claims(nil))
+	if len(claims) >= crowded {
+		e.crowd(tree, key, claims).withdraw(file)
+		return
+	}
 	kept := slices.DeleteFunc(slices.Clone(claims), func(c claim) bool { return c.file == file })
 	if len(kept) == len(claims) {
 		return
@@ -167,6 +217,7 @@ func (e *Edit) set(tree Tree, key []byte, old, new node) {
 }
 
 func (e *Edit) put(tree Tree, key []byte, n node) {
+	e.writes++
 	if n == nil {
 		e.tables[tree].Delete(key)
 	} else {
@@ -200,6 +251,7 @@ type Difference struct {
 // one if any record has changed, and all differences. If the zone was empty
 // before there are too many to count: then they are nil.
 func (e *Edit) Zone(next func(serial uint32) uint32) (*Zone, []Difference) {
+	e.disperse()
 	z := *e.zone
 	var differences []Difference
 	for tree := range e.tables {

@@ -3,6 +3,7 @@ package certhost
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -24,9 +25,9 @@ type body struct {
 	length []string
 }
 
-// A cache holds recently sent bodies by what they are made of. Being addressed by
-// content it cannot be stale: what is published is decided by [Files] before it
-// is asked. The bundles of addresses with very many certificates have a few places
+// A cache holds recently sent bodies by what they are made of: a digest, and of chains
+// the version of what they were read from. So it cannot be stale: what is published is
+// decided by [Files] before it is asked. The bundles of addresses with very many certificates have a few places
 // of their own, so that they do not take much memory.
 type cache struct {
 	bodies, bundles *lru.Cache[cacheKey, *body]
@@ -57,20 +58,23 @@ func newCache() cache {
 	return cache{bodies, bundles}
 }
 
-// get returns the body of this digest and kind, made by data if it is not there.
-func (c *cache) get(digest [32]byte, kind string, data func() ([]byte, error)) (*body, error) {
+// get returns the body that is kept for this digest and kind, or else makes it. For the
+// zero digest none is kept.
+func (c *cache) get(digest [32]byte, kind string, made func() (*body, error)) (*body, error) {
+	if digest == ([32]byte{}) {
+		return made()
+	}
 	key := cacheKey{digest, kind}
 	for _, places := range []*lru.Cache[cacheKey, *body]{c.bodies, c.bundles} {
 		if b, ok := places.Get(key); ok {
 			return b, nil
 		}
 	}
-	read, err := data()
+	b, err := made()
 	if err != nil {
-		return nil, err
+		return b, err
 	}
-	b := newBody(digest, kind, read)
-	if len(read) < largeBody {
+	if len(b.data) < largeBody {
 		c.bodies.Add(key, b)
 	} else {
 		c.bundles.Add(key, b)
@@ -104,13 +108,37 @@ func entityTag(digest [32]byte, kind string) string {
 
 // one returns the body of a single certificate in the form kind.
 func (c *cache) one(certificate *Certificate, kind string) (*body, error) {
-	return c.get(certificate.Digest, kind, func() ([]byte, error) {
+	if kind == typeChain {
+		return c.get(sources([]Certificate{*certificate}), kind, func() (*body, error) {
+			chain, err := certificate.withChain()
+			if err != nil {
+				return nil, err
+			}
+			digest := certificate.Digest
+			if len(chain) > 1 {
+				digest = digestOf(chain)
+			}
+			return newBody(digest, kind, inPEM(chain)), nil
+		})
+	}
+	return c.get(certificate.Digest, kind, func() (*body, error) {
 		der, err := checked(certificate)
-		if err != nil || kind == typeDER {
-			return der, err
+		if err != nil {
+			return nil, err
 		}
-		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+		if kind != typeDER {
+			der = inPEM([][]byte{der})
+		}
+		return newBody(certificate.Digest, kind, der), nil
 	})
+}
+
+// inPEM writes certificates in their order.
+func inPEM(ders [][]byte) (text []byte) {
+	for _, der := range ders {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return text
 }
 
 // first returns the body of the first certificate that can be read, and an error
@@ -127,31 +155,44 @@ func (c *cache) first(certificates []Certificate, kind string) (*body, error) {
 	return nil, failed
 }
 
-// all returns the certs-only PKCS#7 body of those certificates that can be read,
-// and an error beside it if these are not all.
+// all returns the certs-only PKCS#7 body of those certificates that can be read, with
+// their issuers, and an error beside it if these are not all.
 func (c *cache) all(certificates []Certificate) (*body, error) {
-	var ders [][]byte
-	var read []Certificate
-	b, failed := c.get(combinedDigest(certificates), typeP7C, func() ([]byte, error) {
+	return c.get(sources(certificates), typeP7C, func() (*body, error) {
+		var ders [][]byte // each once: users of one authority share it
 		var failed error
 		for i := range certificates {
-			der, err := checked(&certificates[i])
+			chain, err := certificates[i].withChain()
 			if err != nil {
 				failed = err
 				continue
 			}
-			ders, read = append(ders, der), append(read, certificates[i])
+			ders = append(ders, chain...)
 		}
-		if failed != nil {
+		if len(ders) == 0 {
 			return nil, failed
 		}
-		return pkcs7.CertsOnly(ders)
+		slices.SortFunc(ders, bytes.Compare)
+		ders = slices.CompactFunc(ders, bytes.Equal)
+		data, err := pkcs7.CertsOnly(ders)
+		if err != nil {
+			return nil, errors.Join(failed, err)
+		}
+		return newBody(digestOf(ders), typeP7C, data), failed
 	})
-	if failed == nil || len(read) == 0 {
-		return b, failed
+}
+
+// withChain reads a certificate and what is known of its issuers.
+func (c *Certificate) withChain() ([][]byte, error) {
+	der, err := checked(c)
+	if err != nil {
+		return nil, err
 	}
-	b, err := c.get(combinedDigest(read), typeP7C, func() ([]byte, error) { return pkcs7.CertsOnly(ders) })
-	return b, errors.Join(failed, err)
+	chain := [][]byte{der}
+	if c.Chain != nil {
+		chain = append(chain, c.Chain(der)...)
+	}
+	return chain, nil
 }
 
 // checked reads a certificate and compares its digest, which Files promises to
@@ -167,16 +208,28 @@ func checked(certificate *Certificate) ([]byte, error) {
 	return der, nil
 }
 
-// combinedDigest identifies a set of certificates, whatever its order.
-func combinedDigest(certificates []Certificate) [32]byte {
-	digests := make([][32]byte, len(certificates))
-	for i := range certificates {
-		digests[i] = certificates[i].Digest
-	}
-	slices.SortFunc(digests, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+// digestOf identifies certificates in their order. It is the entity tag of what holds
+// issuers, too.
+func digestOf(ders [][]byte) [32]byte {
 	h := sha256.New()
-	for i := range digests {
-		h.Write(digests[i][:])
+	for _, der := range ders {
+		digest := sha256.Sum256(der)
+		h.Write(digest[:])
 	}
 	return [32]byte(h.Sum(nil))
+}
+
+// sources identifies what certificates and their issuers are read from, whatever the
+// order; it is zero if that cannot be known.
+func sources(certificates []Certificate) [32]byte {
+	lines := make([][]byte, len(certificates))
+	for i := range certificates {
+		c := &certificates[i]
+		if c.Chain != nil && c.Version == 0 {
+			return [32]byte{}
+		}
+		lines[i] = binary.BigEndian.AppendUint64(bytes.Clone(c.Digest[:]), c.Version)
+	}
+	slices.SortFunc(lines, bytes.Compare)
+	return digestOf(lines)
 }

@@ -28,8 +28,8 @@ type Files interface {
 
 // A Certificate is one published certificate, without its bytes.
 type Certificate struct {
-	// Digest is the SHA-256 of the DER. It is the entity tag, and what the
-	// bytes are checked against before they are sent.
+	// Digest is the SHA-256 of the DER. It is the entity tag of the certificate alone,
+	// and what the bytes are checked against before they are sent.
 	Digest [32]byte
 
 	NotAfter time.Time // no answer may be cached beyond this
@@ -41,4 +41,10 @@ type Certificate struct {
 	// DER reads the certificate. The file may have changed a millisecond ago:
 	// bytes without the digest above are an error, and an error is a 404.
 	DER func() ([]byte, error)
+
+	// Chain reads what is known of the certificate's issuers, DER: each has issued
+	// the one before, the first of them der, which is the certificate. nil: none.
+	Chain func(der []byte) [][]byte
+	// Version is another one whenever Chain may find other issuers; 0: not known.
+	Version uint64
 }

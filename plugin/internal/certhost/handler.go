@@ -43,7 +43,7 @@ var policy = answer{
 // to be needed, and the headers about its freshness.
 type answer struct {
 	kind     string
-	etag     string // compared before anything is read
+	etag     string // compared before anything is read that has no issuers
 	modified time.Time
 	maxAge   time.Duration
 	vary     bool
@@ -179,21 +179,24 @@ func (h *host) oneOf(certificates []Certificate, r *http.Request) (answer, bool)
 		return answer{}, false
 	}
 	kind := negotiate(r.Header["Accept"])
-	return answer{
+	a := answer{
 		kind:     kind,
 		etag:     entityTag(best.Digest, kind),
 		modified: best.Modified,
 		maxAge:   age,
 		vary:     true,
 		body:     func() (*body, error) { return h.cache.first(certificates, kind) },
-	}, true
+	}
+	if kind == typeChain {
+		a.read()
+	}
+	return a, true
 }
 
 func (h *host) allOf(certificates []Certificate) (answer, bool) {
 	now := time.Now()
 	a := answer{
 		kind:   typeP7C,
-		etag:   entityTag(combinedDigest(certificates), typeP7C),
 		maxAge: certificates[0].maxAge(now),
 		vary:   true,
 		body:   func() (*body, error) { return h.cache.all(certificates) },
@@ -204,7 +207,21 @@ func (h *host) allOf(certificates []Certificate) (answer, bool) {
 			a.modified = certificates[i].Modified
 		}
 	}
-	return a, a.maxAge >= 0
+	if a.maxAge < 0 {
+		return answer{}, false
+	}
+	a.read()
+	return a, true
+}
+
+// read makes the body, since the issuers in it are only known when they have been read.
+// The entity tag covers them.
+func (a *answer) read() {
+	b, err := a.body()
+	if b != nil {
+		a.etag = b.etag[0]
+	}
+	a.body = func() (*body, error) { return b, err }
 }
 
 // maxAge is negative when the certificate has expired.

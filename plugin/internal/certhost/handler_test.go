@@ -194,7 +194,7 @@ func TestHeaders(t *testing.T) {
 		{"GET", "alice.crt", "application/x-pem-file", 200, found("application/x-pem-file", tag+"-pem", pemLength)},
 		{"GET", "alice.crt", "application/pem-certificate-chain", 200, found("application/pem-certificate-chain", tag+"-chain", pemLength)},
 		{"GET", label("alice") + ".crt", "", 200, found("application/pkix-cert", tag, len(der))},
-		{"GET", label("alice") + ".p7c", "application/x-pem-file", 200, found("application/pkcs7-mime; smime-type=certs-only", fmt.Sprintf("%x", combinedDigest([]Certificate{c})), len(p7c))},
+		{"GET", label("alice") + ".p7c", "application/x-pem-file", 200, found("application/pkcs7-mime; smime-type=certs-only", fmt.Sprintf("%x", digestOf([][]byte{der})), len(p7c))},
 		{"GET", "policy", "", 200, common("Content-Type", "text/plain; charset=utf-8", "Content-Length", fmt.Sprint(len(policyBody.data)), "Etag", policyBody.etag[0], "Cache-Control", "public, max-age=86400")},
 		{"GET", "nobody.crt", "", 404, common("Content-Type", "text/plain; charset=utf-8", "Content-Length", "10", "Cache-Control", "no-cache")},
 		{"POST", "alice.crt", "", 405, common("Content-Type", "text/plain; charset=utf-8", "Content-Length", "18", "Allow", "GET, HEAD")},
@@ -284,7 +284,7 @@ func TestMaxAge(t *testing.T) {
 	}
 	a, b := mailCertificate(t, "a@example.com"), mailCertificate(t, "b@example.com")
 	b.TTL = 7 * time.Second
-	h := &host{}
+	h := &host{cache: newCache()}
 	if all, ok := h.allOf([]Certificate{a, b}); !ok || all.maxAge != 7*time.Second {
 		t.Errorf("of several: %v, %v", all.maxAge, ok)
 	}
@@ -382,8 +382,8 @@ func TestCertsOnly(t *testing.T) {
 		}
 	}
 	tool(t, p7, "openssl", "cms", "-cmsout", "-inform", "DER", "-print", "-noout")
-	if combinedDigest([]Certificate{published(ders[0]), published(ders[1])}) != combinedDigest([]Certificate{published(ders[1]), published(ders[0])}) {
-		t.Error("the order given changes the entity tag")
+	if sources([]Certificate{published(ders[0]), published(ders[1])}) != sources([]Certificate{published(ders[1]), published(ders[0])}) {
+		t.Error("the order given makes another bundle")
 	}
 	if _, err := x509.ParseCertificate(ders[0]); err != nil {
 		t.Error(err)
@@ -404,7 +404,7 @@ func TestOneOfSeveralTorn(t *testing.T) {
 	}
 	response = serve(h, "GET", Root+label("alice")+".p7c", "example.com")
 	p7, _ := pkcs7.CertsOnly([][]byte{der})
-	if body := text(response); response.StatusCode != 200 || body != string(p7) || response.Header.Get("Etag") != entityTag(combinedDigest([]Certificate{good}), typeP7C) {
+	if body := text(response); response.StatusCode != 200 || body != string(p7) || response.Header.Get("Etag") != entityTag(digestOf([][]byte{der}), typeP7C) {
 		t.Errorf("HASH.p7c: %d %v, %d octets", response.StatusCode, response.Header, len(body))
 	}
 	if len(log.lines) != 1 {
@@ -469,5 +469,67 @@ func TestLargeBundle(t *testing.T) {
 	}
 	if reads != len(all) {
 		t.Errorf("%d files were read", reads)
+	}
+}
+
+// Issuers go out with the chain forms only: the leaf first, then those, each once in
+// a bundle; and the entity tag changes when they do.
+func TestChain(t *testing.T) {
+	alice, old := mailCertificate(t, "alice@example.com"), mailCertificate(t, "alice@example.com")
+	upper, lower, renewed := mailCertificate(t, "upper"), mailCertificate(t, "lower"), mailCertificate(t, "lower")
+	der := func(c Certificate) []byte { b, _ := c.DER(); return b }
+	issuers, read := [][]byte{der(lower), der(upper)}, 0
+	chain := func(leaf []byte) [][]byte { read++; return issuers }
+	alice.Chain, old.Chain = chain, chain
+	files := &directory{files: map[string]Certificate{}, labels: map[string][]Certificate{}}
+	publish := func(version uint64) {
+		alice.Version, old.Version = version, version
+		files.files["example.com/alice.crt"] = alice
+		files.labels["example.com/"+label("alice")] = []Certificate{alice, old}
+	}
+	h := testHost(Config{Address: ":0", Domains: []string{"example.com"}}, files)
+	inPEM := func(certs ...[]byte) (text string) {
+		for _, c := range certs {
+			text += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c}))
+		}
+		return text
+	}
+	bundle := func(certs ...[]byte) string { b, _ := pkcs7.CertsOnly(certs); return string(b) }
+	tags := map[string]string{}
+	for version := range uint64(3) { // of the first nothing can be kept
+		publish(version)
+		for _, test := range []struct{ path, accept, want string }{
+			{"alice.crt", typeChain, inPEM(append([][]byte{der(alice)}, issuers...)...)},
+			{label("alice") + ".crt", typeChain, inPEM(append([][]byte{der(alice)}, issuers...)...)},
+			{"alice.crt", typePEM, inPEM(der(alice))},
+			{"alice.crt", "", string(der(alice))},
+			{label("alice") + ".p7c", "", bundle(append([][]byte{der(alice), der(old)}, issuers...)...)},
+		} {
+			r := serve(h, "GET", Root+test.path, "example.com", "Accept", test.accept)
+			if body := text(r); r.StatusCode != 200 || body != test.want {
+				t.Errorf("version %d, %s as %q: %d, %d octets, want %d", version, test.path, test.accept, r.StatusCode, len(body), len(test.want))
+			}
+			tag := r.Header.Get("Etag")
+			if r := serve(h, "GET", Root+test.path, "example.com", "Accept", test.accept, "If-None-Match", tag); r.StatusCode != 304 {
+				t.Errorf("version %d, %s as %q with its entity tag: %d", version, test.path, test.accept, r.StatusCode)
+			}
+			last, had := tags[test.path+test.accept]
+			withIssuers := test.accept == typeChain || strings.HasSuffix(test.path, ".p7c")
+			if had && version != 1 && (last != tag) != withIssuers {
+				t.Errorf("version %d, %s as %q: entity tag %s after %s", version, test.path, test.accept, tag, last)
+			}
+			if version == 1 && last != tag {
+				t.Errorf("%s as %q: entity tag %s of the same octets, after %s", test.path, test.accept, tag, last)
+			}
+			tags[test.path+test.accept] = tag
+		}
+		if version == 1 {
+			before := read
+			serve(h, "GET", Root+"alice.crt", "example.com", "Accept", typeChain)
+			if read != before {
+				t.Error("the issuers are read again, where nothing has changed")
+			}
+			issuers = [][]byte{der(renewed), der(upper)}
+		}
 	}
 }

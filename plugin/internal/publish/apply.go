@@ -26,11 +26,16 @@ func (p *Publisher) apply(c directory.Change) {
 	if p.applied++; p.applied%readEvery == 0 && p.current.Load() == nil {
 		p.tuneReading()
 	}
+	for i := range c.Certificates {
+		p.lists.Learn(c.Certificates[i].Raw, c.Certificates[i].Others)
+	}
 	was, is := c.Old.Published(), c.New.Published()
 	// Of what was read all can be made anew. What was not is less than before.
 	remake := c.Certificates != nil && (p.remake || ofSeveral(&c.Old) != ofSeveral(&c.New))
 	if was && is && c.Old.Same(&c.New) && !remake {
-		return // written again with the same certificates in it, or kept as it was
+		// Written again with the same certificates in it, or kept as it was.
+		p.givenOut(c.Path, &c.New, c.New.Modified)
+		return
 	}
 	at := c.New.Modified
 	switch {
@@ -42,13 +47,24 @@ func (p *Publisher) apply(c directory.Change) {
 	if was {
 		was = false
 		for i, cert := range c.Old.Live() {
-			was = p.withdraw(cert, at, remake || !hasAt(&c.New, i, cert)) || was
+			gone := remake || !hasAt(&c.New, i, cert)
+			if gone && is && !has(&c.New, cert.Digest) {
+				p.bridge(c, cert, at)
+			}
+			was = p.withdraw(cert, at, gone) || was
+			if gone {
+				p.mended(cert.ID)
+			}
 		}
+	}
+	if !is {
+		p.unbridgeFile(c.Path, at)
 	}
 	if is {
 		is = false
 		for i, cert := range c.New.Live() {
 			is = p.publish(c, i, cert, at, remake || !hasAt(&c.Old, i, cert)) || is
+			p.unbridgeSame(c.Path, cert.Digest, at)
 		}
 	}
 	switch {
@@ -58,6 +74,8 @@ func (p *Publisher) apply(c directory.Change) {
 		p.kinds["added"]++
 	case was && c.New.Reason == certsource.Expired:
 		p.kinds["expired"]++
+	case was && c.New.Reason == certsource.Revoked:
+		p.kinds["revoked"]++
 	case was:
 		p.kinds["withdrawn"]++
 	}
@@ -68,7 +86,7 @@ func (p *Publisher) apply(c directory.Change) {
 func lastEnd(f *directory.File, ttl time.Duration, at time.Time) time.Time {
 	last := time.Time{}
 	for _, cert := range f.Certificates() {
-		if end := cert.NotAfter.Add(-ttl); cert.Ended && end.After(last) {
+		if end := cert.NotAfter.Add(-ttl); cert.Ended && !cert.Revoked && end.After(last) {
 			last = end
 		}
 	}
@@ -76,6 +94,16 @@ func lastEnd(f *directory.File, ttl time.Duration, at time.Time) time.Time {
 		return at
 	}
 	return last
+}
+
+// has reports whether a file has a certificate, published or ended.
+func has(f *directory.File, digest [32]byte) bool {
+	for _, cert := range f.Certificates() {
+		if cert.Digest == digest {
+			return true
+		}
+	}
+	return false
 }
 
 // hasAt reports whether a file publishes a certificate at its place, so that it has
@@ -155,14 +183,15 @@ func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certi
 		return len(list) > 0
 	}
 	if bad != nil {
-		log.Warningf("Skipping an address in %q: %v", c.Path, bad)
+		p.note("have an address that is none", "Skipping an address in %q: %v", c.Path, bad)
 	}
 	if len(list) == 0 {
 		p.foreign++
-		log.Warningf("Skipping %q: none of its addresses is in the zones of this block: name the zone, or move the file", c.Path)
+		p.note("have no address in the zones of this block", "Skipping %q: none of its addresses is in the zones of this block: name the zone, or move the file", c.Path)
 	}
 	p.counted(list, +1)
 	read := &c.Certificates[place]
+	p.octets.put(cert.Digest, read.Raw, p.State().looked())
 	publication := zone.Publication{File: cert.ID, Lower: p.config.Lower, Certs: p.config.Data(read.Raw, read.SPKI)}
 	source := smimea.Source{Path: c.Path, Shared: ofSeveral(&c.New), Encrypts: cert.Encrypts}
 	var lacks error
@@ -179,7 +208,7 @@ func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certi
 		}
 	}
 	if lacks != nil {
-		log.Warningf("Not all of %q is published: %v", c.Path, lacks)
+		p.note("are not published whole", "Not all of %q is published: %v", c.Path, lacks)
 	}
 	return len(list) > 0
 }
@@ -217,8 +246,24 @@ func (p *Publisher) counted(list []mailbox, n int) {
 	}
 }
 
+// maxNoted is how many files of a kind have a line of their own between two commits.
+const maxNoted = 10
+
+// note logs something about one file, or counts it where many have the same.
+func (p *Publisher) note(kind, format string, args ...any) {
+	if p.noted[kind]++; p.noted[kind] <= maxNoted {
+		log.Warningf(format, args...)
+	}
+}
+
 // remark logs what there is to say of the files.
 func (p *Publisher) remark() {
+	for kind, n := range p.noted {
+		if n > maxNoted {
+			log.Warningf("And %d more files %s", n-maxNoted, kind)
+		}
+	}
+	clear(p.noted)
 	for _, r := range p.directory.Remarks() {
 		what := fmt.Sprintf("%q", r.Path)
 		if r.More > 0 {

@@ -40,6 +40,8 @@ func (p *Publisher) commit() {
 	}
 	c.next.legacy = p.directory.Legacy()
 	c.next.Files = c.next.legacy.Files()
+	c.next.bridged = p.bridges.commit()
+	c.next.lists = p.lists.Kept()
 	for i, e := range p.edits {
 		if e == nil || !p.mayServe(i) {
 			continue
@@ -129,7 +131,7 @@ func (c *commit) publish() {
 	for _, i := range c.announce {
 		p.announce(i)
 	}
-	if c.unsaved || c.old != nil && c.old.Files != c.next.Files {
+	if c.unsaved || c.old != nil && (c.old.Files != c.next.Files || c.old.bridged != c.next.bridged || c.old.lists != c.next.lists) {
 		p.saver.changed(c.unsaved)
 	}
 	if c.changed {
@@ -151,7 +153,7 @@ func (p *Publisher) tell(s *Snapshot) {
 	}
 	lastChange.WithLabelValues(p.config.Dir).SetToCurrentTime()
 	text := ""
-	for _, kind := range []string{"added", "changed", "withdrawn", "expired"} {
+	for _, kind := range []string{"added", "changed", "withdrawn", "expired", "revoked"} {
 		if n := p.kinds[kind]; n > 0 {
 			changes.WithLabelValues(p.config.Dir, kind).Add(float64(n))
 			text += fmt.Sprintf(", %d %s", n, kind)
@@ -176,6 +178,7 @@ func (p *Publisher) raise(i int) {
 	z.Serial = served.NextSerial(z.Serial, p.world.System.Now())
 	c.next.Zones[i] = &z
 	served.Note(&z)
+	p.counts[i].measure(&z)
 	if p.config.Signed {
 		p.current.Store(c.next)
 		p.secondaries.Wake()

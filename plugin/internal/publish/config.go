@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
@@ -24,13 +25,17 @@ type Config struct {
 	TTL    time.Duration // of the records, as in the places
 	Dir    string        // the directory as the operator calls it
 
-	Roots *certsource.Roots // what RootsFrom names; nil for any authority
+	// Issuers are the authorities of RootsFrom, in DER: they vouch for lists, too.
+	Issuers [][]byte
+	Roots   *certsource.Roots // what RootsFrom names; nil for any authority
 }
 
 // Reading is what is read. What was read by two with the same Reading is the same.
 type Reading struct {
 	Path      string   // of the directory, absolute
 	RootsFrom []string // files of authorities and their digests
+	// Points has read where lists of revoked certificates are, and has them fetched.
+	Points bool
 }
 
 // Following is how the directory is followed.
@@ -41,6 +46,7 @@ type Following struct {
 	State       string        // the file that a state is kept in, or none
 	Paths       bool          // certificates are given out, by their path
 	Signed      bool          // secondaries get signatures
+	Lists       crl.Config    // of revoked certificates
 }
 
 // Key tells publishers apart: one is taken over whole by who has the same key.
@@ -57,7 +63,7 @@ func (c *Config) Key() string {
 // has read, in this program: another one may judge a file in another way.
 func (c *Config) readKey() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%+q\n", c.Reading)
+	fmt.Fprintf(h, "%#v\n", c.Reading)
 	if info, ok := debug.ReadBuildInfo(); ok {
 		fmt.Fprintln(h, info.GoVersion, info.Main, info.Settings)
 		for _, dep := range info.Deps {

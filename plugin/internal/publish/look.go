@@ -11,12 +11,16 @@ import (
 // the files to be looked at again.
 func (p *Publisher) look(ctx context.Context) []string {
 	p.openWatch()
+	p.lists.Look(p.world.System.Now())
 	began := p.world.System.Now()
 	report, err := p.directory.Look(ctx, began, p.apply)
 	if ctx.Err() != nil {
 		return nil
 	}
 	p.duration = p.world.System.Now().Sub(began)
+	if err == nil {
+		report.Unsettled = append(report.Unsettled, p.revoke(ctx)...)
+	}
 	p.report(report, err)
 	first := !p.State().looked()
 	p.afterLook(err)
@@ -25,6 +29,7 @@ func (p *Publisher) look(ctx context.Context) []string {
 		return nil
 	}
 	p.directory.Expire(ctx, began, p.apply)
+	p.unbridgeDue(began)
 	if first {
 		p.completed(report.Newest)
 	}
@@ -77,6 +82,9 @@ func (p *Publisher) check(ctx context.Context, paths []string) []string {
 	if ctx.Err() != nil {
 		return nil
 	}
+	if err == nil {
+		report.Unsettled = append(report.Unsettled, p.revoke(ctx)...)
+	}
 	p.report(report, err)
 	p.afterLook(err)
 	p.commit()
@@ -92,6 +100,7 @@ func (p *Publisher) expire(ctx context.Context) {
 		return // nothing is served
 	}
 	p.directory.Expire(ctx, p.world.System.Now(), p.apply)
+	p.unbridgeDue(p.world.System.Now())
 	p.commit()
 }
 

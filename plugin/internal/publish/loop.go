@@ -15,10 +15,11 @@ type loop struct {
 	settled Timer    // what was heard of is to be looked at
 	poll    Timer    // the next look at everything
 	expire  Timer    // the next certificate expires
+	lists   Timer    // the next look at lists of revoked certificates
 }
 
 func newLoop(p *Publisher) *loop {
-	return &loop{p: p, settled: p.world.Timer(), poll: p.world.Timer(), expire: p.world.Timer()}
+	return &loop{p: p, settled: p.world.Timer(), poll: p.world.Timer(), expire: p.world.Timer(), lists: p.world.Timer()}
 }
 
 // run goes on until ctx ends.
@@ -26,7 +27,9 @@ func (l *loop) run(ctx context.Context) {
 	defer l.settled.Stop()
 	defer l.poll.Stop()
 	defer l.expire.Stop()
+	defer l.lists.Stop()
 	l.look(ctx)
+	l.nextLists()
 	for ctx.Err() == nil {
 		l.wait(ctx)
 	}
@@ -57,6 +60,12 @@ func (l *loop) wait(ctx context.Context) {
 		l.look(ctx)
 	case <-l.expire.C():
 		p.expire(ctx)
+	case <-l.lists.C():
+		l.again = append(l.again, p.lookAtLists(ctx)...)
+		l.nextLists()
+	case got := <-p.lists.C():
+		p.lists.Take(got, p.world.System.Now())
+		l.again = append(l.again, p.revised(ctx)...)
 	case b := <-p.batches:
 		p.keep(b)
 	case task := <-p.tasks:
@@ -65,6 +74,13 @@ func (l *loop) wait(ctx context.Context) {
 		p.saver.save()
 	case r := <-p.saver.ended():
 		p.saver.end(r)
+	}
+}
+
+// nextLists has lists of revoked certificates looked at again.
+func (l *loop) nextLists() {
+	if l.p.lists != nil {
+		l.lists.Reset(l.p.config.Reload)
 	}
 }
 
@@ -116,13 +132,17 @@ func (p *Publisher) takeHeard(again []string) (paths []string, all bool) {
 	return paths, all || len(paths) > many || len(paths) > 0 && !p.State().looked()
 }
 
-// nextExpiry returns when the next certificate that is served expires, zero if
-// none does.
+// nextExpiry returns when the next certificate that is served expires, or is bridged
+// no more; zero if none does.
 func (p *Publisher) nextExpiry() time.Time {
 	if p.State() == Unread {
 		return time.Time{}
 	}
-	return p.directory.NextExpiry()
+	next := p.directory.NextExpiry()
+	if end := p.nextBridgeEnd(); !end.IsZero() && (next.IsZero() || end.Before(next)) {
+		return end
+	}
+	return next
 }
 
 // pause returns how long to wait for the next look at everything. Where changes

@@ -1,11 +1,16 @@
 package publish
 
 import (
+	"slices"
+	"strconv"
+	"time"
+
 	"github.com/coredns/coredns/plugin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"coredns-smimea/plugin/internal/neighbour"
+	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -30,6 +35,10 @@ var (
 		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "held_withdrawals",
 		Help: "Withdrawals of certificates that max_withdraw holds back.",
 	}, []string{"dir"})
+	revoked = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "revoked_certificates",
+		Help: "Certificates of a directory that are not published because they are revoked.",
+	}, []string{"dir"})
 	lastLook = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "last_look_timestamp_seconds",
 		Help: "When the directory was looked at last with success.",
@@ -47,6 +56,14 @@ var (
 		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "last_save_timestamp_seconds",
 		Help: "When the state of a directory was saved last.",
 	}, []string{"dir"})
+	stateSaved = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "state_saved",
+		Help: "Whether the last attempt to save the state of a directory has succeeded: 1 or 0.",
+	}, []string{"dir"})
+	readable = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "directory_readable",
+		Help: "Whether the directory could be read at the last look: 1 or 0.",
+	}, []string{"dir"})
 	filesRead = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "files_read_total",
 		Help: "Files of a directory that were read, because they were new or had changed.",
@@ -57,7 +74,7 @@ var (
 	}, []string{"dir", "kind"})
 	expiring = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "expiring_certificates",
-		Help: "Published certificates that are withdrawn within some days, because they expire.",
+		Help: "Published certificates that end within some days, of an address that has none that lasts longer.",
 	}, []string{"dir", "days"})
 	nextExpiry = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "next_expiry_seconds",
@@ -81,7 +98,9 @@ func (p *Publisher) measure(success bool) {
 	if success {
 		lastLook.WithLabelValues(dir).SetToCurrentTime()
 	}
-	held.WithLabelValues(dir).Set(float64(p.held))
+	readable.WithLabelValues(dir).Set(oneIf(success))
+	held.WithLabelValues(dir).Set(float64(p.held + p.revoking.count))
+	revoked.WithLabelValues(dir).Set(float64(p.directory.Revoked()))
 	failing.DeletePartialMatch(prometheus.Labels{"dir": dir})
 	for reason, n := range p.directory.Failing() {
 		failing.WithLabelValues(dir, string(reason)).Set(float64(n))
@@ -89,13 +108,93 @@ func (p *Publisher) measure(success bool) {
 	if p.foreign > 0 {
 		failing.WithLabelValues(dir, "foreign_domain").Set(float64(p.foreign))
 	}
-	expiring.WithLabelValues(dir, "7").Set(float64(p.directory.Expiring(now.AddDate(0, 0, 7))))
-	expiring.WithLabelValues(dir, "30").Set(float64(p.directory.Expiring(now.AddDate(0, 0, 30))))
+	p.measureExpiring(now)
 	if next := p.directory.NextExpiry(); next.IsZero() {
 		nextExpiry.DeleteLabelValues(dir)
 	} else {
 		nextExpiry.WithLabelValues(dir).Set(next.Sub(now).Seconds())
 	}
+}
+
+// expiringWithin are the days of the metric.
+var expiringWithin = []int{7, 30}
+
+// measureExpiring counts the certificates that end soon and have no successor: some
+// address of theirs has no other that lasts beyond the same days. Where something
+// ends soon that takes a pass over all files, and a hundredth of the time at most.
+func (p *Publisher) measureExpiring(now time.Time) {
+	began := p.world.System.Now()
+	if began.Sub(p.measured.at) < 100*p.measured.took {
+		return
+	}
+	for _, days := range expiringWithin {
+		until := now.AddDate(0, 0, days)
+		n := 0
+		if p.directory.Expiring(until) > 0 {
+			n = p.withoutSuccessor(until)
+		}
+		expiring.WithLabelValues(p.config.Dir, strconv.Itoa(days)).Set(float64(n))
+	}
+	p.measured.at = p.world.System.Now()
+	p.measured.took = p.measured.at.Sub(began)
+}
+
+// withoutSuccessor counts the published certificates that end before a time, as one
+// address at least has no other that lasts longer.
+func (p *Publisher) withoutSuccessor(until time.Time) int {
+	lasting := map[smimea.Address]bool{} // of those that end: whether another lasts
+	var ending [][]smimea.Address
+	for _, f := range p.directory.Files().All() {
+		for _, cert := range f.Live() {
+			if !cert.NotAfter.Before(until) {
+				continue
+			}
+			list := parsed(cert.Addresses)
+			for _, a := range list {
+				lasting[a] = false
+			}
+			ending = append(ending, list)
+		}
+	}
+	if len(ending) == 0 {
+		return 0
+	}
+	for _, f := range p.directory.Files().All() {
+		for _, cert := range f.Live() {
+			if cert.NotAfter.Before(until) {
+				continue
+			}
+			for _, a := range parsed(cert.Addresses) {
+				if _, ends := lasting[a]; ends {
+					lasting[a] = true
+				}
+			}
+		}
+	}
+	n := 0
+	for _, list := range ending {
+		if slices.ContainsFunc(list, func(a smimea.Address) bool { return !lasting[a] }) {
+			n++
+		}
+	}
+	return n
+}
+
+// parsed returns the addresses of a file, all but those that are none.
+func parsed(addresses []string) (list []smimea.Address) {
+	for _, text := range addresses {
+		if a, err := smimea.ParseAddress(text); err == nil {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 // forget deletes the metrics of a publisher that has ended, unless another
@@ -113,7 +212,7 @@ func (p *Publisher) forget() {
 	}
 	if !dirs[p.config.Dir] {
 		labels := prometheus.Labels{"dir": p.config.Dir}
-		for _, vec := range []*prometheus.GaugeVec{failing, held, lastLook, lastChange, lastSave, expiring, nextExpiry} {
+		for _, vec := range []*prometheus.GaugeVec{failing, held, revoked, lastLook, lastChange, lastSave, stateSaved, readable, expiring, nextExpiry} {
 			vec.DeletePartialMatch(labels)
 		}
 	}

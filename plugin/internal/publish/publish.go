@@ -21,6 +21,7 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/plugin/internal/neighbour"
 	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/plugin/internal/sign"
@@ -41,6 +42,8 @@ type Publisher struct {
 	state   atomic.Uint32               // a State; written by the owner only
 	queries atomic.Uint64               // answered, for whoever yields to them
 	ahead   *sign.Ahead
+	// octets are certificates as they were read; nil if none are given out.
+	octets *Octets
 	// secondaries is who passes the zones on; it does not change after start.
 	secondaries Secondaries
 
@@ -66,7 +69,12 @@ type owned struct {
 	counts    []count          // by zone
 	foreign   int              // files none of whose addresses is in a zone
 	kinds     map[string]int
-	applied   int    // changes of files
+	applied   int            // changes of files
+	noted     map[string]int // files that there was the same to say of
+	bridges   bridges
+	torn      torn
+	lists     *crl.Follower // nil if there are none
+	revoking  revoking
 	remake    bool   // files read again make their records anew, whatever they held
 	seed      *seed  // what the first snapshot is made from; nil after the first good look
 	saver     *saver // nil without a state to be kept
@@ -76,6 +84,10 @@ type owned struct {
 	held     int           // withdrawals held back
 	duration time.Duration // of the last look at everything
 	isReady  bool          // ready is closed
+	measured struct {      // what ends soon
+		at   time.Time
+		took time.Duration
+	}
 }
 
 // Secondaries is who passes a publisher's zones on to other name servers.
@@ -102,15 +114,22 @@ func newPublisher(c Config, w World) *Publisher {
 		done:    make(chan struct{}),
 		leases:  map[*Lease]bool{},
 		owned: owned{
-			edits:  make([]*edit, len(c.Places)),
-			counts: make([]count, len(c.Places)),
-			kinds:  map[string]int{},
+			edits:   make([]*edit, len(c.Places)),
+			counts:  make([]count, len(c.Places)),
+			kinds:   map[string]int{},
+			noted:   map[string]int{},
+			bridges: newBridges(),
+			torn:    newTorn(),
 		},
 	}
 	for i, place := range c.Places {
 		p.domains[place.Domain] = append(p.domains[place.Domain], i)
 	}
+	if c.Paths {
+		p.octets = newOctets(octetsBudget)
+	}
 	p.directory = w.Directory(p.options())
+	p.lists = crl.New(c.Lists, w.Lists(c.Lists), c.Issuers)
 	p.saver = newSaver(p)
 	p.ahead = sign.NewAhead(p)
 	return p
@@ -159,10 +178,15 @@ func (p *Publisher) run(ctx context.Context, before *predecessor) {
 		helpers.Go(func() { p.secondaries.Run(ctx) })
 	}
 	defer p.closeWatch()
+	if p.lists != nil {
+		helpers.Go(func() { p.lists.Run(ctx) })
+		defer p.lists.Forget()
+	}
 	p.begin(ctx, before)
 	newLoop(p).run(ctx)
 	p.enter(Leaving)
 	p.saver.finish()
+	p.release()
 }
 
 // Snapshot returns what is served now, nil if nothing is.
@@ -170,6 +194,9 @@ func (p *Publisher) Snapshot() *Snapshot { return p.current.Load() }
 
 // Current is where the snapshot is, for those who look at each query.
 func (p *Publisher) Current() *atomic.Pointer[Snapshot] { return &p.current }
+
+// Octets returns certificates as they were read, nil if none are given out.
+func (p *Publisher) Octets() *Octets { return p.octets }
 
 // Signer returns whose keys sign now, nil if nobody's. It implements sign.Keeper.
 func (p *Publisher) Signer() *sign.Signer { return p.signer.Load() }

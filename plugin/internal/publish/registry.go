@@ -74,10 +74,13 @@ func acquire(c Config, h Holder, w World) (*Lease, error) {
 	}
 	var before *predecessor
 	if old := predecessorOf(&c, h.Instance); old != nil {
-		before = &predecessor{old.config, old.current.Load()}
+		before = &predecessor{old.config, old.current.Load(), old.octets}
 		// The signatures that are taken over are good if the keys are the same.
 		l.signer.Store(old.Signer())
 		l.generation = old.generation
+	}
+	if before != nil && l.octets != nil && before.octets != nil {
+		l.octets = before.octets
 	}
 	l.setSigner(h.Signer)
 	if h.Secondaries != nil {

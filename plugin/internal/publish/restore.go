@@ -2,12 +2,15 @@ package publish
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"os"
 	"time"
 
 	"coredns-smimea/internal/statefile"
+	"coredns-smimea/internal/table"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/smimea/zone"
 )
@@ -83,7 +86,25 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 	}
 	dir := p.world.Directory(p.options())
 	files := dir.Restore(max(0, h.Files), max(0, h.Octets))
-	sections := map[uint32]func(key, value []byte) error{sectionFiles: files.Add}
+	lists := new(crl.Kept)
+	bridged := (*table.Table)(nil).Edit()
+	sections := map[uint32]func(key, value []byte) error{
+		sectionFiles: files.Add,
+		sectionLists: lists.Add,
+		sectionBridged: func(key, value []byte) error {
+			if _, err := decodeBridged(value); err != nil || len(key) != 4 {
+				return errBridged
+			}
+			bridged.Set(key, value)
+			return nil
+		},
+		sectionOctets: func(key, value []byte) error {
+			if digest := sha256.Sum256(value); string(digest[:]) == string(key) {
+				p.octets.put(digest, value, false)
+			}
+			return nil
+		},
+	}
 	discard := func(key, value []byte) error { return nil }
 	zones := make([]*zone.Restoration, len(h.Zones))
 	journals := make([]zone.JournalRestoration, len(h.Zones))
@@ -104,6 +125,7 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 		return statefile.Damage(err.Error())
 	}
 	files.End(h.Device)
+	p.lists.Restore(lists)
 	places := make([]place, len(p.config.Places))
 	for i, at := range p.config.Places {
 		places[i] = place{at: at, prefix: p.config.prefix(at.Domain)}
@@ -120,7 +142,7 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 		}
 	}
 	sameForm := h.Form == p.config.formKey()
-	p.sow(dir.Legacy(), places, sameForm)
+	p.sow(dir.Legacy(), bridged.Table(), places, sameForm)
 	p.seed.journals = restored
 	p.seed.saved = sameForm && len(h.Zones) == len(places) && !p.remake
 	if !sameForm {

@@ -21,6 +21,14 @@ const saveEvery = 5 * time.Minute
 // follow, one for each sub-tree.
 const sectionFiles = 1
 
+// These have what is bridged, the octets of certificates, and the lists of revoked
+// ones. No zone's comes near.
+const (
+	sectionBridged = 1 << 30
+	sectionOctets  = 1<<30 + 1
+	sectionLists   = 1<<30 + 2
+)
+
 func sectionOf(zone int, t zone.Tree) uint32 { return uint32(2 + 3*zone + int(t)) }
 
 // sectionOfJournal is the section of what has changed in a zone.
@@ -183,11 +191,11 @@ func (s *saver) save() {
 	if !snap.complete() || s.running || s.succeeded() {
 		return
 	}
-	header := s.header(snap)
+	header, octets := s.header(snap), s.p.octets.all()
 	s.running, s.unsaved, s.stale = true, false, false
 	began := s.p.world.System.Now()
 	go func() { // joined by end, for which finish waits
-		err := s.write(header, snap)
+		err := s.write(header, snap, octets)
 		s.done <- saved{s.p.world.System.Now().Sub(began), err}
 	}()
 }
@@ -196,6 +204,7 @@ func (s *saver) save() {
 func (s *saver) end(r saved) {
 	s.running, s.last, s.took = false, s.p.world.System.Now(), r.took
 	s.tell(r.err)
+	stateSaved.WithLabelValues(s.p.config.Dir).Set(oneIf(r.err == nil))
 	if r.err != nil {
 		s.unsaved = true
 	} else {
@@ -259,7 +268,7 @@ func (s *saver) header(snap *Snapshot) []byte {
 }
 
 // write writes a state, and puts it in its place if that is still ours.
-func (s *saver) write(header []byte, snap *Snapshot) error {
+func (s *saver) write(header []byte, snap *Snapshot, octets map[[32]byte][]byte) error {
 	w, err := s.path.Create(header)
 	if err != nil {
 		return err
@@ -267,6 +276,24 @@ func (s *saver) write(header []byte, snap *Snapshot) error {
 	w.Section(sectionFiles)
 	for path, record := range snap.Files.Entries() {
 		if !w.Add(path, record) {
+			break
+		}
+	}
+	w.Section(sectionBridged)
+	for id, bridged := range snap.bridged.All() {
+		if !w.Add(id, bridged) {
+			break
+		}
+	}
+	w.Section(sectionLists)
+	for name, list := range snap.lists.Entries() {
+		if !w.Add(name, list) {
+			break
+		}
+	}
+	w.Section(sectionOctets)
+	for digest, der := range octets {
+		if !w.Add(digest[:], der) {
 			break
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+
 	"coredns-smimea/certsource"
 	"coredns-smimea/internal/statefile"
 	"coredns-smimea/internal/zoo"
@@ -177,7 +179,7 @@ func BenchmarkState(b *testing.B) {
 	snap := p.current.Load()
 	b.Run("save", func(b *testing.B) {
 		for b.Loop() {
-			if err := p.saver.write(p.saver.header(snap), snap); err != nil {
+			if err := p.saver.write(p.saver.header(snap), snap, nil); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -201,4 +203,34 @@ func BenchmarkState(b *testing.B) {
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/users, "ns/user")
 	})
+}
+
+// TestStateSaved holds that the metric says how the last save has ended, also when
+// there never was a good one.
+func TestStateSaved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "certs")
+	p := aPublisher(t, dir, 1)
+	p.look(t.Context())
+	save := func() float64 {
+		p.saver.save()
+		p.saver.end(<-p.saver.ended())
+		var m dto.Metric
+		if err := stateSaved.WithLabelValues(dir).Write(&m); err != nil {
+			t.Fatal(err)
+		}
+		return m.GetGauge().GetValue()
+	}
+	away := filepath.Dir(p.config.State) + ".away"
+	if err := os.Rename(filepath.Dir(p.config.State), away); err != nil {
+		t.Fatal(err)
+	}
+	if got := save(); got != 0 {
+		t.Errorf("without its directory a state is saved: %v", got)
+	}
+	if err := os.Rename(away, filepath.Dir(p.config.State)); err != nil {
+		t.Fatal(err)
+	}
+	if got := save(); got != 1 {
+		t.Errorf("a save has succeeded, and the metric is %v", got)
+	}
 }

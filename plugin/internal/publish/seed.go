@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/internal/table"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -31,6 +32,7 @@ func (s *seed) restored(i int) (*zone.Zone, *zone.Journal) {
 type predecessor struct {
 	config   Config
 	snapshot *Snapshot
+	octets   *Octets
 }
 
 // begin begins with what there is to begin with, before the first look.
@@ -63,7 +65,8 @@ func (p *Publisher) inherit(before *predecessor) {
 	for i, at := range p.config.Places {
 		places = append(places, place{at: at, prefix: p.config.prefix(at.Domain), was: old[p.config.Places[i].Origin]})
 	}
-	p.sow(before.snapshot.legacy, places, before.config.formKey() == p.config.formKey())
+	p.lists.Restore(before.snapshot.lists)
+	p.sow(before.snapshot.legacy, before.snapshot.bridged, places, before.config.formKey() == p.config.formKey())
 }
 
 // place is what was served at a place, nil if nothing was.
@@ -75,7 +78,7 @@ type place struct {
 
 // sow makes the seed of what was served at each place, and of what was known of the
 // files then.
-func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) {
+func (p *Publisher) sow(legacy directory.Legacy, bridged *table.Table, places []place, sameForm bool) {
 	p.seed = &seed{zones: make([]*zone.Zone, len(places))}
 	lacking := make([]bool, len(places)) // by zone: it is a new one
 	for i, at := range places {
@@ -100,7 +103,9 @@ func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) 
 		return false
 	}
 	p.directory = p.world.Inherit(p.options(), legacy, again)
-	for _, f := range p.directory.Files().All() {
+	p.inheritBridges(bridged)
+	p.beginRevoking()
+	for path, f := range p.directory.Files().All() {
 		for _, cert := range f.Live() {
 			list, _ := p.mailboxes(cert.Addresses)
 			if len(list) == 0 {
@@ -108,6 +113,7 @@ func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) 
 			}
 			p.counted(list, +1)
 		}
+		p.givenOut(path, &f, time.Time{})
 	}
 }
 
@@ -115,6 +121,7 @@ func (p *Publisher) sow(legacy directory.Legacy, places []place, sameForm bool) 
 func (p *Publisher) serveSeed(ctx context.Context) {
 	p.enter(Restored)
 	p.directory.Expire(ctx, p.world.System.Now(), p.apply)
+	p.unbridgeDue(p.world.System.Now())
 	for i, z := range p.seed.zones {
 		if z != nil {
 			p.edit(i, time.Time{})

@@ -6,6 +6,8 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/internal/table"
+	"coredns-smimea/plugin/internal/crl"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -21,6 +23,8 @@ type Snapshot struct {
 	extras   [][]dns.RR       // by zone: see sign.Signer.Extra
 	journals []*zone.Journal  // by zone
 	legacy   directory.Legacy // what a next publisher begins with
+	bridged  *table.Table     // by number: see Bridged
+	lists    *crl.Kept        // and this
 }
 
 func newSnapshot(zones int) *Snapshot {

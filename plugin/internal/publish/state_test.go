@@ -179,7 +179,7 @@ func successor(t *testing.T, old *Publisher, c Config) *Publisher {
 		t.Fatal("what was read is of no use to the next one")
 	}
 	p := newPublisher(c, Real())
-	p.begin(t.Context(), &predecessor{old.config, old.Snapshot()})
+	p.begin(t.Context(), &predecessor{old.config, old.Snapshot(), nil})
 	return p
 }
 
@@ -271,6 +271,8 @@ func TestSuccessor(t *testing.T) {
 				}
 				p.look(t.Context())
 				wantUsers(t, p, "example.com", users)
+				p.unbridgeDue(time.Now().Add(2 * c.TTL))
+				p.commit()
 				// What is published in the end is what one that begins anew publishes.
 				fresh := newPublisher(func() Config { c := c; c.State = ""; return c }(), Real())
 				fresh.begin(t.Context(), nil)

@@ -6,8 +6,10 @@ import (
 
 	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/certsource/revocation"
 	"coredns-smimea/internal/disk"
 	"coredns-smimea/internal/statefile"
+	"coredns-smimea/plugin/internal/crl"
 )
 
 // A World is all that a publisher has from outside: the time, the directory and what
@@ -23,6 +25,7 @@ type World struct {
 	Directory func(directory.Options) Directory
 	Inherit   func(directory.Options, directory.Legacy, func(directory.File) bool) Directory
 	Disk      statefile.Disk // of a state
+	Lists     func(crl.Config) crl.World
 }
 
 // A Timer is a time.Timer.
@@ -39,6 +42,11 @@ type Directory interface {
 	Expire(ctx context.Context, now time.Time, changed func(directory.Change))
 	NextExpiry() time.Time
 	Expiring(until time.Time) int
+	Revoke(by *revocation.Set)
+	Concerned(by *revocation.Set) (paths []string, withdrawn int)
+	Names(issued revocation.ID) bool
+	Revoked() int
+	Confirmed(since time.Time) bool
 	Failing() map[certsource.Reason]int
 	Published() int
 	Remarks() []directory.Remark
@@ -57,7 +65,8 @@ func Real() World {
 		Inherit: func(o directory.Options, l directory.Legacy, again func(directory.File) bool) Directory {
 			return directory.Inherit(o, l, again)
 		},
-		Disk: statefile.OS{},
+		Disk:  statefile.OS{},
+		Lists: crl.Real,
 	}
 }
 

@@ -91,15 +91,16 @@ func (p *Primary) Start(server *dnsserver.Config) {
 	p.group.notifiers[p.Notifier] = true
 	p.group.mu.Unlock()
 	first := -1
-	for _, i := range p.zones {
+	for _, i := range p.Zones {
 		first = max(first, i)
 		if e, _ := p.group.Transferable(i); e != nil {
 			p.group.Announce(i)
 		}
 	}
-	if p.catalog != nil {
-		p.announce(p.catalog.origin)
+	if p.Catalog != nil {
+		p.announce(p.Catalog.origin)
 	}
+	p.ended.Go(func() { p.copies.run(p.ctx) })
 	p.ended.Go(func() {
 		p.listen(server, p.group.places[first].Origin, func() uint32 {
 			if s := p.group.source.Snapshot(); s != nil && s.Zones[first] != nil {

@@ -2,20 +2,24 @@ package secondary
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/pkg/transport"
-	"github.com/coredns/coredns/plugin/transfer"
 	"github.com/miekg/dns"
+
+	"coredns-smimea/plugin/internal/neighbour"
 )
 
 const (
 	// notifiesAtOnce is how many zones are announced at the same time. A
 	// secondary that does not answer takes six seconds for each.
 	notifiesAtOnce = 64
+	notifyTries    = 3
 	// A secondary that has not answered is told again, later and later.
 	notifyAgain  = 5 * time.Second
 	notifyRounds = 8
@@ -24,11 +28,12 @@ const (
 	listening = 30 * time.Second
 )
 
-// A Notifier tells the secondaries of a block that zones have changed, through
-// its *transfer*. Of each zone one announcement runs at a time; what changes
+// A Notifier tells the secondaries of a block that zones have changed: those that its
+// *transfer* names, whose own way of telling cannot be ended. Of each zone one announcement runs at a time; what changes
 // meanwhile is announced after it, once.
 type Notifier struct {
 	send   func(zone string) error
+	sent   func(zone string) // is told of what has been sent, whoever has answered
 	ctx    context.Context
 	cancel context.CancelFunc
 	begun  chan struct{} // closed when the server listens
@@ -45,15 +50,41 @@ type announcement struct {
 	wake  chan struct{} // and who waits for a secondary that is not there does not any more
 }
 
-func newNotifier(t *transfer.Transfer) *Notifier {
+func newNotifier(notified func(zone string) neighbour.Notified) *Notifier {
 	n := &Notifier{
-		send:  t.Notify,
+		sent:  func(string) {},
 		begun: make(chan struct{}),
 		place: make(chan struct{}, notifiesAtOnce),
 		zones: map[string]*announcement{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.send = func(zone string) error { return notify(n.ctx, zone, notified(zone)) }
 	return n
+}
+
+// notify tells all secondaries of a zone. The error names those that do not take it.
+func notify(ctx context.Context, zone string, n neighbour.Notified) error {
+	errs := make([]error, len(n.To))
+	var told sync.WaitGroup
+	for i, to := range n.To {
+		told.Go(func() {
+			for range notifyTries {
+				m := new(dns.Msg)
+				m.SetNotify(zone)
+				reply, err := exchange(ctx, m, to, n.Source)
+				if err == nil && reply.Rcode == dns.RcodeSuccess {
+					errs[i] = nil
+					return
+				}
+				if err == nil {
+					err = errors.New(dns.RcodeToString[reply.Rcode])
+				}
+				errs[i] = fmt.Errorf("%s does not take it: %w", to, err)
+			}
+		})
+	}
+	told.Wait()
+	return errors.Join(errs...)
 }
 
 // announce has the secondaries of a zone told. It never waits.
@@ -93,6 +124,10 @@ func (n *Notifier) run(zone string, a *announcement) {
 		}
 		err := n.send(zone)
 		<-n.place
+		if n.ctx.Err() != nil {
+			return
+		}
+		n.sent(zone)
 		n.mu.Lock()
 		again := a.again
 		a.again = false
@@ -129,12 +164,12 @@ func (n *Notifier) run(zone string, a *announcement) {
 	}
 }
 
-// stop ends all announcements. One that is being sent ends by itself, some seconds
-// later: nothing but the process waits for it.
+// stop ends all announcements.
 func (n *Notifier) stop() {
 	n.mu.Lock()
 	n.cancel()
 	n.mu.Unlock()
+	n.ended.Wait()
 }
 
 // listen waits until the server answers for a zone as it is now, and has what is

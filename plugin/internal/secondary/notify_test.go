@@ -76,7 +76,6 @@ func TestNotifyCoalesces(t *testing.T) {
 	n.announce("a.")
 	waitUntil(t, "an announcement after the end", func() bool { return s.count("a.") == 3 })
 	n.stop()
-	n.ended.Wait()
 	n.announce("a.")
 	if time.Sleep(10 * time.Millisecond); s.count("a.") != 3 {
 		t.Error("announced after the end")
@@ -99,5 +98,21 @@ func TestNotifyFails(t *testing.T) {
 		t.Errorf("the second announcement took %v", took)
 	}
 	n.stop()
-	n.ended.Wait()
+}
+
+// TestRefusals holds that refused transfers are told of, and that a flood of them is
+// folded.
+func TestRefusals(t *testing.T) {
+	var r refusals
+	now := time.Now()
+	for range 1000 {
+		r.tell(now, "example.com.", "192.0.2.1", "a test")
+	}
+	if r.lines != 1000 || r.folded != 1000-refusalsLogged {
+		t.Errorf("%d refused, %d folded", r.lines, r.folded)
+	}
+	r.tell(now.Add(refusalsEvery), "example.com.", "192.0.2.1", "a test")
+	if r.lines != 1 || r.folded != 0 {
+		t.Errorf("a minute later: %d, %d folded", r.lines, r.folded)
+	}
 }

@@ -14,7 +14,21 @@ import (
 
 var log = clog.NewWithPlugin(neighbour.Self)
 
-var transfersTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-	Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "transfers_total",
-	Help: "Transfers of a zone to secondaries, by how they went: axfr, ixfr, current (nothing to send), refused, cut, broken.",
-}, []string{"zone", "kind"})
+var (
+	transfersTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "transfers_total",
+		Help: "Transfers of a zone to secondaries, by how they went: axfr, ixfr, current (nothing to send), refused, cut, broken.",
+	}, []string{"zone", "kind"})
+	secondarySerial = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "secondary_serial",
+		Help: "Serial of a zone at a secondary, as it has answered last.",
+	}, []string{"zone", "secondary"})
+	secondaryReachable = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "secondary_reachable",
+		Help: "Whether a secondary has answered the last question for the SOA record of a zone: 1 or 0.",
+	}, []string{"zone", "secondary"})
+	signatureExpiry = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "signature_expiry_timestamp_seconds",
+		Help: "When the first signature ends of a zone as it is transferred with signatures.",
+	}, []string{"zone"})
+)

@@ -3,6 +3,7 @@ package secondary
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,7 @@ type signedZone struct {
 	published atomic.Pointer[transferable]
 	asked     uint32 // the serial that is to be raised, 0 if none ever was
 	waiting   bool   // for signatures, since the last look at all
+	measured  time.Time
 }
 
 // transferable is a zone as it is transferred, and the way to it.
@@ -68,6 +70,7 @@ func (s *signedZones) poke() {
 }
 
 func (s *signedZones) run(ctx context.Context) {
+	defer s.forget()
 	renew := time.NewTicker(sign.RenewEvery)
 	defer renew.Stop()
 	again := time.NewTicker(lookAgain)
@@ -104,6 +107,9 @@ func (s *signedZones) advance(ctx context.Context, i int) {
 	}
 	served, keys, now := snap.Zones[i], signer.Keys(i), time.Now()
 	published := z.published.Load()
+	if published != nil && now.Sub(z.measured) >= sign.RenewEvery {
+		s.measure(z, published.edition, now)
+	}
 	if z.asked == served.Serial {
 		return // it is on its way
 	}
@@ -126,6 +132,9 @@ func (s *signedZones) advance(ctx context.Context, i int) {
 			log.Infof("Signed %s for its secondaries, serial %d", served.Origin, served.Serial)
 		}
 		z.published.Store(next)
+		if next.journal == nil {
+			s.measure(z, next.edition, now) // all signatures are other ones
+		}
 		s.group.Announce(i)
 	}
 }
@@ -159,4 +168,27 @@ func (z *signedZone) make(ctx context.Context, source Source, signer *sign.Signe
 		log.Errorf("Signing %s for its secondaries: %v", served.Origin, err)
 	}
 	return nil
+}
+
+// measurers are whose signatures the metrics tell of, by zone: at a reload there are
+// two, and the one that ends must not take the other's away.
+var measurers sync.Map
+
+// measure sets when the first signature of an edition ends. It looks at all of them,
+// so that it is done once in a while: later editions have these or newer ones.
+func (s *signedZones) measure(z *signedZone, e *zone.Edition, now time.Time) {
+	z.measured = now
+	if ends := e.Ends(now); !ends.IsZero() {
+		measurers.Store(e.Zone.Origin, s)
+		signatureExpiry.WithLabelValues(e.Zone.Origin).Set(float64(ends.Unix()))
+	}
+}
+
+// forget deletes what measure has set.
+func (s *signedZones) forget() {
+	for _, place := range s.group.places {
+		if measurers.CompareAndDelete(place.Origin, s) {
+			signatureExpiry.DeleteLabelValues(place.Origin)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package secondary
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"sync"
 	"sync/atomic"
@@ -30,26 +31,51 @@ var (
 	errNotReady      = errors.New("the zone has not been read, or not been signed, yet")
 )
 
-// A Primary hands the zones of one server block to its secondaries.
-type Primary struct {
-	*Notifier // nil without a *transfer*
-
-	group    *Group
-	transfer *transfer.Transfer // the block's *transfer*, nil if it has none
-	zones    map[string]int     // that can be transferred, by origin
-	catalog  *Catalog           // nil if there is none
-	most     int                // transfers at once
-	slots    slots
+// Options are how a block hands its zones to its secondaries.
+type Options struct {
+	Transfer *transfer.Transfer // the block's *transfer*, nil if it has none: then transfers are refused
+	Zones    map[string]int     // that can be transferred, by origin
+	Notified func(zone string) neighbour.Notified
+	Refresh  time.Duration // after which secondaries look by themselves
+	Catalog  *Catalog      // nil if there is none
+	Most     int           // transfers at once
 }
 
-// NewPrimary returns what hands out zones of a group, by their origins, through the
-// block's *transfer*, at most so many at once. Without *transfer* it refuses.
-func NewPrimary(g *Group, t *transfer.Transfer, zones map[string]int, k *Catalog, most int) *Primary {
-	p := &Primary{group: g, transfer: t, zones: zones, catalog: k, most: most, slots: newSlots(most)}
-	if t != nil && len(zones) > 0 {
-		p.Notifier = newNotifier(t)
+// A Primary hands the zones of one server block to its secondaries.
+type Primary struct {
+	Options
+	*Notifier // nil without a *transfer*
+
+	group  *Group
+	copies *copies
+	slots  slots
+
+	refusals refusals
+}
+
+// NewPrimary returns what hands out zones of a group.
+func NewPrimary(g *Group, o Options) *Primary {
+	p := &Primary{Options: o, group: g, slots: newSlots(o.Most)}
+	if o.Transfer == nil || len(o.Zones) == 0 {
+		return p
 	}
+	p.Notifier = newNotifier(o.Notified)
+	secondaries := map[string]neighbour.Notified{}
+	for zone := range o.Zones {
+		secondaries[zone] = o.Notified(zone)
+	}
+	p.copies = newCopies(secondaries, o.Refresh, p.serial)
+	p.sent = p.copies.announced
 	return p
+}
+
+// serial returns the serial of a zone as it is transferred.
+func (p *Primary) serial(origin string) (uint32, bool) {
+	e, _ := p.group.Transferable(p.Zones[origin])
+	if e == nil {
+		return 0, false
+	}
+	return e.Zone.Serial, true
 }
 
 // Serve serves AXFR and IXFR of an apex: *transfer* does, with its access
@@ -59,23 +85,22 @@ func NewPrimary(g *Group, t *transfer.Transfer, zones map[string]int, k *Catalog
 // which stands before us, keeps out of our zones. Done reports whether the client
 // has got something.
 func (p *Primary) Serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (rcode int, done bool) {
-	if p.transfer == nil {
-		return dns.RcodeRefused, false
+	question, client := r.Question[0], (&request.Request{W: w}).IP()
+	if p.Options.Transfer == nil {
+		return p.refuse(question.Name, client, "there is no *transfer* in the block")
 	}
-	question := r.Question[0]
 	if neighbour.Datagram(ctx, w) {
 		if question.Qtype == dns.TypeIXFR {
 			return p.unfit(w, r)
 		}
-		return dns.RcodeRefused, false
+		return p.refuse(question.Name, client, "it came over UDP")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	state := request.Request{W: w}
-	out := &outgoing{p: p, ctx: ctx, full: question.Qtype == dns.TypeAXFR, client: state.IP()}
+	out := &outgoing{p: p, ctx: ctx, full: question.Qtype == dns.TypeAXFR, client: client}
 	defer out.wait()
 	defer cancel()
-	t := *p.transfer
+	t := *p.Options.Transfer
 	t.Transferers = []transfer.Transferer{out}
 	t.Next = plugin.HandlerFunc(func(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) {
 		return dns.RcodeRefused, nil // not a zone that *transfer* has been told of
@@ -85,8 +110,7 @@ func (p *Primary) Serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 	switch {
 	case errors.Is(err, errManyTransfers):
 		out.count("refused")
-		log.Warningf("Refusing a transfer of %s to %s: %d run already; raise transfers if that is right", question.Name, out.client, p.most)
-		return dns.RcodeRefused, false
+		return p.refuse(question.Name, client, fmt.Sprintf("%d run already; raise transfers if that is right", p.Most))
 	case errors.Is(err, errNotReady):
 		out.count("refused")
 		log.Infof("Not giving %s to %s: %v", question.Name, out.client, err)
@@ -104,17 +128,26 @@ func (p *Primary) Serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 		out.count(out.kind)
 		return rcode, true
 	}
+	if rcode == dns.RcodeSuccess || rcode == dns.RcodeRefused { // *transfer* has told the client already, or has not
+		p.refuse(question.Name, client, "*transfer* does not name that client for the zone")
+	}
 	return rcode, false
+}
+
+// refuse refuses a transfer, and says so in the log.
+func (p *Primary) refuse(zone, client, why string) (rcode int, done bool) {
+	p.refusals.tell(time.Now(), zone, client, why)
+	return dns.RcodeRefused, false
 }
 
 // unfit answers IXFR over UDP with the SOA alone, as if what has changed did not
 // fit: whoever is behind then asks over TCP (RFC 1995 section 2).
 func (p *Primary) unfit(w dns.ResponseWriter, r *dns.Msg) (rcode int, done bool) {
 	var soa *dns.SOA
-	if origin := r.Question[0].Name; p.catalog.Holds(origin) {
-		copied := p.catalog.soa
+	if origin := r.Question[0].Name; p.Catalog.Holds(origin) {
+		copied := p.Catalog.soa
 		soa = &copied
-	} else if i, ok := p.zones[plugin.Name(origin).Normalize()]; ok {
+	} else if i, ok := p.Zones[plugin.Name(origin).Normalize()]; ok {
 		if e, _ := p.group.Transferable(i); e != nil {
 			soa = e.Zone.SOA()
 		}
@@ -147,8 +180,8 @@ type outgoing struct {
 
 // Transfer implements transfer.Transferer, after *transfer* has looked who asks.
 func (o *outgoing) Transfer(zone string, serial uint32) (<-chan []dns.RR, error) {
-	i, ok := o.p.zones[zone]
-	listed := o.p.catalog != nil && zone == o.p.catalog.origin
+	i, ok := o.p.Zones[zone]
+	listed := o.p.Catalog != nil && zone == o.p.Catalog.origin
 	if !ok && !listed {
 		return nil, transfer.ErrNotAuthoritative
 	}
@@ -174,12 +207,12 @@ func (o *outgoing) Transfer(zone string, serial uint32) (<-chan []dns.RR, error)
 
 // list returns what a secondary that has a serial is to get of the catalog.
 func (o *outgoing) list(serial uint32) iter.Seq[[]dns.RR] {
-	if !o.full && int32(serial-o.p.catalog.soa.Serial) >= 0 {
+	if !o.full && int32(serial-o.p.Catalog.soa.Serial) >= 0 {
 		o.kind = "current"
-		return func(yield func([]dns.RR) bool) { yield(o.p.catalog.apex(dns.TypeSOA)) }
+		return func(yield func([]dns.RR) bool) { yield(o.p.Catalog.apex(dns.TypeSOA)) }
 	}
 	o.kind = "axfr"
-	return o.p.catalog.records()
+	return o.p.Catalog.records()
 }
 
 // records returns what a secondary that has a serial is to get of a zone.

@@ -1,0 +1,136 @@
+package test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
+	"coredns-smimea/internal/zoo"
+)
+
+// sampleAt returns the value of one of our metrics, with its labels in the order of
+// their names, as a server gives it at an address; false if there is no such sample.
+func sampleAt(t *testing.T, address, name string) (float64, bool) {
+	t.Helper()
+	reply, err := http.Get("http://" + address + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "coredns_smimea_"+name+" "); ok {
+			value, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return value, true
+		}
+	}
+	return 0, false
+}
+
+// TestWatched holds what an operator's alerts stand on: how far the secondaries are,
+// when signatures end, whether the directory can be read and the state is saved, and
+// who is about to have no certificate any more.
+func TestWatched(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	dir := filepath.Join(root, "certs")
+	day := 24 * time.Hour
+	write := func(name, local string, lasts time.Duration) {
+		t.Helper()
+		err := os.MkdirAll(dir, 0o755)
+		if err == nil {
+			err = zoo.Write(filepath.Join(dir, name), zoo.Template{Addresses: []string{local + "@example.com"}, NotAfter: time.Now().Add(lasts)})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("alice.pem", "alice", 5*day) // nothing follows
+	write("bob.pem", "bob", 5*day)
+	write("bob-next.pem", "bob", 365*day)
+	write("carol.pem", "carol", 4*day)
+	write("carol-next.pem", "carol", 20*day) // which ends soon, too
+	k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})
+	port := freePort(t)
+	p := newPrimary(t, subZonesOf, []int{port}, false, k.directive,
+		smimea(dir, "transfer_signed\nns ns1.example.net\nreload 500ms\nstate "+filepath.Join(root, "state")))
+	is := func(name string, want float64) {
+		t.Helper()
+		waitFor(t, fmt.Sprintf("%s to be %v", name, want), func() bool {
+			got, ok := sampleAt(t, p.metrics, name)
+			return ok && got == want
+		})
+	}
+	none := func(name string) {
+		t.Helper()
+		waitFor(t, "no "+name, func() bool { _, ok := sampleAt(t, p.metrics, name); return !ok })
+	}
+	ofDir := fmt.Sprintf("{dir=%q}", dir)
+	expiring := func(days int) string { return fmt.Sprintf("expiring_certificates{days=\"%d\",dir=%q}", days, dir) }
+	is("directory_readable"+ofDir, 1)
+	is("state_saved"+ofDir, 1)
+	is(expiring(7), 1)  // alice's
+	is(expiring(30), 3) // and both of carol's
+	for _, zone := range subZonesOf {
+		at := fmt.Sprintf("{secondary=%q,zone=%q}", harness.Loopback(port), zone)
+		is("secondary_reachable"+at, 0)
+		none("secondary_serial" + at)
+	}
+
+	s := newSecondary(t, "nsd", port, p.addr, subZonesOf, false)
+	s.start(t)
+	caughtUp := func() {
+		t.Helper()
+		for _, zone := range subZonesOf {
+			at := fmt.Sprintf("{secondary=%q,zone=%q}", harness.Loopback(port), zone)
+			waitLong(t, "the secondary to be seen with "+zone, 90*time.Second, func() bool {
+				ours, _ := sampleAt(t, p.metrics, fmt.Sprintf("zone_serial{zone=%q}", zone))
+				its, ok := sampleAt(t, p.metrics, "secondary_serial"+at)
+				return ok && its == ours
+			})
+			is("secondary_reachable"+at, 1)
+		}
+	}
+	caughtUp()
+	write("dave.pem", "dave", 365*day)
+	is(fmt.Sprintf("certificates{zone=%q}", subZonesOf[0]), 6)
+	caughtUp()
+	for _, zone := range subZonesOf {
+		ends, _ := sampleAt(t, p.metrics, fmt.Sprintf("signature_expiry_timestamp_seconds{zone=%q}", zone))
+		if left := time.Until(time.Unix(int64(ends), 0)); left < 7*day || left > 8*day {
+			t.Errorf("the first signature of %s ends in %v", zone, left)
+		}
+	}
+
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	is("directory_readable"+ofDir, 0)
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	is("directory_readable"+ofDir, 1)
+	write("alice-next.pem", "alice", 365*day)
+	is(expiring(7), 0)
+	is(expiring(30), 2)
+	s.stop(t)
+	write("erin.pem", "erin", 365*day) // has the secondary asked
+	at := fmt.Sprintf("{secondary=%q,zone=%q}", harness.Loopback(port), subZonesOf[0])
+	is("secondary_reachable"+at, 0)
+	none("secondary_serial" + at)
+}

@@ -130,6 +130,9 @@ func (b *bench) load() error {
 		}
 		mb := float64(resident) / (1 << 20)
 		// The server itself takes some 90 MB; the rest grows with the users.
+		if err := b.peak(s, "cold"); err != nil {
+			return err
+		}
 		b.table.Most("memory after it, MB", fmt.Sprintf("%.0f", mb), "BIND 757, Knot 798, *file* 1,430 for 1,000,000", mb, 400)
 		return nil
 	})
@@ -178,6 +181,20 @@ func (b *bench) loadOf(u *measure.Users, kind string, after func(*measure.Server
 	return nil
 }
 
+// peak compares the most memory that a start has taken with what stays.
+func (b *bench) peak(s *measure.Server, start string) error {
+	most, err := s.Peak()
+	if err != nil {
+		return err
+	}
+	stays, err := s.Resident()
+	if err != nil {
+		return err
+	}
+	b.table.Most("peak memory, "+start+" start, MB", fmt.Sprintf("%d", most>>20), fmt.Sprintf("%d stay", stays>>20), float64(most)/float64(stays), 1.4)
+	return nil
+}
+
 // restart starts anew with a saved state.
 func (b *bench) restart() error {
 	state := filepath.Join(b.dir, "state")
@@ -203,6 +220,12 @@ func (b *bench) restart() error {
 			return err
 		}
 		took = append(took, s.Took.Seconds())
+		if len(took) == b.rounds {
+			time.Sleep(min(10*time.Second, b.time)) // the look at everything goes on
+			if err := b.peak(s, "warm"); err != nil {
+				return err
+			}
+		}
 		b.Say("restart: %.2f s, without a state %.2f s", s.Took.Seconds(), cold.Seconds())
 		s.Stop()
 	}

@@ -135,16 +135,6 @@ func (d *Directory) Files() Files {
 	return d.files
 }
 
-// Compact keeps what is known in as little memory as it needs, after many files
-// were read at once.
-func (d *Directory) Compact() {
-	if d.edit == nil {
-		d.edit, d.paths = d.files.table.Edit(), d.files.paths.Edit()
-	}
-	d.files = Files{d.edit.Compact(), d.paths.Compact()}
-	d.edit, d.paths = nil, nil
-}
-
 func (d *Directory) open(now time.Time) (*reader, error) {
 	o := d.options
 	root, err := o.System.Open(o.Dir)

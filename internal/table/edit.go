@@ -13,11 +13,12 @@ type Edit struct {
 	epoch uint64
 	room  int      // of a new page, see Fill
 	own   []*chunk // those made by this edit
+	first bool     // there was nothing before
 }
 
 // Edit begins a new version of t.
 func (t *Table) Edit() *Edit {
-	e := &Edit{epoch: epochs.Add(1)}
+	e := &Edit{epoch: epochs.Add(1), first: t.Len() == 0}
 	if t != nil {
 		e.t = *t
 		e.t.chunks = slices.Clone(t.chunks)
@@ -73,8 +74,9 @@ func (e *Edit) Table() *Table {
 		fresh += bits.OnesCount64(c.fresh)
 	}
 	// What a large edit leaves behind lies scattered between the pages that it
-	// keeps, and holds their memory. So none is kept: they all move together.
-	move := fresh > 1000 && 2*fresh > e.t.buckets
+	// keeps, and holds their memory. So none is kept: they all move together. Where
+	// there was nothing before, they stay: there would have to be room for all twice.
+	move := !e.first && fresh > 1000 && 2*fresh > e.t.buckets
 	for _, c := range e.own {
 		for i, page := range c.pages {
 			// Room to grow is for an edit in progress; a version has none to spare.
@@ -136,8 +138,7 @@ func (e *Edit) split() {
 	to := n - 1
 	from := bucket(uint64(to), n-1)
 	source := e.page(from)
-	kept := (*source)[:0]
-	var moved []byte
+	kept, moved := (*source)[:0], make([]byte, 0, len(*source))
 	for off := 0; off < len(*source); {
 		at := decode(*source, off)
 		raw := (*source)[at.start:at.end]
@@ -148,12 +149,22 @@ func (e *Edit) split() {
 		}
 		off = at.end
 	}
-	*source = kept
-	*e.page(to) = moved
+	// Half a page in the room of a whole one would double a table that is filled.
+	*source = withRoom(kept, 0)
+	*e.page(to) = withRoom(moved, 0)
+}
+
+// withRoom returns a page with room for some octets more, in a new place if there is
+// none; for 0, always.
+func withRoom(page []byte, octets int) []byte {
+	if octets > 0 && cap(page)-len(page) >= octets {
+		return page
+	}
+	return append(make([]byte, 0, len(page)+octets+len(page)/16), page...)
 }
 
 func appendEntry(page []byte, tag byte, key, value []byte) []byte {
-	page = slices.Grow(page, 1+2*binary.MaxVarintLen32+len(key)+len(value))
+	page = withRoom(page, 1+2*binary.MaxVarintLen32+len(key)+len(value))
 	page = append(page, tag)
 	page = binary.AppendUvarint(page, uint64(len(key)))
 	page = binary.AppendUvarint(page, uint64(len(value)))

@@ -6,6 +6,7 @@ import "hash/maphash"
 // (see [Table.Size]), for [Edit.Append]: it has its size from the start.
 func Fill(entries, size int) *Edit {
 	e := (*Table)(nil).Edit()
+	e.first = false // its pages have more room than they need
 	for e.t.buckets*entriesPerPage < entries || e.t.buckets*bytesPerPage < size && e.t.buckets*2 < entries {
 		e.grow()
 	}

@@ -18,9 +18,8 @@ type Edit struct {
 	sum    uint64
 	before [2]map[string]node // what the changed names had; nil where there was nothing before
 	crowds [2]map[string]*crowd
-	room   int  // octets that crowds can still take
-	writes int  // of nodes, for tests
-	large  bool // see Compact
+	room   int // octets that crowds can still take
+	writes int // of nodes, for tests
 }
 
 // Edit begins a new version of the zone. It costs what is changed by it.
@@ -248,10 +247,6 @@ type Difference struct {
 	old, new node
 }
 
-// Compact has Zone return a version in as little memory as it needs, for one that was
-// filled with all its records at once.
-func (e *Edit) Compact() { e.large = true }
-
 // Zone returns the next version, with the serial that next gives for the last
 // one if any record has changed, and all differences. If the zone was empty
 // before there are too many to count: then they are nil.
@@ -269,11 +264,7 @@ func (e *Edit) Zone(next func(serial uint32) uint32) (*Zone, []Difference) {
 				e.put(Tree(tree), []byte(key), bytes.Clone(node(n).signed(old.signatures())))
 			}
 		}
-		if e.large {
-			z.tables[tree] = e.tables[tree].Compact()
-		} else {
-			z.tables[tree] = e.tables[tree].Table()
-		}
+		z.tables[tree] = e.tables[tree].Table()
 	}
 	z.owners, z.sum = e.owners, e.sum
 	if z.sum != e.zone.sum {

@@ -23,6 +23,9 @@ type count struct{ certificates, addresses int }
 
 // apply takes in one file's change.
 func (p *Publisher) apply(c directory.Change) {
+	if p.applied++; p.applied%readEvery == 0 && p.current.Load() == nil {
+		p.tuneReading()
+	}
 	for i := range c.Certificates {
 		p.lists.Learn(c.Certificates[i].Raw, c.Certificates[i].Others)
 	}

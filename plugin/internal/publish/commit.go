@@ -34,9 +34,6 @@ func (p *Publisher) commit() {
 	p.remark()
 	c := commit{p: p, old: p.current.Load()}
 	if c.old == nil {
-		if p.seed == nil {
-			p.directory.Compact()
-		}
 		c.next = newSnapshot(len(p.edits))
 	} else {
 		c.next = c.old.next()
@@ -73,9 +70,6 @@ func (p *Publisher) mayServe(i int) bool {
 // served before.
 func (c *commit) firstOf(i int, e *edit) {
 	p := c.p
-	if p.seed == nil {
-		e.Compact()
-	}
 	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
 	if p.outrun && z.Serial == e.last {
 		z.Serial = served.NextSerial(e.last, e.newest)

@@ -69,6 +69,7 @@ type owned struct {
 	counts    []count          // by zone
 	foreign   int              // files none of whose addresses is in a zone
 	kinds     map[string]int
+	applied   int            // changes of files
 	noted     map[string]int // files that there was the same to say of
 	bridges   bridges
 	torn      torn

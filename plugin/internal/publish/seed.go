@@ -41,8 +41,8 @@ type predecessor struct {
 
 // begin begins with what there is to begin with, before the first look.
 func (p *Publisher) begin(ctx context.Context, before *predecessor) {
-	p.tuneReading()
 	p.saver.claim()
+	p.tuneReading()
 	switch {
 	case before != nil:
 		p.inherit(before)

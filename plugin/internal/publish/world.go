@@ -54,7 +54,6 @@ type Directory interface {
 	Legacy() directory.Legacy
 	Restore(files, octets int) *directory.Restoration
 	Device() uint64
-	Compact()
 }
 
 // Real is the world as it is.

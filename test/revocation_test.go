@@ -132,7 +132,7 @@ func TestRevocation(t *testing.T) {
 	r.start()
 	r.wait("at first", data)
 	waitFor(t, "the strangers' lists", func() bool {
-		return r.metric(`crl_failures_total{list="`+whose) == "1" && r.metric(`crl_next_update_timestamp_seconds{list="`+theirs) != ""
+		return r.metric(`crl_failures_total{list="`+whose) != "" && r.metric(`crl_next_update_timestamp_seconds{list="`+theirs) != ""
 	})
 
 	ca.revoke("alice", "certificateHold")

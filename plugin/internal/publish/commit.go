@@ -142,7 +142,7 @@ func (c *commit) publish() {
 		p.announce(i)
 	}
 	if c.changed {
-		p.tell(c.next)
+		p.tell(c.next, c.old == nil)
 	}
 	clear(p.kinds)
 }
@@ -154,7 +154,7 @@ func (p *Publisher) announce(i int) {
 }
 
 // tell tells the operator what is published.
-func (p *Publisher) tell(s *Snapshot) {
+func (p *Publisher) tell(s *Snapshot, first bool) {
 	for i, z := range s.Zones {
 		p.counts[i].measure(z)
 	}
@@ -170,7 +170,9 @@ func (p *Publisher) tell(s *Snapshot) {
 	if len(s.Zones) == 1 {
 		zone = fmt.Sprintf("%q with serial %d", p.config.Places[0].Origin, s.Zones[0].Serial)
 	}
-	log.Infof("Published %d certificates of %q in %s%s", p.directory.Published()-p.foreign, p.config.Dir, zone, text)
+	if text != "" || first { // the end of a bridge is no news
+		log.Infof("Published %d certificates of %q in %s%s", p.directory.Published()-p.foreign, p.config.Dir, zone, text)
+	}
 	p.tune(s)
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/bench/internal/measure"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 type options struct {
@@ -126,7 +126,7 @@ func (b *bench) prepare() error {
 			return err
 		}
 	}
-	if b.users, err = measure.MakeUsers(b.options.users, zoo.P256, b.Say); err != nil {
+	if b.users, err = measure.MakeUsers(b.options.users, testcert.P256, b.Say); err != nil {
 		return err
 	}
 	out, err := exec.Command("dnssec-keygen", "-K", b.dir, "-a", "ECDSAP256SHA256", "-f", "KSK", measure.Domain).Output()

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"coredns-smimea/bench/internal/measure"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // million measures a directory ten times as large: the rates, the memory, and
@@ -18,7 +18,7 @@ func (b *bench) million() (*measure.Table, error) {
 	if b.more == 0 {
 		return nil, nil
 	}
-	large, err := measure.MakeUsers(b.more, zoo.P256, b.Say)
+	large, err := measure.MakeUsers(b.more, testcert.P256, b.Say)
 	if err != nil {
 		return nil, err
 	}

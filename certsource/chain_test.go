@@ -10,14 +10,14 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 	cb "golang.org/x/crypto/cryptobyte/asn1"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 func TestChains(t *testing.T) {
-	root := zoo.Shared()
+	root := testcert.Shared()
 	now := time.Now()
-	authority := func(name string, parent *zoo.Authority, extensions ...zoo.Extension) *zoo.Authority {
-		a, err := zoo.NewAuthority(name, parent, extensions...)
+	authority := func(name string, parent *testcert.Authority, extensions ...testcert.Extension) *testcert.Authority {
+		a, err := testcert.NewAuthority(name, parent, extensions...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,42 +27,44 @@ func TestChains(t *testing.T) {
 	foreign := authority("Foreign", nil)
 	permits := authority("Permits", root, nameConstraints(0, "example.com"))
 	excludes := authority("Excludes", root, nameConstraints(1, "example.com", ".example.com", "bob@example.net"))
-	servers := authority("Servers", root, zoo.Extension{ID: asn1.ObjectIdentifier{2, 5, 29, 37}, Value: []byte("\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01")})
+	servers := authority("Servers", root, testcert.Extension{ID: asn1.ObjectIdentifier{2, 5, 29, 37}, Value: []byte("\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01")})
 
-	ia5 := func(address string) []zoo.Text { return []zoo.Text{{Tag: cb.IA5String, Bytes: []byte(address)}} }
+	ia5 := func(address string) []testcert.Text {
+		return []testcert.Text{{Tag: cb.IA5String, Bytes: []byte(address)}}
+	}
 	for _, tt := range []struct {
 		name     string
-		template zoo.Template
+		template testcert.Template
 		others   [][]byte
 		chains   bool
 	}{
-		{"root's own", zoo.Template{Addresses: []string{"a@example.com"}}, nil, true},
-		{"intermediate in the file", zoo.Template{Addresses: []string{"a@example.com"}, Issuer: middle}, [][]byte{middle.Certificate}, true},
-		{"intermediate missing", zoo.Template{Addresses: []string{"a@example.com"}, Issuer: middle}, nil, false},
-		{"foreign root in the file", zoo.Template{Addresses: []string{"a@example.com"}, Issuer: foreign}, [][]byte{foreign.Certificate}, false},
-		{"not valid yet", zoo.Template{Addresses: []string{"a@example.com"}, NotBefore: now.AddDate(0, 0, 1)}, nil, true},
-		{"expired", zoo.Template{Addresses: []string{"a@example.com"}, NotBefore: now.AddDate(-2, 0, 0)}, nil, false},
-		{"issuer for servers", zoo.Template{Addresses: []string{"a@example.com"}, Issuer: servers}, [][]byte{servers.Certificate}, false},
+		{"root's own", testcert.Template{Addresses: []string{"a@example.com"}}, nil, true},
+		{"intermediate in the file", testcert.Template{Addresses: []string{"a@example.com"}, Issuer: middle}, [][]byte{middle.Certificate}, true},
+		{"intermediate missing", testcert.Template{Addresses: []string{"a@example.com"}, Issuer: middle}, nil, false},
+		{"foreign root in the file", testcert.Template{Addresses: []string{"a@example.com"}, Issuer: foreign}, [][]byte{foreign.Certificate}, false},
+		{"not valid yet", testcert.Template{Addresses: []string{"a@example.com"}, NotBefore: now.AddDate(0, 0, 1)}, nil, true},
+		{"expired", testcert.Template{Addresses: []string{"a@example.com"}, NotBefore: now.AddDate(-2, 0, 0)}, nil, false},
+		{"issuer for servers", testcert.Template{Addresses: []string{"a@example.com"}, Issuer: servers}, [][]byte{servers.Certificate}, false},
 
 		// The rfc822Name is for crypto/x509 to check, the others for us.
-		{"permitted rfc822Name", zoo.Template{Addresses: []string{"a@example.com"}, Issuer: permits}, [][]byte{permits.Certificate}, true},
-		{"other rfc822Name", zoo.Template{Addresses: []string{"a@example.org"}, Issuer: permits}, [][]byte{permits.Certificate}, false},
-		{"permitted SmtpUTF8Mailbox", zoo.Template{Addresses: []string{"ä@Example.com"}, Issuer: permits}, [][]byte{permits.Certificate}, true},
-		{"other SmtpUTF8Mailbox", zoo.Template{Addresses: []string{"ä@example.org"}, Issuer: permits}, [][]byte{permits.Certificate}, false},
-		{"one of two", zoo.Template{Addresses: []string{"a@example.com", "ä@example.org"}, Issuer: permits}, [][]byte{permits.Certificate}, false},
-		{"U-label under constraints", zoo.Template{Addresses: []string{"ä@bücher.example"}, Issuer: excludes}, [][]byte{excludes.Certificate}, false},
-		{"permitted subject", zoo.Template{SubjectAddresses: ia5("a@example.com"), Issuer: permits}, [][]byte{permits.Certificate}, true},
-		{"other subject", zoo.Template{SubjectAddresses: ia5("a@example.org"), Issuer: permits}, [][]byte{permits.Certificate}, false},
-		{"excluded host", zoo.Template{Addresses: []string{"ä@example.com"}, Issuer: excludes}, [][]byte{excludes.Certificate}, false},
-		{"excluded domain", zoo.Template{Addresses: []string{"ä@a.example.com"}, Issuer: excludes}, [][]byte{excludes.Certificate}, false},
-		{"excluded mailbox", zoo.Template{SubjectAddresses: ia5("bob@example.net"), Issuer: excludes}, [][]byte{excludes.Certificate}, false},
-		{"not excluded", zoo.Template{Addresses: []string{"ä@example.net"}, Issuer: excludes}, [][]byte{excludes.Certificate}, true},
-		{"no address at all", zoo.Template{SubjectAddresses: ia5("nobody"), Issuer: permits}, [][]byte{permits.Certificate}, false},
+		{"permitted rfc822Name", testcert.Template{Addresses: []string{"a@example.com"}, Issuer: permits}, [][]byte{permits.Certificate}, true},
+		{"other rfc822Name", testcert.Template{Addresses: []string{"a@example.org"}, Issuer: permits}, [][]byte{permits.Certificate}, false},
+		{"permitted SmtpUTF8Mailbox", testcert.Template{Addresses: []string{"ä@Example.com"}, Issuer: permits}, [][]byte{permits.Certificate}, true},
+		{"other SmtpUTF8Mailbox", testcert.Template{Addresses: []string{"ä@example.org"}, Issuer: permits}, [][]byte{permits.Certificate}, false},
+		{"one of two", testcert.Template{Addresses: []string{"a@example.com", "ä@example.org"}, Issuer: permits}, [][]byte{permits.Certificate}, false},
+		{"U-label under constraints", testcert.Template{Addresses: []string{"ä@bücher.example"}, Issuer: excludes}, [][]byte{excludes.Certificate}, false},
+		{"permitted subject", testcert.Template{SubjectAddresses: ia5("a@example.com"), Issuer: permits}, [][]byte{permits.Certificate}, true},
+		{"other subject", testcert.Template{SubjectAddresses: ia5("a@example.org"), Issuer: permits}, [][]byte{permits.Certificate}, false},
+		{"excluded host", testcert.Template{Addresses: []string{"ä@example.com"}, Issuer: excludes}, [][]byte{excludes.Certificate}, false},
+		{"excluded domain", testcert.Template{Addresses: []string{"ä@a.example.com"}, Issuer: excludes}, [][]byte{excludes.Certificate}, false},
+		{"excluded mailbox", testcert.Template{SubjectAddresses: ia5("bob@example.net"), Issuer: excludes}, [][]byte{excludes.Certificate}, false},
+		{"not excluded", testcert.Template{Addresses: []string{"ä@example.net"}, Issuer: excludes}, [][]byte{excludes.Certificate}, true},
+		{"no address at all", testcert.Template{SubjectAddresses: ia5("nobody"), Issuer: permits}, [][]byte{permits.Certificate}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			roots := &Roots{}
-			roots.Read(zoo.PEM(root.Certificate))
-			cert, err := Parse(zoo.PEM(append(tt.others, testCertificate(t, tt.template))...))
+			roots.Read(testcert.PEM(root.Certificate))
+			cert, err := Parse(testcert.PEM(append(tt.others, testCertificate(t, tt.template))...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +81,7 @@ func TestChains(t *testing.T) {
 }
 
 // nameConstraints returns permitted (0) or excluded (1) addresses.
-func nameConstraints(kind uint8, constraints ...string) zoo.Extension {
+func nameConstraints(kind uint8, constraints ...string) testcert.Extension {
 	b := cryptobyte.NewBuilder(nil)
 	b.AddASN1(cb.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1(cb.Tag(kind).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
@@ -90,7 +92,7 @@ func nameConstraints(kind uint8, constraints ...string) zoo.Extension {
 			}
 		})
 	})
-	return zoo.Extension{ID: asn1.ObjectIdentifier{2, 5, 29, 30}, Critical: true, Value: b.BytesOrPanic()}
+	return testcert.Extension{ID: asn1.ObjectIdentifier{2, 5, 29, 30}, Critical: true, Value: b.BytesOrPanic()}
 }
 
 // TestNameConstraints holds what an authority with name constraints for mail may
@@ -125,11 +127,11 @@ func TestNameConstraints(t *testing.T) {
 		"beside one":               {excluded, "v@example.com", "u@example.com", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			issuer, err := zoo.NewAuthority("Constrained", nil, nameConstraints(tt.kind, tt.constraint))
+			issuer, err := testcert.NewAuthority("Constrained", nil, nameConstraints(tt.kind, tt.constraint))
 			if err != nil {
 				t.Fatal(err)
 			}
-			der := testCertificate(t, zoo.Template{Addresses: []string{tt.address}, Issuer: issuer})
+			der := testCertificate(t, testcert.Template{Addresses: []string{tt.address}, Issuer: issuer})
 			cert, err := Parse(der)
 			if err != nil {
 				t.Fatal(err)
@@ -141,11 +143,11 @@ func TestNameConstraints(t *testing.T) {
 			}
 			root, user := filepath.Join(t.TempDir(), "root"), filepath.Join(t.TempDir(), "user")
 			for path, der := range map[string][]byte{root: issuer.Certificate, user: der} {
-				if err := os.WriteFile(path, zoo.PEM(der), 0o644); err != nil {
+				if err := os.WriteFile(path, testcert.PEM(der), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if out, err := zoo.OpenSSL(nil, "verify", "-CAfile", root, "-no-CApath", "-no-CAstore", user); (err == nil) != tt.chains {
+			if out, err := testcert.OpenSSL(nil, "verify", "-CAfile", root, "-no-CApath", "-no-CAstore", user); (err == nil) != tt.chains {
 				t.Errorf("openssl verify says otherwise: %v %s", err, out)
 			}
 		})

@@ -9,18 +9,18 @@ import (
 
 	"golang.org/x/crypto/cryptobyte/asn1"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // TestEveryOctet changes each octet of a certificate in several ways. What is
 // still a certificate then must be a whole one.
 func TestEveryOctet(t *testing.T) {
-	der := testCertificate(t, zoo.Template{
+	der := testCertificate(t, testcert.Template{
 		Addresses:        []string{"alice@example.com", "älice@example.com"},
-		SubjectAddresses: []zoo.Text{{Tag: asn1.IA5String, Bytes: []byte("alice@example.com")}},
+		SubjectAddresses: []testcert.Text{{Tag: asn1.IA5String, Bytes: []byte("alice@example.com")}},
 		KeyUsage:         x509.KeyUsageKeyAgreement,
 		EKU:              []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
-		Extensions:       []zoo.Extension{{ID: []int{2, 5, 29, 19}, Value: []byte{0x30, 3, 1, 1, 0}}},
+		Extensions:       []testcert.Extension{{ID: []int{2, 5, 29, 19}, Value: []byte{0x30, 3, 1, 1, 0}}},
 	})
 	if _, err := Parse(der); err != nil {
 		t.Fatal(err)
@@ -72,15 +72,15 @@ func TestText(t *testing.T) {
 
 // TestLeaf: which certificate of a file is the user's.
 func TestLeaf(t *testing.T) {
-	signer, err := zoo.NewSigner(zoo.P256)
+	signer, err := testcert.NewSigner(testcert.P256)
 	if err != nil {
 		t.Fatal(err)
 	}
 	alice := []string{"alice@example.com"}
-	issued := testCertificate(t, zoo.Template{Addresses: alice})
-	selfSigned := testCertificate(t, zoo.Template{Addresses: alice, Signer: signer})
-	renewed := testCertificate(t, zoo.Template{Addresses: alice, Signer: signer})
-	authority := zoo.Shared().Certificate
+	issued := testCertificate(t, testcert.Template{Addresses: alice})
+	selfSigned := testCertificate(t, testcert.Template{Addresses: alice, Signer: signer})
+	renewed := testCertificate(t, testcert.Template{Addresses: alice, Signer: signer})
+	authority := testcert.Shared().Certificate
 	for name, tt := range map[string]struct {
 		certs [][]byte
 		want  Reason
@@ -95,7 +95,7 @@ func TestLeaf(t *testing.T) {
 		"authority twice":            {[][]byte{authority, authority}, Authority},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cert, err := Parse(zoo.PEM(tt.certs...))
+			cert, err := Parse(testcert.PEM(tt.certs...))
 			if tt.want != "" {
 				checkRefusal(t, err, tt.want)
 				return

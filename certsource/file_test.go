@@ -7,35 +7,35 @@ import (
 	"strings"
 	"testing"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // TestParseFile holds what is published of files with several certificates, and
 // what is said of the rest.
 func TestParseFile(t *testing.T) {
-	middle, err := zoo.NewAuthority("Middle", zoo.Shared())
+	middle, err := testcert.NewAuthority("Middle", testcert.Shared())
 	if err != nil {
 		t.Fatal(err)
 	}
-	user := func(t zoo.Template, address string) zoo.Template {
+	user := func(t testcert.Template, address string) testcert.Template {
 		t.Addresses, t.Issuer = []string{address}, middle
 		return t
 	}
-	a := testCertificate(t, user(zoo.Template{KeyUsage: x509.KeyUsageDigitalSignature}, "a@example.com"))
-	b := testCertificate(t, user(zoo.Template{KeyUsage: x509.KeyUsageKeyAgreement}, "a@example.com"))
-	c := testCertificate(t, user(zoo.Template{}, "c@example.com"))
-	tls := testCertificate(t, user(zoo.Template{EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, "a@example.com"))
-	none := testCertificate(t, zoo.Template{Issuer: middle})
-	signer, err := zoo.NewSigner(zoo.P256)
+	a := testCertificate(t, user(testcert.Template{KeyUsage: x509.KeyUsageDigitalSignature}, "a@example.com"))
+	b := testCertificate(t, user(testcert.Template{KeyUsage: x509.KeyUsageKeyAgreement}, "a@example.com"))
+	c := testCertificate(t, user(testcert.Template{}, "c@example.com"))
+	tls := testCertificate(t, user(testcert.Template{EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, "a@example.com"))
+	none := testCertificate(t, testcert.Template{Issuer: middle})
+	signer, err := testcert.NewSigner(testcert.P256)
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := testCertificate(t, zoo.Template{Addresses: []string{"s@example.com"}, Signer: signer})
-	renewed := testCertificate(t, zoo.Template{Addresses: []string{"s@example.com"}, Signer: signer})
+	old := testCertificate(t, testcert.Template{Addresses: []string{"s@example.com"}, Signer: signer})
+	renewed := testCertificate(t, testcert.Template{Addresses: []string{"s@example.com"}, Signer: signer})
 	block := func(label string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: label, Bytes: der}))
 	}
-	text := func(certs ...[]byte) string { return string(zoo.PEM(certs...)) }
+	text := func(certs ...[]byte) string { return string(testcert.PEM(certs...)) }
 	key, err := x509.MarshalPKCS8PrivateKey(signer.Key)
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestParseFile(t *testing.T) {
 	}{
 		"sign and encrypt":   {text(a, b), [][]byte{a, b}, "", nil},
 		"with the authority": {text(middle.Certificate, a, b), [][]byte{a, b}, "", nil},
-		"users":              {string(zoo.PKCS7BER(a, middle.Certificate, c)), [][]byte{a, c}, "", nil},
+		"users":              {string(testcert.PKCS7BER(a, middle.Certificate, c)), [][]byte{a, c}, "", nil},
 		"twice":              {text(a, c, a), [][]byte{a, c}, "", nil},
 		"self-signed":        {text(old, renewed), [][]byte{old, renewed}, "", nil},
 		"one for servers":    {text(tls, a), [][]byte{a}, "", []string{"line 1: the certificate is not for mail"}},

@@ -10,13 +10,13 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // FuzzParse demands of every input: a Refusal that can be logged, or a
 // certificate that can be published and reads the same from its own DER.
 func FuzzParse(f *testing.F) {
-	for _, data := range zooFiles(f) {
+	for _, data := range specimenFiles(f) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -55,7 +55,7 @@ func FuzzParse(f *testing.F) {
 // FuzzPKCS7 demands that the certificates found in a bundle are found in a
 // bundle made of them.
 func FuzzPKCS7(f *testing.F) {
-	for path, data := range zooFiles(f) {
+	for path, data := range specimenFiles(f) {
 		if firstTag(data) == 0x06 {
 			f.Logf("seed %s", path)
 			f.Add(data)
@@ -69,7 +69,7 @@ func FuzzPKCS7(f *testing.F) {
 		if len(certs) == 0 {
 			return
 		}
-		again, unused := ReadAll(zoo.PKCS7BER(certs...))
+		again, unused := ReadAll(testcert.PKCS7BER(certs...))
 		if len(unused) > 0 {
 			t.Fatal(unused)
 		}
@@ -79,11 +79,11 @@ func FuzzPKCS7(f *testing.F) {
 	})
 }
 
-// zooFiles returns the content of the zoo's files, but for the largest.
-func zooFiles(f *testing.F) map[string][]byte {
+// specimenFiles returns the content of the specimens, but for the largest.
+func specimenFiles(f *testing.F) map[string][]byte {
 	f.Helper()
 	dir := f.TempDir()
-	specimens, err := zoo.Make(dir, time.Now(), "example.com", "example.org")
+	specimens, err := testcert.Make(dir, time.Now(), "example.com", "example.org")
 	if err != nil {
 		f.Fatal(err)
 	}

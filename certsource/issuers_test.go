@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // TestChain holds which certificates lead upwards, whether they stand in the file or
 // beside it, and where one is missing.
 func TestChain(t *testing.T) {
-	authority := func(name string, parent *zoo.Authority) *zoo.Authority {
-		a, err := zoo.NewAuthority(name, parent)
+	authority := func(name string, parent *testcert.Authority) *testcert.Authority {
+		a, err := testcert.NewAuthority(name, parent)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -23,7 +23,7 @@ func TestChain(t *testing.T) {
 	upper := authority("Upper", root)
 	lower := authority("Lower", upper)
 	impostor := authority("Lower", upper) // of the same name, with another key
-	leaf, err := zoo.Template{Addresses: []string{"a@example.com"}, Issuer: lower}.DER()
+	leaf, err := testcert.Template{Addresses: []string{"a@example.com"}, Issuer: lower}.DER()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,14 +44,14 @@ func TestChain(t *testing.T) {
 		"trusted intermediate": {nil, nil, [][]byte{l}, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cert, err := Parse(zoo.PEM(append([][]byte{leaf}, tt.file...)...))
+			cert, err := Parse(testcert.PEM(append([][]byte{leaf}, tt.file...)...))
 			if err != nil {
 				t.Fatal(err)
 			}
 			var pool Issuers
-			pool.Read(zoo.PEM(tt.pool...))
+			pool.Read(testcert.PEM(tt.pool...))
 			roots := new(Roots)
-			roots.Read(zoo.PEM(tt.roots...))
+			roots.Read(testcert.PEM(tt.roots...))
 			if chain := cert.Chain(&pool); !slices.EqualFunc(chain, tt.chain, bytes.Equal) {
 				t.Errorf("a chain of %d, want %d", len(chain), len(tt.chain))
 			}
@@ -65,7 +65,7 @@ func TestChain(t *testing.T) {
 		})
 	}
 	var pool Issuers
-	used, unused := pool.Read(append(zoo.PEM(r, leaf, l), zoo.PEM(u)...))
+	used, unused := pool.Read(append(testcert.PEM(r, leaf, l), testcert.PEM(u)...))
 	if said := Unuseds(unused); used != 2 || len(unused) != 2 || !strings.Contains(said, "a root") || !strings.Contains(said, "no authority") {
 		t.Errorf("%d used, unused: %s", used, said)
 	}

@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
-func testCertificate(t *testing.T, template zoo.Template) []byte {
+func testCertificate(t *testing.T, template testcert.Template) []byte {
 	t.Helper()
 	der, err := template.DER()
 	if err != nil {
@@ -19,27 +19,27 @@ func testCertificate(t *testing.T, template zoo.Template) []byte {
 }
 
 func TestPEM(t *testing.T) {
-	der := testCertificate(t, zoo.Template{Addresses: []string{"alice@example.com"}})
-	issuer := zoo.Shared().Certificate
-	block := string(zoo.PEM(der))
+	der := testCertificate(t, testcert.Template{Addresses: []string{"alice@example.com"}})
+	issuer := testcert.Shared().Certificate
+	block := string(testcert.PEM(der))
 	for name, tt := range map[string]struct {
 		data string
 		want Reason
 	}{
 		"plain":                 {block, ""},
-		"blocks without break":  {strings.TrimSpace(string(zoo.PEM(issuer))) + block, ""},
+		"blocks without break":  {strings.TrimSpace(string(testcert.PEM(issuer))) + block, ""},
 		"mac line ends":         {strings.ReplaceAll(block, "\n", "\r"), ""},
 		"tabs":                  {strings.ReplaceAll(block, "\n", "\t\n\t"), ""},
 		"a begin in the text":   {"the line -----BEGIN CERTIFICATE----- begins one\n" + block, ""},
 		"an end in the text":    {"-----END CERTIFICATE-----\n" + block, ""},
-		"beside a request":      {strings.ReplaceAll(string(zoo.PEM(issuer)), "CERTIFICATE", "CERTIFICATE REQUEST") + block, ""},
+		"beside a request":      {strings.ReplaceAll(string(testcert.PEM(issuer)), "CERTIFICATE", "CERTIFICATE REQUEST") + block, ""},
 		"begin twice":           {"-----BEGIN CERTIFICATE-----\n" + block, Malformed},
 		"another end":           {strings.Replace(block, "END CERTIFICATE", "END X509 CERTIFICATE", 1), Malformed},
 		"no final dashes":       {strings.TrimRight(block, "-\n"), Malformed},
 		"torn in the label":     {block + "-----BEGIN CERTIF", Malformed},
 		"no content":            {"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", Malformed},
 		"text in the block":     {strings.Replace(block, "\n", "\nhello there\n", 1), Malformed},
-		"trailing octets":       {string(zoo.PEM(append(bytes.Clone(der), "more"...))), Malformed},
+		"trailing octets":       {string(testcert.PEM(append(bytes.Clone(der), "more"...))), Malformed},
 		"unknown label":         {"-----BEGIN alice@example.com-----\nAAAA\n-----END alice@example.com-----\n", NoCertificate},
 		"key in unknown label":  {string(pem.EncodeToMemory(&pem.Block{Type: "DATA", Bytes: []byte("\x30\x77\x02\x01\x01\x04\x20")})) + block, PrivateKey},
 		"ssh.com key":           {block + "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n", PrivateKey},
@@ -73,13 +73,13 @@ func TestPEM(t *testing.T) {
 // (In PEM with the leaf first, a cut between two blocks cannot be seen; what is
 // published is right all the same.)
 func TestEveryPrefix(t *testing.T) {
-	der := testCertificate(t, zoo.Template{Addresses: []string{"alice@example.com"}})
-	issuer := zoo.Shared().Certificate
+	der := testCertificate(t, testcert.Template{Addresses: []string{"alice@example.com"}})
+	issuer := testcert.Shared().Certificate
 	for name, data := range map[string][]byte{
 		"DER":   der,
-		"PEM":   bytes.TrimSpace(zoo.PEM(der)),
-		"chain": bytes.TrimSpace(zoo.PEM(issuer, der)),
-		"BER":   zoo.PKCS7BER(der, issuer),
+		"PEM":   bytes.TrimSpace(testcert.PEM(der)),
+		"chain": bytes.TrimSpace(testcert.PEM(issuer, der)),
+		"BER":   testcert.PKCS7BER(der, issuer),
 	} {
 		if _, err := Parse(data); err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -6,17 +6,17 @@ import (
 	"testing"
 	"time"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // TestHostile gives Parse the worst of a megabyte: each must be over at once.
 func TestHostile(t *testing.T) {
-	der := testCertificate(t, zoo.Template{Addresses: []string{"alice@example.com"}})
-	small := testCertificate(t, zoo.Template{})
+	der := testCertificate(t, testcert.Template{Addresses: []string{"alice@example.com"}})
+	small := testCertificate(t, testcert.Template{})
 	fill := func(head, unit string) []byte {
 		return []byte(head + strings.Repeat(unit, (MaxFileSize-len(head))/len(unit)))
 	}
-	bundleHead, _, _ := bytes.Cut(zoo.PKCS7BER([]byte("HERE")), []byte("HERE"))
+	bundleHead, _, _ := bytes.Cut(testcert.PKCS7BER([]byte("HERE")), []byte("HERE"))
 	addresses := make([]string, 50_000)
 	for i := range addresses {
 		addresses[i] = "alice@example.com"
@@ -35,10 +35,10 @@ func TestHostile(t *testing.T) {
 		"headers":                   fill("-----BEGIN CERTIFICATE-----\n", "a: b\n"),
 		"spaces":                    fill("-----BEGIN CERTIFICATE-----\n", "A "),
 		"words":                     fill("", "PRIVATE KEY"),
-		"certificates":              bytes.Repeat(zoo.PEM(small), MaxFileSize/len(zoo.PEM(small))),
-		"one certificate":           bytes.Repeat(zoo.PEM(der), MaxFileSize/len(zoo.PEM(der))),
-		"one in PKCS#7":             zoo.PKCS7BER(bytes.Repeat(der, (MaxFileSize-100)/len(der))),
-		"addresses":                 testCertificate(t, zoo.Template{Addresses: addresses}),
+		"certificates":              bytes.Repeat(testcert.PEM(small), MaxFileSize/len(testcert.PEM(small))),
+		"one certificate":           bytes.Repeat(testcert.PEM(der), MaxFileSize/len(testcert.PEM(der))),
+		"one in PKCS#7":             testcert.PKCS7BER(bytes.Repeat(der, (MaxFileSize-100)/len(der))),
+		"addresses":                 testCertificate(t, testcert.Template{Addresses: addresses}),
 		"newlines":                  fill("", "\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,8 +56,8 @@ func TestHostile(t *testing.T) {
 }
 
 func TestPKCS7(t *testing.T) {
-	der := testCertificate(t, zoo.Template{Addresses: []string{"alice@example.com"}})
-	bundle := zoo.PKCS7BER(der)
+	der := testCertificate(t, testcert.Template{Addresses: []string{"alice@example.com"}})
+	bundle := testcert.PKCS7BER(der)
 	replaced := func(old, new string) []byte { return bytes.Replace(bundle, []byte(old), []byte(new), 1) }
 	for name, tt := range map[string]struct {
 		data []byte
@@ -65,18 +65,18 @@ func TestPKCS7(t *testing.T) {
 	}{
 		"plain":                {bundle, ""},
 		"newline after":        {append(bytes.Clone(bundle), '\n'), ""},
-		"attribute beside":     {zoo.PKCS7BER([]byte("\xa1\x02\x05\x00"), der), ""},
+		"attribute beside":     {testcert.PKCS7BER([]byte("\xa1\x02\x05\x00"), der), ""},
 		"revocation lists":     {replaced("\x00\x00\x31\x00\x00", "\x00\x00\xa1\x02\x30\x00\x31\x00\x00"), ""},
-		"twice":                {zoo.PKCS7BER(der, der), ""},
+		"twice":                {testcert.PKCS7BER(der, der), ""},
 		"trailing octets":      {append(bytes.Clone(bundle), "more"...), Malformed},
 		"trailing key":         {append(bytes.Clone(bundle), "\x30\x77\x02\x01\x01\x04\x20"...), PrivateKey},
 		"a signer":             {replaced("\x00\x00\x31\x00\x00", "\x00\x00\x31\x02\x30\x00\x00"), NoCertificate},
 		"no signers' set":      {replaced("\x00\x00\x31\x00\x00", "\x00\x00\x00"), Malformed},
 		"another type":         {replaced("\x01\x07\x02", "\x01\x07\x03"), NoCertificate},
-		"no certificates":      {zoo.PKCS7BER(), NoCertificate},
-		"another value inside": {zoo.PKCS7BER([]byte("\x1f\x02\x00\x00")), Malformed},
-		"a broken certificate": {zoo.PKCS7BER(der, der[:len(der)-1]), Malformed},
-		"a key inside":         {zoo.PKCS7BER(der, []byte("\x30\x08\x02\x01\x01\x04\x03key")), PrivateKey},
+		"no certificates":      {testcert.PKCS7BER(), NoCertificate},
+		"another value inside": {testcert.PKCS7BER([]byte("\x1f\x02\x00\x00")), Malformed},
+		"a broken certificate": {testcert.PKCS7BER(der, der[:len(der)-1]), Malformed},
+		"a key inside":         {testcert.PKCS7BER(der, []byte("\x30\x08\x02\x01\x01\x04\x03key")), PrivateKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cert, err := Parse(tt.data)

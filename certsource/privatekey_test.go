@@ -6,12 +6,12 @@ import (
 	"encoding/pem"
 	"testing"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // TestPrivateKeyPrefix: a private key is one from the first octets on that tell.
 func TestPrivateKeyPrefix(t *testing.T) {
-	signer, err := zoo.NewSigner(zoo.RSA2048)
+	signer, err := testcert.NewSigner(testcert.RSA2048)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,11 +20,11 @@ func TestPrivateKeyPrefix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	encrypted, err := zoo.OpenSSL(pkcs8, "pkcs8", "-inform", "DER", "-topk8", "-outform", "DER", "-passout", "pass:zoo")
+	encrypted, err := testcert.OpenSSL(pkcs8, "pkcs8", "-inform", "DER", "-topk8", "-outform", "DER", "-passout", "pass:test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	oldEncrypted, err := zoo.OpenSSL(pkcs8, "pkcs8", "-inform", "DER", "-topk8", "-v1", "PBE-SHA1-3DES", "-outform", "DER", "-passout", "pass:zoo")
+	oldEncrypted, err := testcert.OpenSSL(pkcs8, "pkcs8", "-inform", "DER", "-topk8", "-v1", "PBE-SHA1-3DES", "-outform", "DER", "-passout", "pass:test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestPrivateKeyPrefix(t *testing.T) {
 
 // TestPublicIsNoPrivateKey: what else there is in DER is not called a key.
 func TestPublicIsNoPrivateKey(t *testing.T) {
-	signer, err := zoo.NewSigner(zoo.RSA2048)
+	signer, err := testcert.NewSigner(testcert.RSA2048)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,11 +49,11 @@ func TestPublicIsNoPrivateKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	query, err := zoo.OpenSSL([]byte("data"), "ts", "-query", "-data", "/dev/stdin")
+	query, err := testcert.OpenSSL([]byte("data"), "ts", "-query", "-data", "/dev/stdin")
 	if err != nil {
 		t.Fatal(err)
 	}
-	parameters, err := zoo.OpenSSL(nil, "ecparam", "-name", "prime256v1", "-param_enc", "explicit")
+	parameters, err := testcert.OpenSSL(nil, "ecparam", "-name", "prime256v1", "-param_enc", "explicit")
 	if err != nil {
 		t.Fatal(err)
 	}

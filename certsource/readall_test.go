@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 func authority(t testing.TB, name string) []byte {
 	t.Helper()
-	a, err := zoo.NewAuthority(name, nil)
+	a, err := testcert.NewAuthority(name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func authority(t testing.TB, name string) []byte {
 // is not is named.
 func TestReadAll(t *testing.T) {
 	a, b := authority(t, "A"), authority(t, "B")
-	p, q := string(zoo.PEM(a)), string(zoo.PEM(b))
+	p, q := string(testcert.PEM(a)), string(testcert.PEM(b))
 	label := func(name string) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: name, Bytes: a}))
 	}
@@ -39,7 +39,7 @@ func TestReadAll(t *testing.T) {
 		"plain":    {p + q, 2, ""},
 		"DER":      {string(a), 1, ""},
 		"two DER":  {string(a) + string(b), 2, ""},
-		"PKCS7":    {string(zoo.PKCS7BER(a, b)), 2, ""},
+		"PKCS7":    {string(testcert.PKCS7BER(a, b)), 2, ""},
 		"twice":    {p + q + p, 2, ""},
 		"CRLF":     {strings.ReplaceAll(p+q, "\n", "\r\n"), 2, ""},
 		"CR":       {strings.ReplaceAll(p+q, "\n", "\r"), 2, ""},
@@ -71,32 +71,32 @@ func TestReadAll(t *testing.T) {
 
 // TestReadRoots holds that an authority that Go refuses is named.
 func TestReadRoots(t *testing.T) {
-	odd, err := zoo.Template{Authority: true, Serial: []byte{0x80, 1}}.DER()
+	odd, err := testcert.Template{Authority: true, Serial: []byte{0x80, 1}}.DER()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := x509.ParseCertificate(odd); err == nil {
 		t.Fatal("crypto/x509 reads the odd one")
 	}
-	pool, unused := certsource.ReadRoots(zoo.PEM(odd, authority(t, "A")))
+	pool, unused := certsource.ReadRoots(testcert.PEM(odd, authority(t, "A")))
 	if pool == nil || len(unused) != 1 || !strings.Contains(unused[0].String(), "crypto/x509 cannot read") {
 		t.Errorf("pool %v, unused %v", pool, unused)
 	}
-	if pool, _ := certsource.ReadRoots(zoo.PEM(odd)); pool != nil {
+	if pool, _ := certsource.ReadRoots(testcert.PEM(odd)); pool != nil {
 		t.Error("a pool without an authority")
 	}
 	// Who is issued by it is not told that its issuer is missing.
-	user, err := zoo.Template{Addresses: []string{"a@example.com"}}.DER()
+	user, err := testcert.Template{Addresses: []string{"a@example.com"}}.DER()
 	if err != nil {
 		t.Fatal(err)
 	}
-	shared, err := zoo.Unreadable(zoo.Shared())
+	shared, err := testcert.Unreadable(testcert.Shared())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var roots certsource.Roots
-	roots.Read(zoo.PEM(shared))
-	cert, err := certsource.Parse(zoo.PEM(user))
+	roots.Read(testcert.PEM(shared))
+	cert, err := certsource.Parse(testcert.PEM(user))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,8 +110,8 @@ func TestReadRoots(t *testing.T) {
 func FuzzReadAll(f *testing.F) {
 	a := authority(f, "A")
 	f.Add(a)
-	f.Add(zoo.PEM(a, a))
-	f.Add(zoo.PKCS7BER(a))
+	f.Add(testcert.PEM(a, a))
+	f.Add(testcert.PKCS7BER(a))
 	f.Add([]byte("-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n"))
 	f.Add([]byte("-----BEGIN -----BEGIN \n-----BEGIN X-----\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

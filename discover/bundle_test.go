@@ -7,16 +7,16 @@ import (
 	"testing"
 	"time"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // hostile publishes what costs most to judge: certificates, authorities of one name,
 // and records that any of them could be meant by.
 func hostile(t *testing.T, w *world, address string, leaves, authorities, records int) {
 	t.Helper()
-	var all []*zoo.Authority
+	var all []*testcert.Authority
 	for range authorities {
-		a, err := zoo.NewAuthority("Hostile Authority", nil)
+		a, err := testcert.NewAuthority("Hostile Authority", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,9 +27,9 @@ func hostile(t *testing.T, w *world, address string, leaves, authorities, record
 		file = append(file, a.Certificate)
 	}
 	for i := range leaves {
-		file = append(file, certificate(t, zoo.Template{Addresses: []string{address}, Issuer: all[i%len(all)]}))
+		file = append(file, certificate(t, testcert.Template{Addresses: []string{address}, Issuer: all[i%len(all)]}))
 	}
-	w.files["/"+address] = zoo.PEM(file...)
+	w.files["/"+address] = testcert.PEM(file...)
 	w.publish(address, all[0].Certificate, nil, w.url("example.test", "/"+address))
 	for i := range records {
 		w.publish(address, all[i%len(all)].Certificate, []string{"2 0 1"})
@@ -66,16 +66,16 @@ func TestLargeBundle(t *testing.T) {
 	w := newWorld(t)
 	var file [][]byte
 	for i := range 120 {
-		a, err := zoo.NewAuthority(fmt.Sprintf("Company Authority %d", i), nil)
+		a, err := testcert.NewAuthority(fmt.Sprintf("Company Authority %d", i), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		file = append(file, a.Certificate, certificate(t, zoo.Template{Addresses: []string{fmt.Sprintf("u%d@example.test", i)}, Issuer: a}))
+		file = append(file, a.Certificate, certificate(t, testcert.Template{Addresses: []string{fmt.Sprintf("u%d@example.test", i)}, Issuer: a}))
 		if i == 119 {
 			w.publish("u119@example.test", a.Certificate, []string{"2 1 1"}, w.url("example.test", "/all"))
 		}
 	}
-	w.files["/all"] = zoo.PEM(file...)
+	w.files["/all"] = testcert.PEM(file...)
 	if r := w.expect(w.client(), "u119@example.test", Verified); r.Certificates[0].Addresses[0] != "u119@example.test" {
 		t.Errorf("the first certificate is %v", r.Certificates[0].Addresses)
 	}
@@ -88,7 +88,7 @@ func TestCountOfCertificates(t *testing.T) {
 	for i := range maxCertificates + 10 {
 		file = append(file, user(t, fmt.Sprintf("u%d@example.test", i)))
 	}
-	w.files["/all"] = zoo.PEM(file...)
+	w.files["/all"] = testcert.PEM(file...)
 	w.publish("u1@example.test", file[1], []string{"3 1 1"}, w.url("example.test", "/all"))
 	r := w.expect(w.client(), "u1@example.test", Verified)
 	if len(r.Certificates) != maxCertificates || !strings.Contains(strings.Join(r.Story, "\n"), fmt.Sprintf("only the first %d certificates", maxCertificates)) {

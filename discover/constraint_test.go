@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // TestNameConstraints holds what an authority with name constraints for mail may certify
@@ -65,12 +65,12 @@ func TestNameConstraints(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.files["/"+test.name] = zoo.PEM(der, authority)
+		w.files["/"+test.name] = testcert.PEM(der, authority)
 		w.publish(test.address, authority, []string{"2 0 1"}, w.url("example.test", "/"+test.name))
 
 		root, user := filepath.Join(dir, test.name+".root"), filepath.Join(dir, test.name+".user")
 		for path, cert := range map[string][]byte{root: authority, user: der} {
-			if err := os.WriteFile(path, zoo.PEM(cert), 0o644); err != nil {
+			if err := os.WriteFile(path, testcert.PEM(cert), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -15,11 +15,11 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 func user(t *testing.T, address string) []byte {
-	return certificate(t, zoo.Template{Addresses: []string{address}})
+	return certificate(t, testcert.Template{Addresses: []string{address}})
 }
 
 // TestArticle is the way that the project is for: a TXT record, a download, and
@@ -37,11 +37,11 @@ func TestArticle(t *testing.T) {
 
 func TestForms(t *testing.T) {
 	w := newWorld(t)
-	issuer := zoo.Shared().Certificate
+	issuer := testcert.Shared().Certificate
 	forms := map[string]func(der []byte) []byte{
 		"der":   func(der []byte) []byte { return der },
-		"pem":   func(der []byte) []byte { return zoo.PEM(der) },
-		"chain": func(der []byte) []byte { return zoo.PEM(issuer, der) },
+		"pem":   func(der []byte) []byte { return testcert.PEM(der) },
+		"chain": func(der []byte) []byte { return testcert.PEM(issuer, der) },
 		"p7c":   func(der []byte) []byte { return pkcs7(der, issuer) },
 		"p7pem": func(der []byte) []byte {
 			return pem.EncodeToMemory(&pem.Block{Type: "PKCS7", Bytes: pkcs7(der, issuer)})
@@ -77,14 +77,14 @@ func pkcs7(certs ...[]byte) []byte {
 
 // TestAssociations holds all usages, selectors and matching types.
 func TestAssociations(t *testing.T) {
-	root, err := zoo.NewAuthority("Domain Root", nil)
+	root, err := testcert.NewAuthority("Domain Root", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := newWorld(t)
 	type test struct {
 		address string
-		issuer  *zoo.Authority
+		issuer  *testcert.Authority
 		records []string
 		of      []byte // what the records are of, the user's certificate if nil
 		want    Verdict
@@ -97,13 +97,13 @@ func TestAssociations(t *testing.T) {
 			name := "s" + selector + "m" + matching
 			end := " " + selector + " " + matching
 			tests = append(tests,
-				test{"ta0" + name, nil, []string{"0" + end}, zoo.Shared().Certificate, Verified, ByAuthority},
+				test{"ta0" + name, nil, []string{"0" + end}, testcert.Shared().Certificate, Verified, ByAuthority},
 				test{"ee1" + name, nil, []string{"1" + end}, nil, Verified, match},
 				test{"ta2" + name, root, []string{"2" + end}, root.Certificate, Verified, ByAuthority},
 				test{"ee3" + name, root, []string{"3" + end}, nil, Verified, match},
 				test{"bad1" + name, root, []string{"1" + end}, nil, Wrong, Unmatched},
 				test{"bad0" + name, root, []string{"0" + end}, root.Certificate, Wrong, Unmatched},
-				test{"bad2" + name, root, []string{"2" + end}, zoo.Shared().Certificate, Wrong, Unmatched},
+				test{"bad2" + name, root, []string{"2" + end}, testcert.Shared().Certificate, Wrong, Unmatched},
 			)
 		}
 	}
@@ -113,14 +113,14 @@ func TestAssociations(t *testing.T) {
 	)
 	for i := range tests {
 		tests[i].address += "@example.test"
-		der := certificate(t, zoo.Template{Addresses: []string{tests[i].address}, Issuer: tests[i].issuer})
+		der := certificate(t, testcert.Template{Addresses: []string{tests[i].address}, Issuer: tests[i].issuer})
 		of := tests[i].of
 		if of == nil {
 			of = der
 		}
-		data := zoo.PEM(der)
+		data := testcert.PEM(der)
 		if tests[i].issuer != nil {
-			data = zoo.PEM(der, tests[i].issuer.Certificate)
+			data = testcert.PEM(der, tests[i].issuer.Certificate)
 		}
 		w.files["/"+tests[i].address] = data
 		w.publish(tests[i].address, of, tests[i].records, w.url("example.test", "/"+tests[i].address))
@@ -141,7 +141,7 @@ func TestAssociations(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	w := newWorld(t)
 	day := 24 * time.Hour
-	put := func(address string, template zoo.Template) ([]byte, string) {
+	put := func(address string, template testcert.Template) ([]byte, string) {
 		if template.Addresses == nil {
 			template.Addresses = []string{address}
 		}
@@ -151,29 +151,29 @@ func TestVerdicts(t *testing.T) {
 	}
 	emailProtection := []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}
 
-	der, url := put("expired@example.test", zoo.Template{NotBefore: time.Now().Add(-30 * day), NotAfter: time.Now().Add(-day)})
+	der, url := put("expired@example.test", testcert.Template{NotBefore: time.Now().Add(-30 * day), NotAfter: time.Now().Add(-day)})
 	w.publish("expired@example.test", der, []string{"3 1 1"}, url)
-	der, url = put("early@example.test", zoo.Template{NotBefore: time.Now().Add(day)})
+	der, url = put("early@example.test", testcert.Template{NotBefore: time.Now().Add(day)})
 	w.publish("early@example.test", der, []string{"3 1 1"}, url)
-	der, url = put("other@example.test", zoo.Template{Addresses: []string{"somebody@example.test"}})
+	der, url = put("other@example.test", testcert.Template{Addresses: []string{"somebody@example.test"}})
 	w.publish("other@example.test", der, []string{"3 1 1"}, url)
-	der, url = put("tls@example.test", zoo.Template{EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	der, url = put("tls@example.test", testcert.Template{EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	w.publish("tls@example.test", der, []string{"3 1 1"}, url)
-	_, url = put("mismatch@example.test", zoo.Template{})
+	_, url = put("mismatch@example.test", testcert.Template{})
 	w.publish("mismatch@example.test", user(t, "mismatch@example.test"), []string{"3 1 1"}, url)
-	der, url = put("ok@example.test", zoo.Template{EKU: emailProtection, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement})
+	der, url = put("ok@example.test", testcert.Template{EKU: emailProtection, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement})
 	w.publish("ok@example.test", der, []string{"3 1 1"}, url)
-	der, url = put("sign@example.test", zoo.Template{EKU: emailProtection, KeyUsage: x509.KeyUsageDigitalSignature})
+	der, url = put("sign@example.test", testcert.Template{EKU: emailProtection, KeyUsage: x509.KeyUsageDigitalSignature})
 	w.publish("sign@example.test", der, []string{"3 1 1"}, url)
-	der, url = put("Upper@example.test", zoo.Template{})
+	der, url = put("Upper@example.test", testcert.Template{})
 	w.publish("Upper@example.test", der, []string{"3 1 1"}, url)
 	w.publish("upper.only@example.test", user(t, "Upper.Only@example.test"), []string{"3 0 0"})
-	der, url = put("nosmimea@example.test", zoo.Template{})
+	der, url = put("nosmimea@example.test", testcert.Template{})
 	w.publish("nosmimea@example.test", der, nil, url)
 	w.publish("full@example.test", user(t, "full@example.test"), []string{"3 0 0"})
 	w.publish("digest@example.test", user(t, "digest@example.test"), []string{"3 1 1"})
 	w.zone = append(w.zone, parse(t, "unknown@example.test").Owner()+" IN SMIMEA 9 9 9 00")
-	der, url = put("unknown@example.test", zoo.Template{})
+	der, url = put("unknown@example.test", testcert.Template{})
 	w.publish("unknown@example.test", der, nil, url)
 	w.zone = append(w.zone, "*._smime IN TXT \"v=spf1 -all\"")
 	w.publish("plain@example.test", nil, nil, "http://example.test/x")
@@ -312,7 +312,7 @@ func TestWebServers(t *testing.T) {
 	w.publish("foreign@unsigned.test", nil, nil, w.url("unsigned.test", "/page/foreign"))
 	w.pages.HandleFunc("/page/foreign", redirect(w.url("elsewhere.test", "/u")))
 	w.publish("key@example.test", nil, nil, w.url("example.test", "/key"))
-	w.files["/key"] = append(zoo.PEM(user(t, "key@example.test")), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"...)
+	w.files["/key"] = append(testcert.PEM(user(t, "key@example.test")), "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"...)
 
 	c := w.client()
 	for name, want := range map[string]Verdict{
@@ -335,10 +335,10 @@ func TestWebServers(t *testing.T) {
 func TestSeveral(t *testing.T) {
 	w := newWorld(t)
 	const address = "u@example.test"
-	old := certificate(t, zoo.Template{Addresses: []string{address}, NotBefore: time.Now().Add(-48 * time.Hour)})
-	renewed := certificate(t, zoo.Template{Addresses: []string{address}})
-	signing := certificate(t, zoo.Template{Addresses: []string{address}, KeyUsage: x509.KeyUsageDigitalSignature, NotBefore: time.Now().Add(-time.Minute)})
-	expired := certificate(t, zoo.Template{Addresses: []string{address}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(-time.Hour)})
+	old := certificate(t, testcert.Template{Addresses: []string{address}, NotBefore: time.Now().Add(-48 * time.Hour)})
+	renewed := certificate(t, testcert.Template{Addresses: []string{address}})
+	signing := certificate(t, testcert.Template{Addresses: []string{address}, KeyUsage: x509.KeyUsageDigitalSignature, NotBefore: time.Now().Add(-time.Minute)})
+	expired := certificate(t, testcert.Template{Addresses: []string{address}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(-time.Hour)})
 	for _, der := range [][]byte{expired, signing, old, renewed} {
 		w.publish(address, der, []string{"3 0 0"})
 	}

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 func compressed(t *testing.T, data []byte, coding string) []byte {
@@ -166,7 +166,7 @@ func TestNoWebNeeded(t *testing.T) {
 			<-time.After(50 * time.Millisecond)
 		}
 	})
-	sign := certificate(t, zoo.Template{Addresses: []string{"sign@example.test"}, KeyUsage: x509.KeyUsageDigitalSignature})
+	sign := certificate(t, testcert.Template{Addresses: []string{"sign@example.test"}, KeyUsage: x509.KeyUsageDigitalSignature})
 	w.publish("full@example.test", user(t, "full@example.test"), []string{"3 0 0"})
 	w.publish("known@example.test", user(t, "known@example.test"), []string{"1 0 0"})
 	w.publish("sign@example.test", sign, []string{"3 0 0"})

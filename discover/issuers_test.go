@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // A link is a certificate of a chain, with its key.
@@ -66,7 +66,7 @@ func TestChains(t *testing.T) {
 	root := issue(t, nil, "Chain Root", "")
 	upper := issue(t, root, "Chain Upper", "", place("root.crt", root.cert.Raw))
 	lower := issue(t, upper, "Chain Lower", "", place("upper.p7c", pkcs7(upper.cert.Raw)))
-	at := place("lower.crt", zoo.PEM(lower.cert.Raw))
+	at := place("lower.crt", testcert.PEM(lower.cert.Raw))
 	places.HandleFunc("/moved", func(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(rw, r, "/lower.crt", http.StatusMovedPermanently)
 	})
@@ -108,7 +108,7 @@ func TestChains(t *testing.T) {
 	}
 	for _, test := range tests {
 		address := test.name + "@example.test"
-		w.files["/"+address] = zoo.PEM(append([][]byte{test.leaf.cert.Raw}, test.beside...)...)
+		w.files["/"+address] = testcert.PEM(append([][]byte{test.leaf.cert.Raw}, test.beside...)...)
 		of := test.leaf
 		if test.of != nil {
 			of = test.of

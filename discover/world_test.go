@@ -10,7 +10,7 @@ import (
 
 	"coredns-smimea/discover/discovertest"
 	"coredns-smimea/discover/dnssec"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 )
 
@@ -111,7 +111,7 @@ func (w *world) client() *Client {
 	return &Client{
 		Resolver: &dnssec.Validator{Exchange: server.Exchange, Anchors: anchors},
 		WebRoots: w.web.Roots, AllowPrivate: true,
-		Roots: roots(w.t, zoo.Shared().Certificate),
+		Roots: roots(w.t, testcert.Shared().Certificate),
 	}
 }
 
@@ -128,7 +128,7 @@ func roots(t *testing.T, ders ...[]byte) *x509.CertPool {
 	return pool
 }
 
-func certificate(t *testing.T, template zoo.Template) []byte {
+func certificate(t *testing.T, template testcert.Template) []byte {
 	t.Helper()
 	der, err := template.DER()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 
 	"coredns-smimea/discover/discovertest"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 )
 
@@ -43,7 +43,7 @@ func (s *shelf) Find(ctx context.Context, a smimea.Address) (Found, error) {
 func newShelf(t testing.TB) *shelf {
 	t.Helper()
 	s := &shelf{found: map[string]Found{}, failed: map[string]error{}, gate: make(chan struct{})}
-	s.found["hugh@example.com"] = Found{Certificates: []Certificate{{Raw: leaf(t, "hugh@example.com"), Chain: [][]byte{zoo.Shared().Certificate}}}}
+	s.found["hugh@example.com"] = Found{Certificates: []Certificate{{Raw: leaf(t, "hugh@example.com"), Chain: [][]byte{testcert.Shared().Certificate}}}}
 	s.found["two@example.com"] = Found{Certificates: []Certificate{{Raw: leaf(t, "two@example.com")}, {Raw: leaf(t, "two@example.com")}}}
 	s.found["nobody@example.com"] = Found{Why: "the domain says that there is none"}
 	return s
@@ -51,7 +51,7 @@ func newShelf(t testing.TB) *shelf {
 
 func leaf(t testing.TB, address string) []byte {
 	t.Helper()
-	der, err := zoo.Template{Addresses: []string{address}, CommonName: "Hugh E. User"}.DER()
+	der, err := testcert.Template{Addresses: []string{address}, CommonName: "Hugh E. User"}.DER()
 	if err != nil {
 		t.Fatal(err)
 	}

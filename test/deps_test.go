@@ -222,8 +222,8 @@ func TestImports(t *testing.T) {
 			if path == module+"/plugin" && p.ImportPath != module+"/cmd/coredns" && !in(p.ImportPath, module+"/bench") {
 				t.Errorf("%s imports the plugin: only the server does", p.ImportPath)
 			}
-			if path == module+"/internal/zoo" && !in(p.ImportPath, module+"/internal") && !in(p.ImportPath, module+"/bench") {
-				t.Errorf("%s imports the zoo: it makes certificates for tests and the demo", p.ImportPath)
+			if path == module+"/internal/testcert" && !in(p.ImportPath, module+"/internal") && !in(p.ImportPath, module+"/bench") {
+				t.Errorf("%s imports testcert: it makes certificates for tests and the demo", p.ImportPath)
 			}
 		}
 	}

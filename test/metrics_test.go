@@ -14,7 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/internal/harness"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // sampleAt returns the value of one of our metrics, with its labels in the order of
@@ -54,7 +54,7 @@ func TestWatched(t *testing.T) {
 		t.Helper()
 		err := os.MkdirAll(dir, 0o755)
 		if err == nil {
-			err = zoo.Write(filepath.Join(dir, name), zoo.Template{Addresses: []string{local + "@example.com"}, NotAfter: time.Now().Add(lasts)})
+			err = testcert.Write(filepath.Join(dir, name), testcert.Template{Addresses: []string{local + "@example.com"}, NotAfter: time.Now().Add(lasts)})
 		}
 		if err != nil {
 			t.Fatal(err)

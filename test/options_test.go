@@ -10,7 +10,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // TestOptions serves with every option at a value that is not its default.
@@ -102,17 +102,17 @@ func TestCase(t *testing.T) {
 // the file.
 func TestRoots(t *testing.T) {
 	dir := t.TempDir()
-	root, err := zoo.NewAuthority("Root", nil)
+	root, err := testcert.NewAuthority("Root", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuing, err := zoo.NewAuthority("Issuing", root)
+	issuing, err := testcert.NewAuthority("Issuing", root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for file, c := range map[string]struct {
 		address string
-		issuer  *zoo.Authority
+		issuer  *testcert.Authority
 		chain   [][]byte
 	}{
 		"direct.pem":  {"direct@example.com", root, nil},
@@ -120,16 +120,16 @@ func TestRoots(t *testing.T) {
 		"missing.pem": {"missing@example.com", issuing, nil},
 		"other.pem":   {"other@example.com", nil, nil},
 	} {
-		der, err := zoo.Template{Addresses: []string{c.address}, Issuer: c.issuer}.DER()
+		der, err := testcert.Template{Addresses: []string{c.address}, Issuer: c.issuer}.DER()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, file), zoo.PEM(append([][]byte{der}, c.chain...)...), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, file), testcert.PEM(append([][]byte{der}, c.chain...)...), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	roots := filepath.Join(t.TempDir(), "roots.pem")
-	if err := os.WriteFile(roots, zoo.PEM(root.Certificate), 0o644); err != nil {
+	if err := os.WriteFile(roots, testcert.PEM(root.Certificate), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s := startServer(t, block("example.com", "smimea "+dir+" {\nroots "+roots+"\n}"))

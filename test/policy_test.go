@@ -11,7 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // TestOnePolicy compares what the server publishes, what smimea records prints and what
@@ -19,7 +19,7 @@ import (
 // records of the same data.
 func TestOnePolicy(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := zoo.Make(dir, time.Now(), "example.com", "example.org"); err != nil {
+	if _, err := testcert.Make(dir, time.Now(), "example.com", "example.org"); err != nil {
 		t.Fatal(err)
 	}
 	for i, name := range []string{`a\b.crt`, "two words.crt", "100%.crt", "%41.crt", `"quoted".crt`, "it's.crt", "grüße.crt", "日本.crt", "line\nbreak.crt", "tab\t.crt", "a#b?c.crt", "semi;colon.crt", "a+b&c.crt", "$x.crt", "@.crt", "(a).crt", "-.crt"} {

@@ -14,7 +14,7 @@ import (
 	"coredns-smimea/bench/internal/measure"
 	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/directory"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 )
 
@@ -35,7 +35,7 @@ func (b *bench) newChange(dir string, i int) (change, error) {
 		address: smimea.Address{Local: fmt.Sprintf("changing%d", i), Domain: measure.Domain},
 		path:    filepath.Join(dir, fmt.Sprintf("changing%d.pem", i)),
 	}
-	t := measure.Template(i, zoo.P256)
+	t := measure.Template(i, testcert.P256)
 	t.Addresses = []string{c.address.Local + "@" + measure.Domain}
 	der, err := t.DER()
 	if err != nil {
@@ -46,7 +46,7 @@ func (b *bench) newChange(dir string, i int) (change, error) {
 		return c, err
 	}
 	sum := sha256.Sum256(cert.SPKI)
-	c.pem, c.digest = zoo.PEM(der), hex.EncodeToString(sum[:])
+	c.pem, c.digest = testcert.PEM(der), hex.EncodeToString(sum[:])
 	return c, nil
 }
 

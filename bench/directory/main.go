@@ -17,7 +17,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/bench/internal/measure"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 type options struct {
@@ -78,7 +78,7 @@ func run(o options) (missed int, err error) {
 			return 0, err
 		}
 	}
-	if b.users, err = measure.MakeUsers(o.users, zoo.P256, b.Say); err != nil {
+	if b.users, err = measure.MakeUsers(o.users, testcert.P256, b.Say); err != nil {
 		return 0, err
 	}
 	began := measure.Machine()
@@ -142,7 +142,7 @@ func (b *bench) loadRSA() error {
 	if b.rsa == 0 {
 		return nil
 	}
-	u, err := measure.MakeUsers(b.rsa, zoo.RSA2048, b.Say)
+	u, err := measure.MakeUsers(b.rsa, testcert.RSA2048, b.Say)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/bench/internal/measure"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 var (
@@ -191,7 +191,7 @@ func run() error {
 			return err
 		}
 	}
-	u, err := measure.MakeUsers(*users, zoo.P256, say)
+	u, err := measure.MakeUsers(*users, testcert.P256, say)
 	if err != nil {
 		return err
 	}

@@ -7,12 +7,12 @@ import (
 	"testing"
 
 	"coredns-smimea/certsource"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
-func benchmarkFile(b *testing.B, key zoo.Key) []byte {
+func benchmarkFile(b *testing.B, key testcert.Key) []byte {
 	b.Helper()
-	der, err := zoo.Template{
+	der, err := testcert.Template{
 		Addresses: []string{"firstname.lastname@example.com"},
 		Key:       key,
 		KeyUsage:  x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
@@ -21,13 +21,13 @@ func benchmarkFile(b *testing.B, key zoo.Key) []byte {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return zoo.PEM(der)
+	return testcert.PEM(der)
 }
 
 var benchmarkKeys = []struct {
 	name string
-	key  zoo.Key
-}{{"P256", zoo.P256}, {"RSA2048", zoo.RSA2048}}
+	key  testcert.Key
+}{{"P256", testcert.P256}, {"RSA2048", testcert.RSA2048}}
 
 // BenchmarkParse reads a file and hashes its key. BenchmarkPlainLoop does the
 // same with the standard library; Parse must be no slower.

@@ -15,7 +15,7 @@ import (
 
 	"coredns-smimea/certsource"
 	"coredns-smimea/internal/disk"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // skewed is this machine with another clock, on which nobody waits.
@@ -163,9 +163,9 @@ func (w *world) wantState(path string, reason, failing certsource.Reason) {
 func (w *world) at(path string) string { return filepath.Join(w.dir, filepath.FromSlash(path)) }
 
 // cert returns a new certificate, PEM, and its digest.
-func cert(t testing.TB, address string, change ...func(*zoo.Template)) (text []byte, digest [32]byte) {
+func cert(t testing.TB, address string, change ...func(*testcert.Template)) (text []byte, digest [32]byte) {
 	t.Helper()
-	template := zoo.Template{Addresses: []string{address}}
+	template := testcert.Template{Addresses: []string{address}}
 	for _, c := range change {
 		c(&template)
 	}
@@ -173,11 +173,11 @@ func cert(t testing.TB, address string, change ...func(*zoo.Template)) (text []b
 	if err != nil {
 		t.Fatal(err)
 	}
-	return zoo.PEM(der), sha256.Sum256(der)
+	return testcert.PEM(der), sha256.Sum256(der)
 }
 
 // write writes a new certificate to a file, and returns its digest.
-func (w *world) write(path string, change ...func(*zoo.Template)) [32]byte {
+func (w *world) write(path string, change ...func(*testcert.Template)) [32]byte {
 	w.Helper()
 	text, digest := cert(w, "user@example.com", change...)
 	w.put(path, text)
@@ -414,11 +414,11 @@ func TestTorn(t *testing.T) {
 			w.want("b.pem")
 		})
 	}
-	noAddress := func(t *zoo.Template) { t.Addresses = nil }
-	expired := func(t *zoo.Template) {
+	noAddress := func(t *testcert.Template) { t.Addresses = nil }
+	expired := func(t *testcert.Template) {
 		t.NotBefore, t.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
 	}
-	within := func(t *zoo.Template) { t.NotAfter = time.Now().Add(time.Minute) }
+	within := func(t *testcert.Template) { t.NotAfter = time.Now().Add(time.Minute) }
 	// What is whole and may not be published replaces it once it has stayed.
 	for reason, do := range map[string]func(w *world){
 		string(certsource.Authority):           func(w *world) { w.write("a.pem", authority) },
@@ -457,7 +457,7 @@ func TestTorn(t *testing.T) {
 	}
 }
 
-func authority(t *zoo.Template) { t.Authority = true }
+func authority(t *testcert.Template) { t.Authority = true }
 
 // renameDir moves all certificates of a directory into one below it.
 func renameDir(dir, sub string) error {
@@ -535,7 +535,7 @@ func TestNewest(t *testing.T) {
 	w := newWorld(t)
 	w.write("a.pem")
 	w.write("sub/b.pem")
-	w.write("old.pem", func(t *zoo.Template) {
+	w.write("old.pem", func(t *testcert.Template) {
 		t.NotBefore, t.NotAfter = time.Now().Add(-9*time.Hour), time.Now().Add(-7*time.Hour)
 	})
 	touch := func(path string, ago time.Duration) time.Time {

@@ -9,11 +9,11 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
-func until(end time.Time) func(*zoo.Template) {
-	return func(t *zoo.Template) { t.NotAfter = end }
+func until(end time.Time) func(*testcert.Template) {
+	return func(t *testcert.Template) { t.NotAfter = end }
 }
 
 // TestExpiry holds that a certificate is withdrawn its margin before its end,

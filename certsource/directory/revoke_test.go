@@ -8,11 +8,11 @@ import (
 
 	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/revocation"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // lists returns the set of one list that revokes certificates.
-func (w *world) lists(a *zoo.Authority, number int64, certs ...[]byte) *revocation.Set {
+func (w *world) lists(a *testcert.Authority, number int64, certs ...[]byte) *revocation.Set {
 	w.Helper()
 	der, err := a.Revoke(number, certs...)
 	w.must(err)
@@ -47,22 +47,22 @@ func (w *world) revoke(by *revocation.Set, withdrawn int, concerned ...string) {
 func TestRevoke(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.MaxWithdraw = 0 })
 	w.skew = time.Second
-	a, err := zoo.NewAuthority("A", nil)
+	a, err := testcert.NewAuthority("A", nil)
 	w.must(err)
 	made := map[string][]byte{}
 	for _, name := range []string{"a", "b", "c", "d"} {
-		der, err := zoo.Template{Addresses: []string{name + "@example.com"}, Issuer: a}.DER()
+		der, err := testcert.Template{Addresses: []string{name + "@example.com"}, Issuer: a}.DER()
 		w.must(err)
 		made[name] = der
-		w.put(name+".pem", zoo.PEM(der))
+		w.put(name+".pem", testcert.PEM(der))
 	}
-	w.put("two.pem", zoo.PEM(made["c"], made["d"]))
+	w.put("two.pem", testcert.PEM(made["c"], made["d"]))
 	w.remove("c.pem")
 	w.remove("d.pem")
 	w.look()
 	w.want("a.pem", "b.pem", "two.pem")
 
-	stranger, err := zoo.NewAuthority("A", nil)
+	stranger, err := testcert.NewAuthority("A", nil)
 	w.must(err)
 	// It has the issuer's name, so that its list is looked into.
 	by := w.lists(stranger, 1, made["a"])
@@ -110,17 +110,17 @@ func TestRevoke(t *testing.T) {
 // TestRevokedFirst holds that what is revoked is not published at all, and not even by
 // the first look; and that a new certificate takes its place.
 func TestRevokedFirst(t *testing.T) {
-	a, err := zoo.NewAuthority("A", nil)
+	a, err := testcert.NewAuthority("A", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := zoo.Template{Addresses: []string{"a@example.com"}, Issuer: a}.DER()
+	der, err := testcert.Template{Addresses: []string{"a@example.com"}, Issuer: a}.DER()
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := newWorld(t)
 	w.d.Revoke(w.lists(a, 1, der))
-	w.put("a.pem", zoo.PEM(der))
+	w.put("a.pem", testcert.PEM(der))
 	w.skew = time.Second
 	w.look()
 	w.want()
@@ -133,7 +133,7 @@ func TestRevokedFirst(t *testing.T) {
 	}
 	// What is revoked already takes the place of what is published after a while only,
 	// as all that may not be published.
-	w.put("a.pem", zoo.PEM(der))
+	w.put("a.pem", testcert.PEM(der))
 	w.look()
 	w.wantState("a.pem", "", certsource.Revoked)
 }

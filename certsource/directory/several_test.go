@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // TestSeveral holds what becomes of a file with several certificates, as they come,
@@ -16,11 +16,11 @@ func TestSeveral(t *testing.T) {
 	w := newWorld(t)
 	start := w.now().Truncate(time.Second)
 	made := func(address string, ends time.Duration) []byte {
-		der, err := zoo.Template{Addresses: []string{address}, NotAfter: start.Add(ends)}.DER()
+		der, err := testcert.Template{Addresses: []string{address}, NotAfter: start.Add(ends)}.DER()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return zoo.PEM(der)
+		return testcert.PEM(der)
 	}
 	first, second, third := made("a@example.com", 3*time.Hour), made("b@example.com", 5*time.Hour), made("a@example.com", 100*time.Hour)
 	put := func(parts ...[]byte) { w.put("all.pem", bytes.Join(parts, nil)); w.skew += time.Second }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"coredns-smimea/internal/disk"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // epoch is when simulations begin.
@@ -44,7 +44,7 @@ var residents = map[string]int{"r/0.pem": wanderers, "kept/1.pem": wanderers + 1
 // simCerts are the contents of all simulations: making them takes longer than
 // reading them.
 var simCerts = sync.OnceValue(func() (list []simCert) {
-	add := func(good bool, t zoo.Template) {
+	add := func(good bool, t testcert.Template) {
 		t.NotBefore = epoch.Add(-24 * time.Hour)
 		if t.NotAfter.IsZero() {
 			t.NotAfter = epoch.Add(1000 * time.Hour)
@@ -54,15 +54,15 @@ var simCerts = sync.OnceValue(func() (list []simCert) {
 		if err != nil {
 			panic(err)
 		}
-		list = append(list, simCert{zoo.PEM(der), sha256.Sum256(der), t.NotAfter, good})
+		list = append(list, simCert{testcert.PEM(der), sha256.Sum256(der), t.NotAfter, good})
 	}
 	for range wanderers + len(residents) + many + 20 {
-		add(true, zoo.Template{})
+		add(true, testcert.Template{})
 	}
 	for i := range 4 {
-		add(true, zoo.Template{NotAfter: epoch.Add(time.Duration(i+1) * time.Hour)})
+		add(true, testcert.Template{NotAfter: epoch.Add(time.Duration(i+1) * time.Hour)})
 	}
-	add(false, zoo.Template{Authority: true})
+	add(false, testcert.Template{Authority: true})
 	return list
 })
 

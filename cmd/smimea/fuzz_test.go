@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource/directory"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 )
 
@@ -14,7 +14,7 @@ import (
 // reason or lists its users, and that findings are a list.
 func FuzzCheckFile(f *testing.F) {
 	dir := f.TempDir()
-	specimens, err := zoo.Make(dir, time.Now(), "example.com", "example.org")
+	specimens, err := testcert.Make(dir, time.Now(), "example.com", "example.org")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 
 	"coredns-smimea/discover/discovertest"
 	"coredns-smimea/internal/harness"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 func TestMain(m *testing.M) {
@@ -80,11 +80,11 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 			block, _ := pem.Decode([]byte(ts.ReadFile(name)))
 			certs = append(certs, block.Bytes)
 		}
-		der, err := zoo.Shared().Revoke(1, certs...)
+		der, err := testcert.Shared().Revoke(1, certs...)
 		ts.Check(err)
 		data := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
 		if *issuer {
-			data = append(data, zoo.PEM(zoo.Shared().Certificate)...)
+			data = append(data, testcert.PEM(testcert.Shared().Certificate)...)
 		}
 		ts.Check(os.WriteFile(ts.MkAbs(f.Arg(0)), data, 0o644))
 	},
@@ -97,10 +97,10 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		subject := f.Bool("subject", false, "")
 		strict := f.Bool("strict", false, "") // claims to follow the S/MIME rules
 		ts.Check(f.Parse(args))
-		template := zoo.Template{Addresses: f.Args()[1:], EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}}
+		template := testcert.Template{Addresses: f.Args()[1:], EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}}
 		template.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement
 		if *rsa {
-			template.Key, template.KeyUsage = zoo.RSA2048, x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment
+			template.Key, template.KeyUsage = testcert.RSA2048, x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment
 		}
 		if *sign {
 			template.KeyUsage = x509.KeyUsageDigitalSignature
@@ -111,24 +111,24 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		}
 		if *strict {
 			// Policy 2.23.140.1.5.1.3: mailbox validated, strict.
-			template.Extensions = append(template.Extensions, zoo.Extension{ID: []int{2, 5, 29, 32}, Value: []byte{0x30, 0x0b, 0x30, 0x09, 0x06, 0x07, 0x67, 0x81, 0x0c, 1, 5, 1, 3}})
+			template.Extensions = append(template.Extensions, testcert.Extension{ID: []int{2, 5, 29, 32}, Value: []byte{0x30, 0x0b, 0x30, 0x09, 0x06, 0x07, 0x67, 0x81, 0x0c, 1, 5, 1, 3}})
 		}
 		if *subject {
 			for _, address := range template.Addresses {
-				template.SubjectAddresses = append(template.SubjectAddresses, zoo.Text{Tag: 22, Bytes: []byte(address)})
+				template.SubjectAddresses = append(template.SubjectAddresses, testcert.Text{Tag: 22, Bytes: []byte(address)})
 			}
 			template.Addresses = nil
 		}
 		path := ts.MkAbs(f.Arg(0))
 		ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
-		ts.Check(zoo.Write(path, template))
+		ts.Check(testcert.Write(path, template))
 	},
 
 	// issue [-revoked] FILE ADDRESS makes a certificate whose issuer can be asked,
 	// and has its certificate in issuer.pem.
 	"issue": func(ts *testscript.TestScript, neg bool, args []string) {
 		issuer := discovertest.NewIssuer(scriptTB(ts))
-		ts.Check(os.WriteFile(ts.MkAbs("issuer.pem"), zoo.PEM(issuer.Certificate.Raw), 0o644))
+		ts.Check(os.WriteFile(ts.MkAbs("issuer.pem"), testcert.PEM(issuer.Certificate.Raw), 0o644))
 		revoked := args[0] == "-revoked"
 		if revoked {
 			args = args[1:]
@@ -137,17 +137,17 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		if revoked {
 			issuer.Revoke(der)
 		}
-		ts.Check(os.WriteFile(ts.MkAbs(args[0]), zoo.PEM(der), 0o644))
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), testcert.PEM(der), 0o644))
 	},
 
 	// issuer FILE writes the certificate of the authority that issues those of cert.
 	"issuer": func(ts *testscript.TestScript, neg bool, args []string) {
-		ts.Check(os.WriteFile(ts.MkAbs(args[0]), zoo.PEM(zoo.Shared().Certificate), 0o644))
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), testcert.PEM(testcert.Shared().Certificate), 0o644))
 	},
 
-	// zoo DIR fills a directory with one of each kind.
-	"zoo": func(ts *testscript.TestScript, neg bool, args []string) {
-		_, err := zoo.Make(ts.MkAbs(args[0]), time.Now(), "example.test", "example.org")
+	// specimens DIR fills a directory with one of each kind.
+	"specimens": func(ts *testscript.TestScript, neg bool, args []string) {
+		_, err := testcert.Make(ts.MkAbs(args[0]), time.Now(), "example.test", "example.org")
 		ts.Check(err)
 	},
 

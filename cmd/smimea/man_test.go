@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"coredns-smimea/discover/discovertest"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 func readFile(t *testing.T, name string) string {
@@ -96,7 +96,7 @@ func manualWorld(t *testing.T) (prelude string) {
 			t.Fatal(err)
 		}
 	}
-	if err := zoo.Write(filepath.Join(dir, "smime/hugh.crt"), zoo.Template{Addresses: []string{"hugh@example.com"}, Key: zoo.P256}); err != nil {
+	if err := testcert.Write(filepath.Join(dir, "smime/hugh.crt"), testcert.Template{Addresses: []string{"hugh@example.com"}, Key: testcert.P256}); err != nil {
 		t.Fatal(err)
 	}
 	web := discovertest.ServeWeb(t, http.StripPrefix("/.well-known/smime/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -15,7 +15,7 @@ import (
 	"coredns-smimea/discover"
 	"coredns-smimea/discover/discovertest"
 	"coredns-smimea/discover/dnssec"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 )
 
@@ -287,11 +287,11 @@ func TestParentServers(t *testing.T) {
 // TestDownloads holds what is said of the web server, and of a file that the records
 // are not of.
 func TestDownloads(t *testing.T) {
-	old, err := zoo.Template{Addresses: []string{hugh.String()}}.DER()
+	old, err := testcert.Template{Addresses: []string{hugh.String()}}.DER()
 	if err != nil {
 		t.Fatal(err)
 	}
-	renewed, err := zoo.Template{Addresses: []string{hugh.String()}}.DER()
+	renewed, err := testcert.Template{Addresses: []string{hugh.String()}}.DER()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,22 +327,22 @@ func TestDownloads(t *testing.T) {
 // TestMissingIssuer holds what is said where an issuer's certificate is not given out:
 // a warning if the certificate names a place of it, which has nothing.
 func TestMissingIssuer(t *testing.T) {
-	issuer, err := zoo.NewAuthority("Issuer", zoo.Shared())
+	issuer, err := testcert.NewAuthority("Issuer", testcert.Shared())
 	if err != nil {
 		t.Fatal(err)
 	}
 	// caIssuers at http://127.0.0.1:1/ (RFC 5280 section 4.2.2.1).
-	access := zoo.Extension{ID: []int{1, 3, 6, 1, 5, 5, 7, 1, 1}, Value: append([]byte{0x30, 33, 0x30, 31, 0x06, 8, 0x2b, 6, 1, 5, 5, 7, 48, 2, 0x86, 19}, "http://127.0.0.1:1/"...)}
+	access := testcert.Extension{ID: []int{1, 3, 6, 1, 5, 5, 7, 1, 1}, Value: append([]byte{0x30, 33, 0x30, 31, 0x06, 8, 0x2b, 6, 1, 5, 5, 7, 48, 2, 0x86, 19}, "http://127.0.0.1:1/"...)}
 	for name, test := range map[string]struct {
-		extensions []zoo.Extension
+		extensions []testcert.Extension
 		behind     bool
 		level      Level // "" : nothing is said
 	}{
 		"no place": {nil, false, OK},
-		"a place":  {[]zoo.Extension{access}, false, Warning},
-		"behind":   {[]zoo.Extension{access}, true, ""},
+		"a place":  {[]testcert.Extension{access}, false, Warning},
+		"behind":   {[]testcert.Extension{access}, true, ""},
 	} {
-		der, err := zoo.Template{Addresses: []string{hugh.String()}, Issuer: issuer, Extensions: test.extensions, EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}}.DER()
+		der, err := testcert.Template{Addresses: []string{hugh.String()}, Issuer: issuer, Extensions: test.extensions, EKU: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}}.DER()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -351,7 +351,7 @@ func TestMissingIssuer(t *testing.T) {
 			file = append(file, issuer.Certificate)
 		}
 		mux := http.NewServeMux()
-		mux.HandleFunc("/hugh", func(w http.ResponseWriter, r *http.Request) { w.Write(zoo.PEM(file...)) })
+		mux.HandleFunc("/hugh", func(w http.ResponseWriter, r *http.Request) { w.Write(testcert.PEM(file...)) })
 		web := discovertest.ServeWebUntil(t, time.Now().AddDate(0, 3, 0), mux, "example.test")
 		txt, err := hugh.TextOwner()
 		if err != nil {

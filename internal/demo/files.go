@@ -15,40 +15,40 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // makeCertificates fills certs, below dir, with what an operator's directory holds: users'
 // own certificates, and two files that are not to be published. Beside it waits another
 // certificate.
 func makeCertificates(dir string) error {
-	encrypts := map[zoo.Key]x509.KeyUsage{
-		zoo.RSA2048: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
-		zoo.P256:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement,
+	encrypts := map[testcert.Key]x509.KeyUsage{
+		testcert.RSA2048: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		testcert.P256:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement,
 	}
 	now := time.Now()
 	for _, c := range []struct {
 		file      string
-		key       zoo.Key
+		key       testcert.Key
 		addresses []string
 		notAfter  time.Time
 	}{
-		{"certs/alice.crt", zoo.RSA2048, []string{"alice@example.com"}, now.AddDate(1, 0, 0)},
-		{"certs/bob.crt", zoo.P256, []string{"bob@example.com", "robert.jones@example.com"}, now.AddDate(1, 0, 0)},
-		{"certs/sales/carol_smith.crt", zoo.P256, []string{"carol.smith@example.com"}, now.AddDate(2, 0, 0)},
-		{"certs/dave.der", zoo.RSA2048, []string{"Dave@example.com"}, now.AddDate(0, 6, 0)},
-		{"certs/eve-expired.crt", zoo.P256, []string{"eve@example.com"}, now.AddDate(0, 0, -1)},
-		{"frank.crt", zoo.P256, []string{"frank@example.com"}, now.AddDate(1, 0, 0)},
+		{"certs/alice.crt", testcert.RSA2048, []string{"alice@example.com"}, now.AddDate(1, 0, 0)},
+		{"certs/bob.crt", testcert.P256, []string{"bob@example.com", "robert.jones@example.com"}, now.AddDate(1, 0, 0)},
+		{"certs/sales/carol_smith.crt", testcert.P256, []string{"carol.smith@example.com"}, now.AddDate(2, 0, 0)},
+		{"certs/dave.der", testcert.RSA2048, []string{"Dave@example.com"}, now.AddDate(0, 6, 0)},
+		{"certs/eve-expired.crt", testcert.P256, []string{"eve@example.com"}, now.AddDate(0, 0, -1)},
+		{"frank.crt", testcert.P256, []string{"frank@example.com"}, now.AddDate(1, 0, 0)},
 	} {
 		path := filepath.Join(dir, c.file)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		signer, err := zoo.NewSigner(c.key)
+		signer, err := testcert.NewSigner(c.key)
 		if err != nil {
 			return err
 		}
-		err = zoo.Write(path, zoo.Template{
+		err = testcert.Write(path, testcert.Template{
 			Addresses:  c.addresses,
 			CommonName: c.addresses[0],
 			NotBefore:  now.AddDate(-1, 0, 0),
@@ -63,7 +63,7 @@ func makeCertificates(dir string) error {
 	}
 
 	// A private key that somebody left in the directory.
-	signer, err := zoo.NewSigner(zoo.P256)
+	signer, err := testcert.NewSigner(testcert.P256)
 	if err != nil {
 		return err
 	}

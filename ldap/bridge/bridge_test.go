@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // An issuer is an authority that nobody knows.
@@ -150,11 +150,11 @@ func TestCross(t *testing.T) {
 func openssl(t *testing.T, root, cross []byte, leaf *x509.Certificate) error {
 	dir := t.TempDir()
 	for name, der := range map[string][]byte{"root": root, "cross": cross, "leaf": leaf.Raw} {
-		if err := os.WriteFile(filepath.Join(dir, name), zoo.PEM(der), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), testcert.PEM(der), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := zoo.OpenSSL(nil, "verify", "-x509_strict", "-purpose", "smimesign", "-CAfile", filepath.Join(dir, "root"), "-untrusted", filepath.Join(dir, "cross"), filepath.Join(dir, "leaf"))
+	_, err := testcert.OpenSSL(nil, "verify", "-x509_strict", "-purpose", "smimesign", "-CAfile", filepath.Join(dir, "root"), "-untrusted", filepath.Join(dir, "cross"), filepath.Join(dir, "leaf"))
 	return err
 }
 

@@ -12,7 +12,7 @@ import (
 
 	files "coredns-smimea/certsource/directory"
 	"coredns-smimea/internal/harness"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/ldap"
 	"coredns-smimea/smimea"
 )
@@ -26,10 +26,10 @@ func find(t *testing.T, d *Directory, text string) (ldap.Found, error) {
 	return d.Find(t.Context(), a)
 }
 
-// TestZoo holds that what is found is what the server publishes.
-func TestZoo(t *testing.T) {
+// TestSpecimens holds that what is found is what the server publishes.
+func TestSpecimens(t *testing.T) {
 	dir := t.TempDir()
-	specimens, err := zoo.Make(dir, time.Now(), "example.com", "example.org")
+	specimens, err := testcert.Make(dir, time.Now(), "example.com", "example.org")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,24 +77,24 @@ func TestZoo(t *testing.T) {
 
 // TestChain holds which certificates of a file go with its leaf, in which order.
 func TestChain(t *testing.T) {
-	middle, err := zoo.NewAuthority("Middle", zoo.Shared())
+	middle, err := testcert.NewAuthority("Middle", testcert.Shared())
 	if err != nil {
 		t.Fatal(err)
 	}
-	low, err := zoo.NewAuthority("Low", middle)
+	low, err := testcert.NewAuthority("Low", middle)
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign, err := zoo.NewAuthority("Foreign", zoo.Shared())
+	foreign, err := testcert.NewAuthority("Foreign", testcert.Shared())
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf, err := zoo.Template{Addresses: []string{"hugh@example.com"}, Issuer: low}.DER()
+	leaf, err := testcert.Template{Addresses: []string{"hugh@example.com"}, Issuer: low}.DER()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "hugh.pem"), zoo.PEM(zoo.Shared().Certificate, foreign.Certificate, middle.Certificate, leaf, low.Certificate), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "hugh.pem"), testcert.PEM(testcert.Shared().Certificate, foreign.Certificate, middle.Certificate, leaf, low.Certificate), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	d, err := Open(Options{Dir: dir})
@@ -133,7 +133,7 @@ func TestFollow(t *testing.T) {
 	}
 	file := filepath.Join(dir, "Hugh.pem")
 	has("Hugh@example.com", false)
-	if err := zoo.Write(file, zoo.Template{Addresses: []string{"Hugh@example.com"}}); err != nil {
+	if err := testcert.Write(file, testcert.Template{Addresses: []string{"Hugh@example.com"}}); err != nil {
 		t.Fatal(err)
 	}
 	has("Hugh@example.com", true)
@@ -141,7 +141,7 @@ func TestFollow(t *testing.T) {
 	if found, _ := find(t, d, "hugh@example.com"); told != "hugh@example.com" || !strings.Contains(found.Why, "another case") {
 		t.Errorf("told of %q, %v", told, found)
 	}
-	if err := zoo.Write(file, zoo.Template{Addresses: []string{"bob@example.com"}}); err != nil {
+	if err := testcert.Write(file, testcert.Template{Addresses: []string{"bob@example.com"}}); err != nil {
 		t.Fatal(err)
 	}
 	has("Hugh@example.com", false)
@@ -159,7 +159,7 @@ func TestFollow(t *testing.T) {
 // not "none".
 func TestSources(t *testing.T) {
 	dir := t.TempDir()
-	if err := zoo.Write(filepath.Join(dir, "hugh.pem"), zoo.Template{Addresses: []string{"hugh@example.com"}}); err != nil {
+	if err := testcert.Write(filepath.Join(dir, "hugh.pem"), testcert.Template{Addresses: []string{"hugh@example.com"}}); err != nil {
 		t.Fatal(err)
 	}
 	d, err := Open(Options{Dir: dir})

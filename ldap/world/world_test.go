@@ -15,7 +15,7 @@ import (
 
 	"coredns-smimea/discover"
 	"coredns-smimea/discover/dnssec"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/ldap"
 	"coredns-smimea/smimea"
 )
@@ -51,7 +51,7 @@ func (z *zone) Lookup(ctx context.Context, name string, qtype uint16) (*dnssec.A
 }
 
 // publish puts a record with a whole certificate there.
-func (z *zone) publish(t *testing.T, address string, template zoo.Template) []byte {
+func (z *zone) publish(t *testing.T, address string, template testcert.Template) []byte {
 	t.Helper()
 	template.Addresses = append(template.Addresses, address)
 	der, err := template.DER()
@@ -95,7 +95,7 @@ func TestTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, z := newWorld(Options{})
 		defer w.Close()
-		der := z.publish(t, "hugh@example.com", zoo.Template{})
+		der := z.publish(t, "hugh@example.com", testcert.Template{})
 		z.delay = time.Second
 		var all sync.WaitGroup
 		for range 20 {
@@ -128,7 +128,7 @@ func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, z := newWorld(Options{})
 		defer w.Close()
-		z.publish(t, "hugh@example.com", zoo.Template{})
+		z.publish(t, "hugh@example.com", testcert.Template{})
 		z.delay = 4 * time.Second
 		if _, err := find(t, w, "hugh@example.com"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("at first: %v", err)
@@ -190,11 +190,11 @@ func TestBusy(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	var looked []Lookup
 	w, z := newWorld(Options{Looked: func(l Lookup) { looked = append(looked, l) }})
-	z.publish(t, "both@example.com", zoo.Template{KeyUsage: 1})
-	agrees := z.publish(t, "both@example.com", zoo.Template{KeyUsage: 1<<0 | 1<<4})
-	enciphers := z.publish(t, "both@example.com", zoo.Template{Key: zoo.RSA2048, KeyUsage: 1<<0 | 1<<2})
-	z.publish(t, "past@example.com", zoo.Template{NotBefore: time.Now().AddDate(-2, 0, 0)})
-	z.publish(t, "upper@example.com", zoo.Template{})
+	z.publish(t, "both@example.com", testcert.Template{KeyUsage: 1})
+	agrees := z.publish(t, "both@example.com", testcert.Template{KeyUsage: 1<<0 | 1<<4})
+	enciphers := z.publish(t, "both@example.com", testcert.Template{Key: testcert.RSA2048, KeyUsage: 1<<0 | 1<<2})
+	z.publish(t, "past@example.com", testcert.Template{NotBefore: time.Now().AddDate(-2, 0, 0)})
+	z.publish(t, "upper@example.com", testcert.Template{})
 
 	found, err := find(t, w, "both@example.com")
 	if err != nil || len(found.Certificates) != 3 || !bytes.Equal(found.Certificates[0].Raw, enciphers) || !bytes.Equal(found.Certificates[1].Raw, agrees) {

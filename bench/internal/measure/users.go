@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 )
 
@@ -47,12 +47,12 @@ func Path(i int) string {
 const maxAge = 200 * 24 * time.Hour
 
 // MakeUsers makes n users with keys of a kind, or takes those of an earlier run.
-func MakeUsers(n int, key zoo.Key, say func(format string, args ...any)) (*Users, error) {
+func MakeUsers(n int, key testcert.Key, say func(format string, args ...any)) (*Users, error) {
 	cache, err := Cache()
 	if err != nil {
 		return nil, err
 	}
-	kind := map[zoo.Key]string{zoo.P256: "p256", zoo.RSA2048: "rsa2048"}[key]
+	kind := map[testcert.Key]string{testcert.P256: "p256", testcert.RSA2048: "rsa2048"}[key]
 	base := filepath.Join(cache, fmt.Sprintf("%d-%s", n, kind))
 	u := &Users{N: n, Dir: filepath.Join(base, "certs"), Zone: filepath.Join(base, "db."+Domain)}
 	if info, err := os.Stat(u.Zone); err == nil && time.Since(info.ModTime()) < maxAge {
@@ -74,7 +74,7 @@ func MakeUsers(n int, key zoo.Key, say func(format string, args ...any)) (*Users
 	return u, os.Rename(temp, base)
 }
 
-func makeFiles(base string, n int, key zoo.Key) error {
+func makeFiles(base string, n int, key testcert.Key) error {
 	for i := 0; i < min(n, folders*folders); i += folders {
 		if err := os.MkdirAll(filepath.Join(base, "certs", filepath.Dir(Path(i))), 0o755); err != nil {
 			return err
@@ -98,7 +98,7 @@ func makeFiles(base string, n int, key zoo.Key) error {
 }
 
 // writeUser makes a certificate for user i, and returns the digest of its key.
-func writeUser(path string, i int, key zoo.Key) (sum [sha256.Size]byte, err error) {
+func writeUser(path string, i int, key testcert.Key) (sum [sha256.Size]byte, err error) {
 	der, err := Template(i, key).DER()
 	if err != nil {
 		return sum, err
@@ -107,16 +107,16 @@ func writeUser(path string, i int, key zoo.Key) (sum [sha256.Size]byte, err erro
 	if err != nil {
 		return sum, err
 	}
-	return sha256.Sum256(cert.SPKI), os.WriteFile(path, zoo.PEM(der), 0o644)
+	return sha256.Sum256(cert.SPKI), os.WriteFile(path, testcert.PEM(der), 0o644)
 }
 
 // Template returns what user i's certificate is like. They end at different times.
-func Template(i int, key zoo.Key) zoo.Template {
+func Template(i int, key testcert.Key) testcert.Template {
 	usage := x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement
-	if key == zoo.RSA2048 {
+	if key == testcert.RSA2048 {
 		usage = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
 	}
-	return zoo.Template{
+	return testcert.Template{
 		CommonName: Local(i),
 		Addresses:  []string{Local(i) + "@" + Domain},
 		Key:        key,

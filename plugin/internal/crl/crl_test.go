@@ -14,14 +14,14 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"coredns-smimea/certsource/revocation"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
 // A web is what stands in for the network: what a URL leads to.
 type web struct {
 	*testing.T
 	f     *Follower
-	a     *zoo.Authority
+	a     *testcert.Authority
 	cert  []byte // of a user
 	id    revocation.ID
 	reply []byte
@@ -35,9 +35,9 @@ func newWeb(t *testing.T, c Config) *web {
 	t.Helper()
 	w := &web{T: t}
 	var err error
-	w.a, err = zoo.NewAuthority("A", nil)
+	w.a, err = testcert.NewAuthority("A", nil)
 	w.must(err)
-	w.cert, err = zoo.Template{Addresses: []string{"a@example.com"}, Issuer: w.a}.DER()
+	w.cert, err = testcert.Template{Addresses: []string{"a@example.com"}, Issuer: w.a}.DER()
 	w.must(err)
 	w.id, _ = revocation.IDOf(w.cert)
 	world := Real(c)

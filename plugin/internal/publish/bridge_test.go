@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"coredns-smimea/internal/disk/fake"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
@@ -50,7 +50,7 @@ func (w *aWorld) must(err error) {
 func (w *aWorld) certificate(lasts time.Duration, addresses ...string) (text, der []byte) {
 	w.Helper()
 	path := filepath.Join(w.TempDir(), "user.pem")
-	w.must(zoo.Write(path, zoo.Template{Addresses: addresses, NotAfter: w.machine.Now().Add(lasts)}))
+	w.must(testcert.Write(path, testcert.Template{Addresses: addresses, NotAfter: w.machine.Now().Add(lasts)}))
 	text, err := os.ReadFile(path)
 	w.must(err)
 	block, _ := pem.Decode(text)

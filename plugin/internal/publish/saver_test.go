@@ -12,7 +12,7 @@ import (
 
 	"coredns-smimea/certsource"
 	"coredns-smimea/internal/statefile"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
@@ -35,7 +35,7 @@ func writeUsers(t testing.TB, dir string, from, to int, domain string) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := zoo.Write(path, zoo.Template{Addresses: []string{fmt.Sprintf("First.Last%d@%s", i, domain)}}); err != nil {
+		if err := testcert.Write(path, testcert.Template{Addresses: []string{fmt.Sprintf("First.Last%d@%s", i, domain)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -147,7 +147,7 @@ func TestRestoreExpired(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "certs")
 	p := aPublisher(t, dir, 3)
 	end := time.Now().Add(p.config.TTL + 2*time.Second)
-	if err := zoo.Write(filepath.Join(dir, "soon.pem"), zoo.Template{Addresses: []string{"soon@example.com"}, NotAfter: end}); err != nil {
+	if err := testcert.Write(filepath.Join(dir, "soon.pem"), testcert.Template{Addresses: []string{"soon@example.com"}, NotAfter: end}); err != nil {
 		t.Fatal(err)
 	}
 	p.look(context.Background())

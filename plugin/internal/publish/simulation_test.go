@@ -20,7 +20,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/internal/disk/fake"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
@@ -157,7 +157,7 @@ var simCerts = sync.OnceValue(func() (list [simUsers][3]simCert) {
 			if user >= simTorn && user%5 == 0 && n == 1 {
 				end = simEpoch.Add(2*time.Hour + time.Duration(user)*time.Minute)
 			}
-			der, err := zoo.Template{
+			der, err := testcert.Template{
 				Addresses: []string{fmt.Sprintf("user%d@%s", user, simDomain(user))},
 				NotBefore: simEpoch.Add(-24 * time.Hour), NotAfter: end,
 			}.DER()
@@ -169,7 +169,7 @@ var simCerts = sync.OnceValue(func() (list [simUsers][3]simCert) {
 				panic(err)
 			}
 			digest := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-			list[user][n] = simCert{zoo.PEM(der), hex.EncodeToString(digest[:]), end}
+			list[user][n] = simCert{testcert.PEM(der), hex.EncodeToString(digest[:]), end}
 		}
 	}
 	return list

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource/directory"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
@@ -266,7 +266,7 @@ func TestSuccessor(t *testing.T) {
 				wantUsers(t, p, "example.com", users)
 				p.look(t.Context())
 				wantUsers(t, p, "example.com", users)
-				if err := zoo.Write(torn, zoo.Template{Addresses: []string{"First.Last7@example.com"}}); err != nil {
+				if err := testcert.Write(torn, testcert.Template{Addresses: []string{"First.Last7@example.com"}}); err != nil {
 					t.Fatal(err)
 				}
 				p.look(t.Context())

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"coredns-smimea/internal/disk/fake"
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 )
 
@@ -28,7 +28,7 @@ func TestWorld(t *testing.T) {
 	var certs [users][]byte
 	for i := range certs {
 		path := filepath.Join(t.TempDir(), "user.pem")
-		err := zoo.Write(path, zoo.Template{Addresses: []string{fmt.Sprintf("user%d@example.com", i)}})
+		err := testcert.Write(path, testcert.Template{Addresses: []string{fmt.Sprintf("user%d@example.com", i)}})
 		if err == nil {
 			certs[i], err = os.ReadFile(path)
 		}

@@ -1,4 +1,4 @@
-package zoo
+package testcert
 
 import (
 	"bytes"
@@ -128,7 +128,7 @@ func (m *maker) forms() {
 		return pem.EncodeToMemory(&pem.Block{Type: "X509 CERTIFICATE", Bytes: der})
 	})
 	form("trusted.pem", func(der []byte) []byte {
-		return m.openssl(der, "x509", "-inform", "DER", "-trustout", "-addtrust", "emailProtection", "-setalias", "zoo")
+		return m.openssl(der, "x509", "-inform", "DER", "-trustout", "-addtrust", "emailProtection", "-setalias", "test")
 	})
 	form("openssl-text.pem", func(der []byte) []byte { return m.openssl(der, "x509", "-inform", "DER", "-text") })
 	form("ec-parameters.pem", func(der []byte) []byte {
@@ -160,19 +160,19 @@ func (m *maker) privateKeys() {
 	pkcs1 := x509.MarshalPKCS1PrivateKey(rsaSigner.Key.(*rsa.PrivateKey))
 	edKey, err := x509.MarshalPKCS8PrivateKey(m.signer(Ed25519).Key)
 	m.fail(err)
-	encrypted := m.openssl(pkcs8, "pkcs8", "-inform", "DER", "-topk8", "-outform", "DER", "-passout", "pass:zoo")
+	encrypted := m.openssl(pkcs8, "pkcs8", "-inform", "DER", "-topk8", "-outform", "DER", "-passout", "pass:test")
 	block := func(label string, der []byte) []byte {
 		return pem.EncodeToMemory(&pem.Block{Type: label, Bytes: der})
 	}
 	refuse := func(path string, parts ...[]byte) {
 		m.refuse("private/"+path, "private_key", bytes.Join(parts, nil))
 	}
-	p12 := m.opensslFile(append(PEM(cert), block("PRIVATE KEY", pkcs8)...), "pkcs12", "-export", "-in", "FILE", "-passout", "pass:zoo")
+	p12 := m.opensslFile(append(PEM(cert), block("PRIVATE KEY", pkcs8)...), "pkcs12", "-export", "-in", "FILE", "-passout", "pass:test")
 
 	refuse("cert-then-key.pem", PEM(cert), block("PRIVATE KEY", pkcs8))
 	refuse("key-then-cert.pem", block("EC PRIVATE KEY", sec1), PEM(cert))
 	refuse("encrypted-beside.pem", PEM(cert), block("ENCRYPTED PRIVATE KEY", encrypted))
-	refuse("traditional.pem", PEM(cert), m.openssl(block("RSA PRIVATE KEY", pkcs1), "rsa", "-traditional", "-aes128", "-passout", "pass:zoo"))
+	refuse("traditional.pem", PEM(cert), m.openssl(block("RSA PRIVATE KEY", pkcs1), "rsa", "-traditional", "-aes128", "-passout", "pass:test"))
 	refuse("openssh.pem", PEM(cert), block("OPENSSH PRIVATE KEY", []byte("openssh-key-v1\x00\x00\x00\x00\x04none")))
 	refuse("pkcs12-pem.pem", PEM(cert), block("PKCS12", p12))
 	refuse("unterminated.pem", PEM(cert), block("PRIVATE KEY", pkcs8)[:80])

@@ -1,15 +1,15 @@
-// Package zoo makes certificates for tests and for the demo: the usual ones by
+// Package testcert makes certificates for tests and for the demo: the usual ones by
 // the hundred thousand, and one of every odd kind that the field has.
 //
 // [Template] describes one certificate and [Write] makes it a file. [Make]
-// fills a directory with the zoo, and says for each file what is to be
+// fills a directory with specimens, and says for each file what is to be
 // published of it. Nothing of it is kept in the repository; it is all made
 // when it is needed.
 //
 // The builder writes DER by hand, since crypto/x509 makes no certificates that
 // it would not read. It is also several times as fast: it does not verify what
 // it has just signed.
-package zoo
+package testcert
 
 import (
 	"bytes"

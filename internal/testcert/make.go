@@ -1,4 +1,4 @@
-package zoo
+package testcert
 
 import (
 	"crypto/sha256"
@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// A Specimen is a file of the zoo, and what is expected of it.
+// A Specimen is a file for tests, and what is expected of it.
 type Specimen struct {
-	Path string // below the zoo's directory, with slashes
+	Path string // below their directory, with slashes
 
 	// Published says whether the certificate is to be published, without
 	// `roots` and with the default `ttl` of an hour.
@@ -38,7 +38,7 @@ type Specimen struct {
 	Chains bool
 }
 
-// Make fills a directory with the zoo: a file for every rule about what is
+// Make fills a directory with specimens: a file for every rule about what is
 // published, and for every odd thing seen in the field. All dates are relative
 // to now. All addresses are in domain or below it, but for a few, which are in
 // other. The specimens are in the order of their paths.
@@ -51,14 +51,14 @@ func Make(dir string, now time.Time, domain, other string) ([]Specimen, error) {
 		(*maker).oddities, (*maker).chains, (*maker).forms, (*maker).privateKeys, (*maker).rubbish,
 	} {
 		if group(m); m.err != nil {
-			return nil, fmt.Errorf("making the zoo: %w", m.err)
+			return nil, fmt.Errorf("making the specimens: %w", m.err)
 		}
 	}
 	slices.SortFunc(m.specimens, func(a, b Specimen) int { return strings.Compare(a.Path, b.Path) })
 	return m.specimens, nil
 }
 
-// A maker makes the zoo. After the first error its methods do nothing.
+// A maker makes specimens. After the first error its methods do nothing.
 type maker struct {
 	dir           string
 	now           time.Time
@@ -174,7 +174,7 @@ func (m *maker) opensslFile(content []byte, args ...string) []byte {
 	if m.err != nil {
 		return nil
 	}
-	dir, err := os.MkdirTemp("", "zoo")
+	dir, err := os.MkdirTemp("", "testcert")
 	if err != nil {
 		m.fail(err)
 		return nil

@@ -1,4 +1,4 @@
-package zoo
+package testcert
 
 import (
 	"bytes"
@@ -56,7 +56,7 @@ func BenchmarkDER(b *testing.B) {
 	}
 }
 
-// TestMake: what the zoo expects of a file agrees with what crypto/x509 reads,
+// TestMake: what a specimen says of a file agrees with what crypto/x509 reads,
 // where it reads it, and no two files claim one name.
 func TestMake(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
@@ -99,7 +99,7 @@ func TestMake(t *testing.T) {
 	}
 	t.Logf("%d files, %d published, %d of them unread by crypto/x509", len(specimens), published, unread)
 	if published < 50 || unread < 5 {
-		t.Error("the zoo has shrunk")
+		t.Error("there are fewer specimens than there were")
 	}
 }
 

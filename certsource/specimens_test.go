@@ -11,17 +11,17 @@ import (
 	"testing"
 	"time"
 
-	"coredns-smimea/internal/zoo"
+	"coredns-smimea/internal/testcert"
 )
 
-func TestZoo(t *testing.T) {
+func TestSpecimens(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
-	specimens, err := zoo.Make(dir, now, "example.com", "example.org")
+	specimens, err := testcert.Make(dir, now, "example.com", "example.org")
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := &Roots{}
-	roots.Read(zoo.PEM(zoo.Shared().Certificate))
+	roots.Read(testcert.PEM(testcert.Shared().Certificate))
 	for _, s := range specimens {
 		t.Run(s.Path, func(t *testing.T) {
 			// Names that are not looked at are no matter for Parse.
@@ -58,7 +58,7 @@ func TestZoo(t *testing.T) {
 	}
 }
 
-func checkSpecimen(t *testing.T, cert *Certificate, s zoo.Specimen) {
+func checkSpecimen(t *testing.T, cert *Certificate, s testcert.Specimen) {
 	t.Helper()
 	if sha256.Sum256(cert.Raw) != s.CertificateSHA256 {
 		t.Error("another certificate")
@@ -77,11 +77,11 @@ func checkSpecimen(t *testing.T, cert *Certificate, s zoo.Specimen) {
 	}
 
 	// openssl finds the same key in the file.
-	public, err := zoo.OpenSSL(cert.Raw, "x509", "-inform", "DER", "-noout", "-pubkey")
+	public, err := testcert.OpenSSL(cert.Raw, "x509", "-inform", "DER", "-noout", "-pubkey")
 	if err != nil {
 		t.Fatal(err)
 	}
-	spki, err := zoo.OpenSSL(public, "pkey", "-pubin", "-outform", "DER")
+	spki, err := testcert.OpenSSL(public, "pkey", "-pubin", "-outform", "DER")
 	if err != nil {
 		t.Fatal(err)
 	}

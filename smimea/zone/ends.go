@@ -8,9 +8,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Ends returns when the first of an edition's signatures ends, as of now (RFC 4034
+// Ends returns when the first of a transferable zone's signatures ends, as of now (RFC 4034
 // section 3.1.5: serial arithmetic); zero if it has none. It looks at all of them.
-func (e *Edition) Ends(now time.Time) time.Time {
+func (e *Transferable) Ends(now time.Time) time.Time {
 	least, any := int32(0), false
 	end := func(expiration uint32) {
 		if left := int32(expiration - uint32(now.Unix())); !any || left < least {

@@ -18,7 +18,7 @@ const (
 	journalMost  = 32 << 20
 )
 
-// A Journal remembers what has changed in the last editions of a zone, so that
+// A Journal remembers what has changed in the last transferable zones of a zone, so that
 // a secondary that has one of them is sent no more than that (RFC 1995). It is
 // immutable; the zero Journal, and a nil one, remember nothing.
 type Journal struct {
@@ -26,9 +26,9 @@ type Journal struct {
 	size  int     // of all steps, in octets
 }
 
-// A step is the way from one edition to the next.
+// A step is the way from one transferable zone to the next.
 type step struct {
-	serial  uint32 // of the edition that it leads away from
+	serial  uint32 // of the transferable zone that it leads away from
 	apex    []dns.RR
 	entries []entry
 	size    int
@@ -44,8 +44,8 @@ type entry struct {
 // overhead is what an entry takes beside its key and its value.
 const overhead = 64
 
-// Append returns the journal with the step from one edition to the next.
-func (j *Journal) Append(from, to *Edition) *Journal {
+// Append returns the journal with the step from one transferable zone to the next.
+func (j *Journal) Append(from, to *Transferable) *Journal {
 	limit := min(max(to.Size()/2, journalLeast), journalMost)
 	s := &step{serial: from.Zone.Serial, size: overhead}
 	if !sameRecords(from.Apex, to.Apex) {
@@ -55,7 +55,7 @@ func (j *Journal) Append(from, to *Edition) *Journal {
 	for tree, change := range changes(from, to) {
 		if tree != links && from.Chain == nil {
 			if node(change.Old).same(change.New) {
-				continue // signatures and files are of no concern to an unsigned edition
+				continue // signatures and files are of no concern to an unsigned transferable zone
 			}
 			if len(change.Old) > 0 {
 				change.Old = node(change.Old).signed(nil)
@@ -78,10 +78,10 @@ func (j *Journal) Append(from, to *Edition) *Journal {
 	return next
 }
 
-// changes yields the entries in which two editions differ.
-func changes(from, to *Edition) iter.Seq2[Tree, table.Change] {
+// changes yields the entries in which two transferable zones differ.
+func changes(from, to *Transferable) iter.Seq2[Tree, table.Change] {
 	return func(yield func(Tree, table.Change) bool) {
-		tables := func(e *Edition) []*table.Table {
+		tables := func(e *Transferable) []*table.Table {
 			ts := []*table.Table{Certs: e.Zone.tables[Certs], Texts: e.Zone.tables[Texts], links: nil}
 			if e.Chain != nil {
 				ts[links] = e.Chain.table
@@ -99,13 +99,13 @@ func changes(from, to *Edition) iter.Seq2[Tree, table.Change] {
 	}
 }
 
-// Since yields the incremental transfer to an edition from the one with a
+// Since yields the incremental transfer to a transferable zone from the one with a
 // serial: the new SOA, the old one, what has gone, the new SOA, what has come,
 // the new SOA (RFC 1995 section 4), all steps made one. It reports whether the
 // journal goes back to that serial without sending more than the whole zone.
 //
-// The edition must be the one that the journal's last step leads to.
-func (j *Journal) Since(serial uint32, to *Edition) (records iter.Seq[[]dns.RR], ok bool) {
+// The transferable zone must be the one that the journal's last step leads to.
+func (j *Journal) Since(serial uint32, to *Transferable) (records iter.Seq[[]dns.RR], ok bool) {
 	if j == nil {
 		return nil, false
 	}
@@ -155,8 +155,8 @@ func yieldSome(yield func([]dns.RR) bool, rrs []dns.RR) bool {
 	return len(rrs) == 0 || yield(rrs)
 }
 
-// value returns what an edition has for a key now.
-func (e *Edition) value(tree Tree, key string) []byte {
+// value returns what a transferable zone has for a key now.
+func (e *Transferable) value(tree Tree, key string) []byte {
 	t := (*table.Table)(nil)
 	if tree != links {
 		t = e.Zone.tables[tree]

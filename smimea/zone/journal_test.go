@@ -43,7 +43,7 @@ func TestJournalSaved(t *testing.T) {
 		if step > 10 {
 			before = extra
 		}
-		journal = journal.Append(NewEdition(zone, before), NewEdition(next, extra))
+		journal = journal.Append(NewTransferable(zone, before), NewTransferable(next, extra))
 		zone = next
 	}
 	var restoration JournalRestoration
@@ -54,7 +54,7 @@ func TestJournalSaved(t *testing.T) {
 	}
 	restored := restoration.Journal()
 	text := func(j *Journal, serial uint32) (list []string) {
-		records, ok := j.Since(serial, NewEdition(zone, nil))
+		records, ok := j.Since(serial, NewTransferable(zone, nil))
 		if !ok {
 			return nil
 		}
@@ -100,16 +100,16 @@ func TestJournalBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		next, _ := edit.Zone(func(last uint32) uint32 { return last + 1 })
-		journal = journal.Append(NewEdition(zone, nil), NewEdition(next, nil))
+		journal = journal.Append(NewTransferable(zone, nil), NewTransferable(next, nil))
 		zone = next
 		if journal.size > journalLeast || len(journal.steps) > journalSteps {
 			t.Fatalf("a journal of %d octets in %d steps", journal.size, len(journal.steps))
 		}
 	}
-	if _, ok := journal.Since(zone.Serial-10, NewEdition(zone, nil)); !ok {
+	if _, ok := journal.Since(zone.Serial-10, NewTransferable(zone, nil)); !ok {
 		t.Error("the last ten changes are forgotten")
 	}
-	if _, ok := journal.Since(1, NewEdition(zone, nil)); ok {
+	if _, ok := journal.Since(1, NewTransferable(zone, nil)); ok {
 		t.Error("the first change is not forgotten")
 	}
 }

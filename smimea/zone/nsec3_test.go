@@ -78,7 +78,7 @@ func signAll(t *testing.T, z *Zone, k Keys, f *fakeKeys, now time.Time) *Zone {
 	return signed
 }
 
-// TestPresigner changes a whole zone at random. Each signed edition has a closed
+// TestPresigner changes a whole zone at random. Each signed transferable zone has a closed
 // chain with every name and no other, and the journal makes it of every one before.
 func TestPresigner(t *testing.T) {
 	place, err := NewPlace(Place{Origin: "example.com.", Layout: Whole, TTL: 3600, Apex: Apex{NS: []NameServer{{Name: "ns1.example.net."}}, Mailbox: "h.example.com.", Negative: 300}})
@@ -94,8 +94,8 @@ func TestPresigner(t *testing.T) {
 	zone.Serial = 1
 	published := map[int]bool{}
 	var journal *Journal
-	var last *Edition
-	editions := map[uint32][]string{}
+	var last *Transferable
+	versions := map[uint32][]string{}
 	for step := range 60 {
 		edit := zone.Edit()
 		for range 1 + r.IntN(5) {
@@ -116,36 +116,36 @@ func TestPresigner(t *testing.T) {
 		zone.Serial = uint32(step + 2)
 		if zone.Owners(Certs) > 0 && step%5 == 0 && last != nil {
 			if _, err := p.Next(zone, k, nil, nil, now); !errors.Is(err, ErrUnsigned) && p.Last() == last {
-				t.Fatalf("an edition without signatures: %v", err)
+				t.Fatalf("a version without signatures: %v", err)
 			}
 		}
 		zone = signAll(t, zone, k, keys, now)
-		edition, err := p.Next(zone, k, nil, nil, now)
+		version, err := p.Next(zone, k, nil, nil, now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if p.Changed(zone, k, now) {
-			t.Fatalf("step %d: the edition has changed at once", step)
+			t.Fatalf("step %d: the version has changed at once", step)
 		}
-		checkChain(t, edition, now)
+		checkChain(t, version, now)
 		if last != nil {
-			journal = journal.Append(last, edition)
+			journal = journal.Append(last, version)
 		}
-		last = edition
+		last = version
 		var all []string
-		for rrs := range edition.Records() {
+		for rrs := range version.Records() {
 			for _, rr := range rrs {
 				all = append(all, packed(rr))
 			}
 		}
 		slices.Sort(all)
-		for serial, old := range editions {
-			records, ok := journal.Since(serial, edition)
+		for serial, old := range versions {
+			records, ok := journal.Since(serial, version)
 			if !ok {
 				if zone.Serial-serial < 5 {
 					t.Fatalf("no way from %d to %d", serial, zone.Serial)
 				}
-				delete(editions, serial) // renewed signatures fill a journal
+				delete(versions, serial) // renewed signatures fill a journal
 				continue
 			}
 			got := slices.Clone(old)
@@ -170,13 +170,13 @@ func TestPresigner(t *testing.T) {
 				t.Fatalf("the way from %d to %d leads elsewhere", serial, zone.Serial)
 			}
 		}
-		editions[zone.Serial] = all
+		versions[zone.Serial] = all
 	}
 }
 
-// checkChain holds that an edition's NSEC3 records are a closed chain of the
+// checkChain holds that a transferable zone's NSEC3 records are a closed chain of the
 // names that are there, each signed for long enough.
-func checkChain(t *testing.T, e *Edition, now time.Time) {
+func checkChain(t *testing.T, e *Transferable, now time.Time) {
 	t.Helper()
 	names := map[string][]uint16{} // by hash
 	add := func(name string, rtype uint16) {

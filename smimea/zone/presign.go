@@ -17,7 +17,7 @@ import (
 // all the signatures of its records.
 var ErrUnsigned = errors.New("the zone is not signed yet")
 
-// A Presigner makes signed editions of one zone, each from the last one: it
+// A Presigner makes signed transferable zones of one zone, each from the last one: it
 // signs the denials of names that come and go, and of their neighbours. It is
 // for one goroutine.
 type Presigner struct {
@@ -30,7 +30,7 @@ type Presigner struct {
 	// chance, so that signatures made together are not renewed together.
 	Margin, Renew, Spread time.Duration
 
-	last   *Edition
+	last   *Transferable
 	order  *order    // of last's chain
 	looked time.Time // at all signatures of the chain
 }
@@ -42,16 +42,16 @@ func (p *Presigner) due(k Keys, now time.Time) bool {
 	return p.last.Keys != k || now.Sub(p.looked) >= lookEvery
 }
 
-// Last returns the last edition, nil if there is none.
-func (p *Presigner) Last() *Edition { return p.last }
+// Last returns the last transferable zone, nil if there is none.
+func (p *Presigner) Last() *Transferable { return p.last }
 
 // Changed reports whether a zone has other records or other signatures than the
-// last edition, or whether that has signatures that are to be renewed at now.
+// last transferable zone, or whether that has signatures that are to be renewed at now.
 func (p *Presigner) Changed(z *Zone, k Keys, now time.Time) bool {
 	if p.last == nil || p.last.Keys != k {
 		return true
 	}
-	for range changes(&Edition{Zone: p.last.Zone}, &Edition{Zone: z}) {
+	for range changes(&Transferable{Zone: p.last.Zone}, &Transferable{Zone: z}) {
 		return true
 	}
 	for _, rr := range p.last.Apex {
@@ -70,14 +70,14 @@ func (p *Presigner) Changed(z *Zone, k Keys, now time.Time) bool {
 	return false
 }
 
-// Next makes the edition of a zone's next version. Every record of the zone
+// Next makes the transferable zone of a zone's next version. Every record of the zone
 // must have its signature, or the error is ErrUnsigned. Apex are further RRsets
 // at the zone's apex, dnskey the one of its keys together with its signatures.
-func (p *Presigner) Next(z *Zone, k Keys, dnskey []dns.RR, apex [][]dns.RR, now time.Time) (*Edition, error) {
+func (p *Presigner) Next(z *Zone, k Keys, dnskey []dns.RR, apex [][]dns.RR, now time.Time) (*Transferable, error) {
 	if err := p.check(z, k, now); err != nil {
 		return nil, err
 	}
-	e := &Edition{Zone: z, Keys: k}
+	e := &Transferable{Zone: z, Keys: k}
 	sets := slices.Concat([][]dns.RR{{z.SOA()}}, z.apexSets(), apex)
 	types := []uint16{dns.TypeDNSKEY, dns.TypeRRSIG, dns.TypeNSEC3PARAM}
 	for _, set := range sets {
@@ -101,7 +101,7 @@ func (p *Presigner) Next(z *Zone, k Keys, dnskey []dns.RR, apex [][]dns.RR, now 
 		e.Apex = append(e.Apex, rr)
 	}
 	if err := p.chain(e, now); err != nil {
-		p.last, p.order = nil, nil // what the order has got is in no edition
+		p.last, p.order = nil, nil // what the order has got is in no transferable zone
 		return nil, err
 	}
 	p.last = e
@@ -113,11 +113,11 @@ func (p *Presigner) Signed(z *Zone, k Keys, now time.Time) bool { return p.check
 
 // check looks whether every record that is new in a zone is signed.
 func (p *Presigner) check(z *Zone, k Keys, now time.Time) error {
-	from := &Edition{Zone: &Zone{}}
+	from := &Transferable{Zone: &Zone{}}
 	if p.last != nil && p.last.Keys == k {
 		from = p.last
 	}
-	for _, change := range changes(&Edition{Zone: from.Zone}, &Edition{Zone: z}) {
+	for _, change := range changes(&Transferable{Zone: from.Zone}, &Transferable{Zone: z}) {
 		if n := node(change.New); !n.empty() && !fresh(n.signatures(), k, now, p.Margin) {
 			return ErrUnsigned
 		}
@@ -125,7 +125,7 @@ func (p *Presigner) check(z *Zone, k Keys, now time.Time) error {
 	return nil
 }
 
-// apex signs RRsets, or keeps the signatures that the last edition has of them,
+// apex signs RRsets, or keeps the signatures that the last transferable zone has of them,
 // and returns all but the SOA itself.
 func (p *Presigner) apex(sets [][]dns.RR, k Keys, now time.Time) ([]dns.RR, error) {
 	var all []dns.RR
@@ -145,7 +145,7 @@ func (p *Presigner) apex(sets [][]dns.RR, k Keys, now time.Time) ([]dns.RR, erro
 	return all, nil
 }
 
-// kept returns the signatures of an RRset in the last edition, if they are the
+// kept returns the signatures of an RRset in the last transferable zone, if they are the
 // same records and the signatures are good for long enough.
 func (p *Presigner) kept(set []dns.RR, k Keys, now time.Time) []dns.RR {
 	h := set[0].Header()
@@ -184,12 +184,12 @@ func (p *Presigner) stale(hash, value []byte, k Keys, now time.Time) bool {
 	return !fresh(link(value).signatures(), k, now, p.Renew+early)
 }
 
-// chain makes an edition's chain of the last one's.
-func (p *Presigner) chain(e *Edition, now time.Time) error {
+// chain makes a transferable zone's chain of the last one's.
+func (p *Presigner) chain(e *Transferable, now time.Time) error {
 	var old *table.Table
-	from := &Edition{Zone: &Zone{}}
+	from := &Transferable{Zone: &Zone{}}
 	if p.last != nil {
-		old, from = p.last.Chain.table, &Edition{Zone: p.last.Zone}
+		old, from = p.last.Chain.table, &Transferable{Zone: p.last.Zone}
 	} else {
 		p.order = newOrder()
 	}
@@ -197,7 +197,7 @@ func (p *Presigner) chain(e *Edition, now time.Time) error {
 	z := e.Zone
 	p.fixed(edit, z)
 	n := 0
-	for tree, change := range changes(from, &Edition{Zone: z}) {
+	for tree, change := range changes(from, &Transferable{Zone: z}) {
 		if n++; n%1024 == 0 {
 			if err := p.Pause(); err != nil {
 				return err

@@ -111,15 +111,15 @@ func (c *commit) nextOf(i int, e *edit) {
 	}
 	if !p.config.Signed {
 		c.announce = append(c.announce, i)
-		c.record(i, zone.NewEdition(c.old.Zones[i], c.old.extras[i]))
+		c.record(i, zone.NewTransferable(c.old.Zones[i], c.old.extras[i]))
 	}
 }
 
 // record writes the way from a zone's version before to the next one into its
 // journal.
-func (c *commit) record(i int, before *zone.Edition) {
+func (c *commit) record(i int, before *zone.Transferable) {
 	s := c.next
-	s.journals[i] = s.journals[i].Append(before, zone.NewEdition(s.Zones[i], s.extras[i]))
+	s.journals[i] = s.journals[i].Append(before, zone.NewTransferable(s.Zones[i], s.extras[i]))
 	served.NoteJournal(s.Zones[i], s.extras[i], s.journals[i])
 }
 
@@ -195,7 +195,7 @@ func (p *Publisher) raise(i int) {
 		p.secondaries.Wake()
 		return
 	}
-	c.record(i, zone.NewEdition(old.Zones[i], old.extras[i]))
+	c.record(i, zone.NewTransferable(old.Zones[i], old.extras[i]))
 	p.current.Store(c.next)
 	p.announce(i)
 }

@@ -24,11 +24,11 @@ type seed struct {
 
 // restored returns a zone of the seed as it was transferred, and the journal that leads
 // to it; nil if there is none.
-func (s *seed) restored(i int) (*zone.Edition, *zone.Journal) {
+func (s *seed) restored(i int) (*zone.Transferable, *zone.Journal) {
 	if s == nil || s.journals == nil || s.journals[i] == nil {
 		return nil, nil
 	}
-	return zone.NewEdition(s.zones[i], s.extras[i]), s.journals[i]
+	return zone.NewTransferable(s.zones[i], s.extras[i]), s.journals[i]
 }
 
 // A predecessor is a publisher of the same files for other zones, or in another

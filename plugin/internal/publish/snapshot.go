@@ -48,11 +48,11 @@ func (s *Snapshot) next() *Snapshot {
 
 // Transferable returns a zone as secondaries get it that sign it themselves, or
 // not at all, and the way to it; nil if it has not been read yet.
-func (s *Snapshot) Transferable(i int) (*zone.Edition, *zone.Journal) {
+func (s *Snapshot) Transferable(i int) (*zone.Transferable, *zone.Journal) {
 	if s == nil || s.Zones[i] == nil {
 		return nil, nil
 	}
-	return zone.NewEdition(s.Zones[i], s.extras[i]), s.journals[i]
+	return zone.NewTransferable(s.Zones[i], s.extras[i]), s.journals[i]
 }
 
 // form is the form of all records of a configuration's snapshot, "" if some may have

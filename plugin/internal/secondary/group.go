@@ -48,7 +48,7 @@ func NewGroup(s Source, places []*zone.Place, signed bool) *Group {
 
 // Transferable returns a zone as secondaries get it, and the way to it; nil if it
 // is not ready.
-func (g *Group) Transferable(i int) (*zone.Edition, *zone.Journal) {
+func (g *Group) Transferable(i int) (*zone.Transferable, *zone.Journal) {
 	if g.signed != nil {
 		return g.signed.transferable(i)
 	}

@@ -39,7 +39,7 @@ type signedZone struct {
 
 // transferable is a zone as it is transferred, and the way to it.
 type transferable struct {
-	edition *zone.Edition
+	version *zone.Transferable
 	journal *zone.Journal
 }
 
@@ -55,9 +55,9 @@ func newSignedZones(g *Group) *signedZones {
 	return s
 }
 
-func (s *signedZones) transferable(i int) (*zone.Edition, *zone.Journal) {
+func (s *signedZones) transferable(i int) (*zone.Transferable, *zone.Journal) {
 	if t := s.zones[i].published.Load(); t != nil {
-		return t.edition, t.journal
+		return t.version, t.journal
 	}
 	return nil, nil
 }
@@ -108,12 +108,12 @@ func (s *signedZones) advance(ctx context.Context, i int) {
 	served, keys, now := snap.Zones[i], signer.Keys(i), time.Now()
 	published := z.published.Load()
 	if published != nil && now.Sub(z.measured) >= sign.RenewEvery {
-		s.measure(z, published.edition, now)
+		s.measure(z, published.version, now)
 	}
 	if z.asked == served.Serial {
 		return // it is on its way
 	}
-	if published == nil && z.asked == 0 || published != nil && published.edition.Zone.Serial == served.Serial {
+	if published == nil && z.asked == 0 || published != nil && published.version.Zone.Serial == served.Serial {
 		switch {
 		case !z.Changed(served, keys, now):
 		case z.Signed(served, keys, now):
@@ -125,15 +125,15 @@ func (s *signedZones) advance(ctx context.Context, i int) {
 		return
 	}
 	if last := z.make(ctx, source, signer, served, now); last != nil {
-		next := &transferable{edition: z.Last()}
+		next := &transferable{version: z.Last()}
 		if published != nil && last.Zone != nil {
-			next.journal = published.journal.Append(last, next.edition)
+			next.journal = published.journal.Append(last, next.version)
 		} else {
 			log.Infof("Signed %s for its secondaries, serial %d", served.Origin, served.Serial)
 		}
 		z.published.Store(next)
 		if next.journal == nil {
-			s.measure(z, next.edition, now) // all signatures are other ones
+			s.measure(z, next.version, now) // all signatures are other ones
 		}
 		s.group.Announce(i)
 	}
@@ -141,7 +141,7 @@ func (s *signedZones) advance(ctx context.Context, i int) {
 
 // make has the Presigner make the next signed version. It returns the one before,
 // without a zone if there was none, or nil if it could not.
-func (z *signedZone) make(ctx context.Context, source Source, signer *sign.Signer, served *zone.Zone, now time.Time) *zone.Edition {
+func (z *signedZone) make(ctx context.Context, source Source, signer *sign.Signer, served *zone.Zone, now time.Time) *zone.Transferable {
 	load, i := sign.NewLoad(ctx, source.Queries), z.index
 	z.Sign = func(rrset []dns.RR) ([]dns.RR, error) {
 		sign.ForTransfer.Count()
@@ -156,7 +156,7 @@ func (z *signedZone) make(ctx context.Context, source Source, signer *sign.Signe
 	}
 	last := z.Last()
 	if last == nil {
-		last = new(zone.Edition)
+		last = new(zone.Transferable)
 	}
 	_, err := z.Next(served, signer.Keys(i), signer.DNSKEY(served.Origin, true), apex, now)
 	switch {
@@ -174,9 +174,9 @@ func (z *signedZone) make(ctx context.Context, source Source, signer *sign.Signe
 // two, and the one that ends must not take the other's away.
 var measurers sync.Map
 
-// measure sets when the first signature of an edition ends. It looks at all of them,
-// so that it is done once in a while: later editions have these or newer ones.
-func (s *signedZones) measure(z *signedZone, e *zone.Edition, now time.Time) {
+// measure sets when the first signature of a transferable zone ends. It looks at all of them,
+// so that it is done once in a while: later transferable zones have these or newer ones.
+func (s *signedZones) measure(z *signedZone, e *zone.Transferable, now time.Time) {
 	z.measured = now
 	if ends := e.Ends(now); !ends.IsZero() {
 		measurers.Store(e.Zone.Origin, s)

@@ -217,29 +217,29 @@ func (o *outgoing) list(serial uint32) iter.Seq[[]dns.RR] {
 
 // records returns what a secondary that has a serial is to get of a zone.
 func (o *outgoing) records(zone int, serial uint32) (records iter.Seq[[]dns.RR], err error) {
-	edition, journal := o.p.group.Transferable(zone)
-	if edition == nil {
+	version, journal := o.p.group.Transferable(zone)
+	if version == nil {
 		return nil, errNotReady
 	}
 	// RFC 1982: newer is up to half of all serials away.
-	if !o.full && int32(serial-edition.Zone.Serial) >= 0 {
+	if !o.full && int32(serial-version.Zone.Serial) >= 0 {
 		o.kind = "current"
-		return func(yield func([]dns.RR) bool) { yield([]dns.RR{edition.Zone.SOA()}) }, nil
+		return func(yield func([]dns.RR) bool) { yield([]dns.RR{version.Zone.SOA()}) }, nil
 	}
 	if !o.full {
-		if records, ok := journal.Since(serial, edition); ok {
+		if records, ok := journal.Since(serial, version); ok {
 			o.kind = "ixfr"
 			return records, nil
 		}
 	}
 	o.kind = "axfr"
 	return func(yield func([]dns.RR) bool) {
-		for rrs := range edition.Records() {
+		for rrs := range version.Records() {
 			if !yield(rrs) {
 				return
 			}
 		}
-		yield([]dns.RR{edition.Zone.SOA()})
+		yield([]dns.RR{version.Zone.SOA()})
 	}, nil
 }
 

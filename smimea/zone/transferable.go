@@ -7,23 +7,23 @@ import (
 	"github.com/miekg/dns"
 )
 
-// An Edition is a version of a zone as secondaries get it: what the zone has,
+// A Transferable is a version of a zone as secondaries get it: what the zone has,
 // and what its answers get only when they are given.
-type Edition struct {
+type Transferable struct {
 	Zone *Zone
 	// Apex are the records at the apex and at name servers inside the zone, all
-	// but the SOA; in a signed edition with the signatures of them and of it.
+	// but the SOA; in a signed transferable zone with the signatures of them and of it.
 	Apex []dns.RR
-	// Keys are those of a signed edition's signatures.
+	// Keys are those of a signed transferable zone's signatures.
 	Keys Keys
-	// Chain is a signed edition's denial of everything else; nil: not signed.
+	// Chain is a signed transferable zone's denial of everything else; nil: not signed.
 	Chain *Chain
 }
 
-// NewEdition returns the edition of a zone without signatures. Extra are
+// NewTransferable returns the transferable zone of a zone without signatures. Extra are
 // records at its apex that the zone does not know of.
-func NewEdition(z *Zone, extra []dns.RR) *Edition {
-	return &Edition{Zone: z, Apex: append(slices.Concat(z.apexSets()...), extra...)}
+func NewTransferable(z *Zone, extra []dns.RR) *Transferable {
+	return &Transferable{Zone: z, Apex: append(slices.Concat(z.apexSets()...), extra...)}
 }
 
 // apexSets returns the NS records and those of name servers inside the zone, in
@@ -45,12 +45,12 @@ func (z *Zone) apexSets() [][]dns.RR {
 	return sets
 }
 
-// Size returns the octets that the edition takes, near enough.
-func (e *Edition) Size() int { return e.Zone.Size() + e.Chain.Size() }
+// Size returns the octets that the transferable zone takes, near enough.
+func (e *Transferable) Size() int { return e.Zone.Size() + e.Chain.Size() }
 
-// Records yields all records of the edition, the SOA first. They are made as
+// Records yields all records of the transferable zone, the SOA first. They are made as
 // they are asked for, and come in pieces of a name each.
-func (e *Edition) Records() iter.Seq[[]dns.RR] {
+func (e *Transferable) Records() iter.Seq[[]dns.RR] {
 	return func(yield func([]dns.RR) bool) {
 		if !yield([]dns.RR{e.Zone.SOA()}) || !yield(e.Apex) {
 			return
@@ -75,9 +75,9 @@ func (e *Edition) Records() iter.Seq[[]dns.RR] {
 // links stands for the chain where a tree is named.
 const links = Rest
 
-// records returns what an edition has for an entry of one of its tables: a
+// records returns what a transferable zone has for an entry of one of its tables: a
 // name's records and their signatures, or a link of the chain and its.
-func (e *Edition) records(tree Tree, key, value []byte) []dns.RR {
+func (e *Transferable) records(tree Tree, key, value []byte) []dns.RR {
 	if tree == links {
 		if len(value) == 0 {
 			return nil
@@ -98,7 +98,7 @@ func (e *Edition) records(tree Tree, key, value []byte) []dns.RR {
 }
 
 // appendSignatures appends stored signatures of rrset to it.
-func (e *Edition) appendSignatures(rrset []dns.RR, stored []byte) []dns.RR {
+func (e *Transferable) appendSignatures(rrset []dns.RR, stored []byte) []dns.RR {
 	header := rrset[0].Header()
 	for sig := range eachSignature(stored, func() *dns.RRSIG { return new(dns.RRSIG) }) {
 		sig.Hdr = dns.RR_Header{Name: header.Name, Rrtype: dns.TypeRRSIG, Class: dns.ClassINET, Ttl: header.Ttl}

@@ -275,7 +275,9 @@ func (s *simulation) reload() {
 	after := s.served()
 	for user := range before {
 		c := simCerts()[user][max(1, s.there[user].cert)]
-		if after[user] != before[user] && user%len(simDomains) < s.domains && c.notAfter.Year() > simEpoch.Year() {
+		// A bridge that was due may end with the old publisher.
+		same := after[user] == before[user] || after[user] != "" && strings.HasSuffix(before[user], after[user]) || after[user] != "" && strings.HasPrefix(before[user], after[user])
+		if !same && user%len(simDomains) < s.domains && c.notAfter.Year() > simEpoch.Year() {
 			s.fail("user %d was served before the reload, and is not after it", user)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/internal/harness"
 )
 
 // A chaos is a directory in which a seeded generator does at random what can be
@@ -110,11 +111,10 @@ func testChaos(t *testing.T, seed uint64, options string) {
 	}
 	want := answers(fresh)
 	var got []string
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if got = answers(l); slices.Equal(got, want) {
-			break
-		}
-	}
+	harness.Wait(20*time.Second, nil, func() bool {
+		got = answers(l)
+		return slices.Equal(got, want)
+	})
 	published := 0
 	for i := range want {
 		if got[i] != want[i] {

@@ -115,13 +115,12 @@ func holds(t *testing.T) held {
 func waitHeld(t *testing.T, before held) {
 	t.Helper()
 	var now held
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	if !harness.Wait(20*time.Second, nil, func() bool {
 		now = holds(t)
-		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors && now.watches <= before.watches {
-			return
-		}
+		return now.goroutines <= before.goroutines && now.descriptors <= before.descriptors && now.watches <= before.watches
+	}) {
+		t.Errorf("%s are held, before it were %s", now, before)
 	}
-	t.Errorf("%s are held, before it were %s", now, before)
 	t.Log(stacks())
 }
 

@@ -40,12 +40,12 @@ func TestMetrics(t *testing.T) {
 	want := func(value float64, name string, labels ...string) {
 		t.Helper()
 		var got float64
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-			if got = metric(t, name, labels...); got == value {
-				return
-			}
+		if !harness.Wait(10*time.Second, nil, func() bool {
+			got = metric(t, name, labels...)
+			return got == value
+		}) {
+			t.Errorf("%s%v is %v, want %v", name, labels, got, value)
 		}
-		t.Errorf("%s%v is %v, want %v", name, labels, got, value)
 	}
 	near := func(value, within float64, name string, labels ...string) {
 		t.Helper()

@@ -251,13 +251,12 @@ func axfr(t *testing.T, addr, zone string, tsig bool) []string {
 	t.Helper()
 	var rrs []dns.RR
 	var err error
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		// A server that loads or reloads its zones may refuse for a moment.
-		if rrs, err = transferIn(addr, zone, nil, tsig); err == nil {
-			break
-		} else if time.Now().After(end) {
-			t.Fatalf("AXFR of %s from %s: %v", zone, addr, err)
-		}
+	// A server that loads or reloads its zones may refuse for a moment.
+	if !harness.Wait(10*time.Second, nil, func() bool {
+		rrs, err = transferIn(addr, zone, nil, tsig)
+		return err == nil
+	}) {
+		t.Fatalf("AXFR of %s from %s: %v", zone, addr, err)
 	}
 	n := len(rrs)
 	if n < 2 || record(t, rrs[0]) != record(t, rrs[n-1]) || rrs[0].Header().Rrtype != dns.TypeSOA {
@@ -327,14 +326,12 @@ func follow(t *testing.T, p *primary, zone string, tsig bool, who ...*secondary)
 
 func caughtUp(t *testing.T, s *secondary, zone string, serial uint32) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		has, ok := serialAt(s.addr, zone)
-		if ok && int32(has-serial) >= 0 {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s has serial %d of %s, want %d; its log:\n%s", s.name, has, zone, serial, tail(s.log.String(), 60))
-		}
+	var has uint32
+	if !harness.Wait(30*time.Second, nil, func() (ok bool) {
+		has, ok = serialAt(s.addr, zone)
+		return ok && int32(has-serial) >= 0
+	}) {
+		t.Fatalf("%s has serial %d of %s, want %d; its log:\n%s", s.name, has, zone, serial, tail(s.log.String(), 60))
 	}
 }
 

@@ -293,10 +293,8 @@ func TestTransferStalled(t *testing.T) {
 	if took := time.Since(began); took > 40*time.Second {
 		t.Errorf("stalled transfers were cut after %v", took)
 	}
-	for end := time.Now().Add(10 * time.Second); strings.Count(s.log.String(), "Cutting a transfer of "+zone) < 2; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("the log does not have both:\n%s", s.log)
-		}
+	if !harness.Wait(10*time.Second, nil, func() bool { return strings.Count(s.log.String(), "Cutting a transfer of "+zone) >= 2 }) {
+		t.Fatalf("the log does not have both:\n%s", s.log)
 	}
 }
 

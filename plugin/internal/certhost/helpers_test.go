@@ -22,6 +22,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"coredns-smimea/internal/harness"
 )
 
 // selfSigned makes a certificate with key; template fields that are zero get values.
@@ -225,10 +227,8 @@ func (r *recorder) dump(t testing.TB) {
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, limit time.Duration, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); !condition(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s", what, limit)
-		}
+	if !harness.Wait(limit, nil, condition) {
+		t.Fatalf("%s: not within %s", what, limit)
 	}
 }
 

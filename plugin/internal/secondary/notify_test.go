@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"coredns-smimea/internal/harness"
 )
 
 // secondaries counts what a notifier sends, and holds it up.
@@ -45,10 +47,8 @@ func newSecondaries() (*secondaries, *Notifier) {
 
 func waitUntil(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited for %s", what)
-		}
+	if !harness.Wait(20*time.Second, nil, cond) {
+		t.Fatalf("waited for %s", what)
 	}
 }
 

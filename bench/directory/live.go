@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -79,7 +80,10 @@ func answersWith(reply *dns.Msg, digest string) bool {
 	if digest == "" {
 		return reply.Rcode == dns.RcodeNameError
 	}
-	return len(reply.Answer) == 1 && reply.Answer[0].(*dns.SMIMEA).Certificate == digest
+	// What was renewed stays beside it for a TTL.
+	return slices.ContainsFunc(reply.Answer, func(rr dns.RR) bool {
+		return rr.(*dns.SMIMEA).Certificate == digest
+	})
 }
 
 // own makes the benchmark's part of the directory, and returns how to remove it.

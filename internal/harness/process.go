@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -39,6 +40,20 @@ type Process struct {
 	err  error // how it ended; written before done is closed
 }
 
+// starter returns the way to a thread that lives as long as this process. A program
+// that is to be killed with its parent is killed with the thread that has started it
+// (prctl(2), PR_SET_PDEATHSIG), and Go ends threads that goroutines were locked to.
+var starter = sync.OnceValue(func() chan<- func() {
+	starts := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for start := range starts {
+			start()
+		}
+	}()
+	return starts
+})
+
 // Start starts a program whose output goes to log. With what it starts itself it
 // is a process group of its own, and it is killed when this process ends.
 func Start(cmd *exec.Cmd, log *Log) (*Process, error) {
@@ -47,7 +62,9 @@ func Start(cmd *exec.Cmd, log *Log) (*Process, error) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
-	if err := cmd.Start(); err != nil {
+	started := make(chan error)
+	starter() <- func() { started <- cmd.Start() }
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("starting %s: %w", filepath.Base(cmd.Path), err)
 	}
 	p := &Process{Cmd: cmd, Log: log, done: make(chan struct{})}

@@ -284,7 +284,7 @@ func TestDemo(t *testing.T) {
 	log := &harness.Log{}
 	cmd := exec.Command("make", "demo", "DEMOFLAGS=-port "+portOf(addr)+" -https "+fmt.Sprint(freePort(t))+" -metrics "+fmt.Sprint(freePort(t)))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,6 +60,15 @@ func (l *liveDir) wait(what string, want map[string]string) {
 	l.Helper()
 	for local, data := range want {
 		waitFor(l.T, what+": "+local, func() bool { return l.served(local) == data })
+	}
+}
+
+// waitFor is wait for certificates that others may be served beside: those of before,
+// for a TTL.
+func (l *liveDir) waitFor(what string, want map[string]string) {
+	l.Helper()
+	for local, data := range want {
+		waitFor(l.T, what+": "+local, func() bool { return slices.Contains(strings.Fields(l.served(local)), data) })
 	}
 }
 

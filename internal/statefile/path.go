@@ -173,28 +173,6 @@ func (p Path) SetAside(keep bool) (string, error) {
 	}
 }
 
-// Mark says of the file whether it is what it stands for (clean), or that this
-// has changed since (stale). When it returns, that is on the disk, and under this name.
-func (p Path) Mark(isClean bool) error {
-	begins, err := p.begins(p.Name)
-	if err != nil {
-		return err
-	}
-	if begins != magic {
-		return errors.New("another file has taken its place")
-	}
-	file, err := p.Disk.OpenFile(p.Name, os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return err
-	}
-	mark := stale
-	if isClean {
-		mark = clean
-	}
-	_, err = file.WriteAt([]byte(mark), int64(len(magic)))
-	return errors.Join(err, file.Sync(), file.Close(), p.syncDir())
-}
-
 // Remove removes a state, and nothing else.
 func (p Path) Remove() error {
 	begins, err := p.begins(p.Name)

@@ -40,7 +40,7 @@ func TestNotItsOwn(t *testing.T) {
 			if aside, err := p.SetAside(false); err == nil {
 				t.Errorf("set aside as %s", aside)
 			}
-			if p.Mark(true) == nil {
+			if p.Mark(Mark{Clean: true}) == nil {
 				t.Error("it is marked")
 			}
 			if p.Remove() == nil {
@@ -114,7 +114,7 @@ func TestSetAside(t *testing.T) {
 		}
 	}
 	killed, others := path+".new-1-1", path+".new-1-x"
-	if err := errorsOf(os.WriteFile(killed, []byte(magic+stale+"torn"), 0o600), os.WriteFile(others, []byte("a file of somebody else"), 0o600)); err != nil {
+	if err := errorsOf(os.WriteFile(killed, []byte(magic+"torn"), 0o600), os.WriteFile(others, []byte("a file of somebody else"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	w, err := At(path).Create(nil)
@@ -127,7 +127,7 @@ func TestSetAside(t *testing.T) {
 	if left, _ := filepath.Glob(path + ".new-*"); len(left) != 2 || !slices.Contains(left, others) {
 		t.Errorf("after sweeping there are %q", left)
 	}
-	if err := w.Commit(); err != nil {
+	if err := w.Commit(0); err != nil {
 		t.Errorf("what was being written was swept up: %v", err)
 	}
 }

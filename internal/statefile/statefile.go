@@ -1,8 +1,8 @@
 // Package statefile keeps tables in one file: whole or not at all, checked, and
 // private to the user.
 //
-// A file begins with a line of text, "coredns-smimea state 1 clean" or "... stale",
-// and has blocks after it, all numbers big-endian:
+// A file begins with a line of text, "coredns-smimea state 2 ", then its [Mark], and
+// has blocks after it, all numbers big-endian:
 //
 //	kind     4 octets: 0 the header, 0xffffffff the end, others are sections
 //	length   4 octets, of what follows the checksum
@@ -34,9 +34,8 @@ import (
 
 const (
 	family  = "coredns-smimea state " // of all versions
-	magic   = family + "1 "
-	clean   = "clean\n"
-	stale   = "stale\n"
+	magic   = family + "2 "
+	before  = family + "1 " // which is read as well: it has no limit
 	kindEnd = 1<<32 - 1
 
 	blockHeader = 4 + 4 + 4
@@ -57,8 +56,7 @@ type Writer struct {
 	err    error
 }
 
-// Create begins a file that is to take the place of the one at the path. It is
-// stale until [Path.Mark] says otherwise.
+// Create begins a file that is to take the place of the one at the path.
 func (p Path) Create(header []byte) (*Writer, error) {
 	name := p.nextName()
 	file, err := p.Disk.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
@@ -67,7 +65,7 @@ func (p Path) Create(header []byte) (*Writer, error) {
 		return nil, nameless(err)
 	}
 	w := &Writer{path: p, name: name, file: file, out: bufio.NewWriterSize(file, 1<<20), block: make([]byte, blockHeader, blockSize+blockSize/4)}
-	w.write([]byte(magic + stale))
+	w.write([]byte(magic + Mark{}.line()))
 	w.block = append(w.block, header...)
 	w.flush()
 	return w, nil
@@ -111,15 +109,19 @@ func (w *Writer) write(b []byte) {
 	}
 }
 
-// Commit completes the file and puts it in its place. After an error the one
-// that was there before still is. What is there and is no state stays.
-func (w *Writer) Commit() error {
+// Commit completes the file and puts it in its place, stale until [Path.Mark] says
+// otherwise, with the limit of a [Mark]. After an error the one that was there before
+// still is. What is there and is no state stays.
+func (w *Writer) Commit(limit uint32) error {
 	defer w.path.discard(w.name)
 	w.Section(kindEnd)
 	w.block = binary.BigEndian.AppendUint64(w.block, w.blocks)
 	w.flush()
 	if w.err == nil {
 		w.err = w.out.Flush()
+	}
+	if w.err == nil {
+		_, w.err = w.file.WriteAt([]byte(Mark{Limit: limit}.line()), int64(len(magic)))
 	}
 	if w.err == nil {
 		w.err = w.file.Sync()
@@ -188,7 +190,7 @@ func (d Damage) Error() string { return string(d) }
 // A Reader reads a file.
 type Reader struct {
 	Header []byte
-	Clean  bool // see Mark
+	Mark   Mark
 
 	file File
 	size int64
@@ -225,16 +227,22 @@ func (r *Reader) open() error {
 		return Damage(fmt.Sprintf("others could have written it (its mode is %v, its owner not you alone)", info.Mode()))
 	}
 	r.size = info.Size()
-	line := make([]byte, len(magic)+len(clean))
+	line := make([]byte, len(magic)+markSize)
 	if err := r.readAt(line, 0); err != nil {
 		return err
 	}
 	mark := string(line[len(magic):])
-	if string(line[:len(magic)]) != magic || mark != clean && mark != stale {
+	switch string(line[:len(magic)]) {
+	case magic:
+	case before:
+		mark = mark[:markSizeBefore]
+	default:
 		return Damage("it is no state of this version")
 	}
-	r.Clean = mark == clean
-	header, next, err := r.block(int64(len(line)))
+	if r.Mark, err = parseMark(mark); err != nil {
+		return err
+	}
+	header, next, err := r.block(int64(len(magic) + len(mark)))
 	if err != nil {
 		return err
 	}

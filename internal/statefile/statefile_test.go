@@ -25,21 +25,21 @@ func write(t testing.TB, path string, n int) error {
 			w.Add(fmt.Appendf(nil, "%d", i), bytes.Repeat([]byte{byte(kind)}, i%200))
 		}
 	}
-	return w.Commit()
+	return w.Commit(7)
 }
 
-func load(path string) (header string, isClean bool, got [2]map[string]string, err error) {
+func load(path string) (header string, mark Mark, got [2]map[string]string, err error) {
 	got = [2]map[string]string{{}, {}}
 	r, err := At(path).Open()
 	if err != nil {
-		return "", false, got, err
+		return "", Mark{}, got, err
 	}
 	defer r.Close()
 	take := func(m map[string]string) func(key, value []byte) error {
 		return func(key, value []byte) error { m[string(key)] = string(value); return nil }
 	}
 	err = r.Load(map[uint32]func(key, value []byte) error{1: take(got[0]), 2: take(got[1])})
-	return string(r.Header), r.Clean, got, err
+	return string(r.Header), r.Mark, got, err
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -48,21 +48,21 @@ func TestRoundTrip(t *testing.T) {
 		if err := write(t, path, n); err != nil {
 			t.Fatal(err)
 		}
-		header, isClean, got, err := load(path)
-		if err != nil || header != "the header" || isClean || len(got[0]) != n || len(got[1]) != n {
-			t.Fatalf("%d: header %q, clean %v, %d and %d entries, error %v", n, header, isClean, len(got[0]), len(got[1]), err)
+		header, mark, got, err := load(path)
+		if err != nil || header != "the header" || mark != (Mark{Limit: 7}) || len(got[0]) != n || len(got[1]) != n {
+			t.Fatalf("%d: header %q, %+v, %d and %d entries, error %v", n, header, mark, len(got[0]), len(got[1]), err)
 		}
 		for i := range n {
 			if key := fmt.Sprint(i); len(got[1][key]) != i%200 || strings.Trim(got[1][key], "\x01") != "" {
 				t.Fatalf("entry %s is %q", key, got[1][key])
 			}
 		}
-		for _, mark := range []bool{true, false, true} {
+		for _, mark := range []Mark{{true, 7}, {false, 1<<32 - 1}, {true, 0}} {
 			if err := At(path).Mark(mark); err != nil {
 				t.Fatal(err)
 			}
-			if _, isClean, again, err := load(path); err != nil || isClean != mark || !maps.Equal(got[0], again[0]) {
-				t.Errorf("marked %v: clean %v, error %v", mark, isClean, err)
+			if _, now, again, err := load(path); err != nil || now != mark || !maps.Equal(got[0], again[0]) {
+				t.Errorf("marked %+v: %+v, error %v", mark, now, err)
 			}
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
@@ -98,7 +98,29 @@ func TestDamage(t *testing.T) {
 	}
 	check("longer", append(bytes.Clone(whole), 0))
 	check("twice", append(bytes.Clone(whole), whole...))
-	check("of another version", bytes.Replace(whole, []byte("state 1"), []byte("state 2"), 1))
+	for _, version := range []string{"1", "3"} {
+		check("of another version", bytes.Replace(whole, []byte("state 2"), []byte("state "+version), 1))
+	}
+}
+
+// TestBefore reads a file of the version before.
+func TestBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	if err := write(t, path, 10); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"clean", "stale"} {
+		if err := os.WriteFile(path, append([]byte(before+word+"\n"), whole[len(magic)+markSize:]...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if header, mark, got, err := load(path); err != nil || header != "the header" || mark != (Mark{Clean: word == "clean"}) || len(got[1]) != 10 {
+			t.Errorf("header %q, %+v, %d entries, error %v", header, mark, len(got[1]), err)
+		}
+	}
 }
 
 // TestUnsafe holds whose files are read.
@@ -209,7 +231,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	whole, _ := os.ReadFile(path)
 	f.Add(whole)
-	f.Add([]byte(magic + clean))
+	f.Add([]byte(magic + Mark{Clean: true}.line()))
 	f.Add([]byte{3, 4, 'k', 'e', 'y', 'v'})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		// Blocks that are as they were written hide what is in them from

@@ -71,9 +71,6 @@ func (p *Publisher) mayServe(i int) bool {
 func (c *commit) firstOf(i int, e *edit) {
 	p := c.p
 	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
-	if p.outrun && z.Serial == e.last {
-		z.Serial = served.NextSerial(e.last, e.newest)
-	}
 	extra := p.Signer().Extra(i)
 	z.Serial = served.Resume(z, extra, e.newest)
 	served.Note(z, extra)
@@ -129,7 +126,7 @@ func (c *commit) publish() {
 	if c.unsaved || c.old != nil && (c.old.Files != c.next.Files || c.old.bridged != c.next.bridged || c.old.lists != c.next.lists) {
 		// Before it is served: a state that is clean when the process is killed is
 		// taken for what was served last.
-		p.saver.changed(c.unsaved)
+		p.saver.changed(c.next, c.unsaved)
 	}
 	p.current.Store(c.next)
 	for _, d := range c.unsigned { // now that it can be seen
@@ -188,7 +185,7 @@ func (p *Publisher) raise(i int) {
 	c.next.Zones[i] = &z
 	c.next.extras[i] = p.Signer().Extra(i)
 	served.Note(&z, c.next.extras[i])
-	p.saver.changed(true) // before it is served, as in publish
+	p.saver.changed(c.next, true) // before it is served, as in publish
 	p.counts[i].measure(&z)
 	if p.config.Signed {
 		p.current.Store(c.next)

@@ -56,12 +56,6 @@ func (p *Publisher) cannotBegin(err error) {
 
 // completed is for the first look that has succeeded: every zone has a version now.
 func (p *Publisher) completed(newest time.Time) {
-	if now := p.world.System.Now(); p.outrun && now.After(newest) {
-		// What was served before the process was killed may have left no time behind:
-		// a change that was taken back, one that expired, other keys. The clock is
-		// later than all of that.
-		newest = now
-	}
 	for i := range p.config.Places {
 		if p.current.Load() == nil || p.Zone(i) == nil {
 			// Of what is not there any more only the newest time of all tells.

@@ -76,7 +76,6 @@ type owned struct {
 	lists     *crl.Follower // nil if there are none
 	revoking  revoking
 	remake    bool   // files read again make their records anew, whatever they held
-	outrun    bool   // an earlier process has served what its state does not have
 	seed      *seed  // what the first snapshot is made from; nil after the first good look
 	saver     *saver // nil without a state to be kept
 

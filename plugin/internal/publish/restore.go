@@ -37,7 +37,7 @@ func (p *Publisher) restore(ctx context.Context) {
 	clean := false
 	if err == nil {
 		defer r.Close()
-		clean = r.Clean
+		clean = r.Mark.Clean
 		err = p.restoreFrom(r)
 	}
 	took := func() time.Duration { return p.world.System.Now().Sub(began).Round(time.Millisecond) }
@@ -61,7 +61,7 @@ func (p *Publisher) restore(ctx context.Context) {
 	if (err == nil || otherForm) && !clean {
 		p.saver.stale = true
 		p.saver.mark(false) // what the process before wrote may not have come to the disk
-		p.saver.changed(false)
+		p.saver.changed(nil, false)
 		log.Infof("Read the state of %q in %v; what was served later is read from the directory first", p.config.Dir, took())
 		return
 	}
@@ -74,6 +74,33 @@ func (p *Publisher) restore(ctx context.Context) {
 	}
 }
 
+// noteSaved notes what an earlier process has served. Where that was killed, something
+// else was served than what is saved: changes that were taken back since, for example, or
+// that have expired. The limit is later than all of that.
+func (p *Publisher) noteSaved(mark statefile.Mark, h *savedHeader) {
+	limit := mark.Limit
+	if limit == 0 { // the file is of an older program
+		limit = served.SerialAt(p.world.System.Now())
+	}
+	p.saver.resume(limit)
+	for origin, serial := range h.Serials {
+		served.NoteSaved(origin, served.Version{Serial: serial})
+	}
+	for _, z := range h.Zones {
+		last := served.Version{Serial: z.Serial, Sum: z.Sum, Apex: z.Apex}
+		if !mark.Clean {
+			last = served.Version{Serial: z.Serial}
+			served.NoteSaved(z.Origin, served.Version{Serial: limit})
+		}
+		served.NoteSaved(z.Origin, last)
+	}
+	for _, at := range p.config.Places { // those that were not saved yet
+		if !mark.Clean {
+			served.NoteSaved(at.Origin, served.Version{Serial: limit})
+		}
+	}
+}
+
 // restoreFrom makes the seed of what a state has. After another error than errForm
 // nothing is restored but serials.
 func (p *Publisher) restoreFrom(r *statefile.Reader) error {
@@ -81,14 +108,7 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 	if err := json.Unmarshal(r.Header, &h); err != nil {
 		return statefile.Damage("its header is malformed")
 	}
-	p.outrun = !r.Clean
-	for _, z := range h.Zones {
-		last := served.Version{Serial: z.Serial, Sum: z.Sum, Apex: z.Apex}
-		if p.outrun {
-			last = served.Version{Serial: z.Serial} // something else was served since
-		}
-		served.NoteSaved(z.Origin, last)
-	}
+	p.noteSaved(r.Mark, &h)
 	if h.Key != p.config.readKey() {
 		return statefile.Damage("it is one of another configuration or program")
 	}

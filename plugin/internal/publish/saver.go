@@ -45,6 +45,8 @@ type savedHeader struct {
 	Files   int
 	Octets  int // of the files' entries
 	Zones   []savedZone
+	// Serials are those of zones that the server had once: they may come back.
+	Serials map[string]uint32
 }
 
 type savedZone struct {
@@ -58,11 +60,17 @@ type savedZone struct {
 	Addresses    int
 }
 
+// reserve is how far serials may rise, at four a second, before the file is marked
+// again: it is to say of each, before it is given out, that no later one has been.
+const reserve = uint32(8 * time.Second / served.Tick)
+
 // A stateFile is a file that a state is kept in, and whose saver keeps it: that of
 // the publisher that came last. During a reload there are two.
 type stateFile struct {
 	sync.Mutex
-	saver *saver // under the lock
+	// Under the lock.
+	saver *saver
+	limit uint32 // no serial later than that has been given out, 0: none has been
 }
 
 // stateFiles has them by their absolute paths.
@@ -78,8 +86,9 @@ type saver struct {
 	timer    Timer
 	done     chan saved // at the end of a save
 	running  bool
-	unsaved  bool // there is something that the file, or the one being written, lacks
-	stale    bool // its answers are not those of the file, which says so
+	unsaved  bool   // there is something that the file, or the one being written, lacks
+	stale    bool   // its answers are not those of the file, which says so
+	limit    uint32 // the file's, as far as this saver has raised it
 	last     time.Time
 	took     time.Duration
 	lastText string // the last error
@@ -118,7 +127,7 @@ func (s *saver) reclaim() {
 	if s != nil && s.succeeded() {
 		s.claim()
 		s.stale = false
-		s.changed(true)
+		s.changed(s.p.current.Load(), true)
 	}
 }
 
@@ -145,13 +154,17 @@ func (s *saver) ended() <-chan saved {
 	return s.done
 }
 
-// changed notes that there is something to be saved: records, or only what is
-// known of files.
-func (s *saver) changed(records bool) {
+// changed notes that there is something to be saved, of a snapshot that is served
+// next: records, or only what is known of files.
+func (s *saver) changed(next *Snapshot, records bool) {
 	if s == nil {
 		return
 	}
-	if records && !s.stale {
+	last := next.lastSerial()
+	if beyond := last != 0 && served.Later(last, s.limit); records && (!s.stale || beyond) {
+		if beyond {
+			s.limit = max(1, last+reserve)
+		}
 		s.stale = true
 		s.mark(false)
 	}
@@ -174,7 +187,10 @@ func (s *saver) mark(clean bool) {
 	if s.file.saver != s {
 		return
 	}
-	err := s.path.Mark(clean)
+	if served.Later(s.limit, s.file.limit) {
+		s.file.limit = s.limit
+	}
+	err := s.path.Mark(statefile.Mark{Clean: clean, Limit: s.file.limit})
 	if err == nil || os.IsNotExist(err) {
 		return
 	}
@@ -182,6 +198,17 @@ func (s *saver) mark(clean bool) {
 	if !clean {
 		// What cannot be marked must not pass for what it was.
 		s.tell(s.path.Remove())
+	}
+}
+
+// resume goes on with a file that an earlier process has left, in which there is its
+// limit.
+func (s *saver) resume(limit uint32) {
+	s.limit = limit
+	s.file.Lock()
+	defer s.file.Unlock()
+	if served.Later(limit, s.file.limit) {
+		s.file.limit = limit
 	}
 }
 
@@ -260,6 +287,10 @@ func (s *saver) header(snap *Snapshot) []byte {
 			Certificates: p.counts[i].certificates, Addresses: p.counts[i].addresses,
 		})
 	}
+	h.Serials = served.Serials()
+	for _, z := range snap.Zones {
+		delete(h.Serials, z.Origin)
+	}
 	text, err := json.Marshal(h)
 	if err != nil {
 		panic(err) // numbers and strings
@@ -319,5 +350,5 @@ func (s *saver) write(header []byte, snap *Snapshot, octets map[[32]byte][]byte)
 		w.Abort()
 		return nil
 	}
-	return w.Commit()
+	return w.Commit(s.file.limit)
 }

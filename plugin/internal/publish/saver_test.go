@@ -78,7 +78,7 @@ func TestSaver(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		return r.Clean
+		return r.Mark.Clean
 	}
 	p.look(context.Background())
 	s := p.saver
@@ -96,7 +96,7 @@ func TestSaver(t *testing.T) {
 		t.Errorf("after a save: %+v, clean %v", s, isClean())
 	}
 	// A change is marked at once, and saved after some time.
-	s.changed(true)
+	s.changed(nil, true)
 	if isClean() || !s.unsaved {
 		t.Error("what was saved passes for what is served")
 	}
@@ -107,7 +107,7 @@ func TestSaver(t *testing.T) {
 	}
 	// What changes while it is saved is not in it.
 	s.save()
-	s.changed(true)
+	s.changed(nil, true)
 	s.end(<-s.ended())
 	if isClean() || !s.unsaved {
 		t.Error("a change during a save is lost")
@@ -117,7 +117,7 @@ func TestSaver(t *testing.T) {
 		t.Error("at the end not all is saved")
 	}
 	// What is only known of files does not make the answers stale.
-	s.changed(false)
+	s.changed(nil, false)
 	if !isClean() || !s.unsaved {
 		t.Error("a file that was read again makes the state stale")
 	}
@@ -134,7 +134,7 @@ func TestSaver(t *testing.T) {
 	if info, err := os.Stat(s.path.Name); !s.unsaved || s.lastText == "" || err != nil || !info.IsDir() {
 		t.Errorf("after a save that has failed: %+v, %v", s, err)
 	}
-	(*saver)(nil).changed(true)
+	(*saver)(nil).changed(nil, true)
 	(*saver)(nil).finish()
 	if (*saver)(nil).due() != nil || (*saver)(nil).ended() != nil {
 		t.Error("without a state there is something to wait for")
@@ -191,7 +191,7 @@ func BenchmarkState(b *testing.B) {
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/users, "ns/user")
 	})
 	b.Run("restore", func(b *testing.B) {
-		if err := statefile.At(p.config.State).Mark(true); err != nil {
+		if err := statefile.At(p.config.State).Mark(statefile.Mark{Clean: true}); err != nil {
 			b.Fatal(err)
 		}
 		for b.Loop() {

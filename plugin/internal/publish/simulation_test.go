@@ -92,7 +92,6 @@ type simulation struct {
 	last      map[string]*simVersion            // by origin
 	versions  map[string]map[uint32]*simVersion // all of them
 	seen      [simTorn]bool                     // who has been served by this process, or before a clean end
-	set       bool                              // the clock was set
 	faulty    bool                              // a call has failed since the process began: what could never be read may be denied
 	observing bool
 

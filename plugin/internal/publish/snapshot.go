@@ -8,6 +8,7 @@ import (
 	"coredns-smimea/certsource/directory"
 	"coredns-smimea/internal/table"
 	"coredns-smimea/plugin/internal/crl"
+	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -67,6 +68,19 @@ func (s *Snapshot) form(c *Config) string {
 		}
 	}
 	return c.formKey()
+}
+
+// lastSerial returns the latest serial of the zones, 0 if there is none.
+func (s *Snapshot) lastSerial() (last uint32) {
+	if s == nil {
+		return 0
+	}
+	for _, z := range s.Zones {
+		if z != nil && served.Later(z.Serial, last) {
+			last = z.Serial
+		}
+	}
+	return last
 }
 
 // complete reports whether all zones have been read.

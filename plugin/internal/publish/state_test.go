@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"coredns-smimea/certsource/directory"
+	"coredns-smimea/internal/statefile"
 	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
@@ -85,7 +86,7 @@ func TestBeforeTheFirstLook(t *testing.T) {
 				}
 				p := newPublisher(c, Real())
 				if kept != "nothing" {
-					if err := p.saver.path.Mark(kept == "a clean state"); err != nil {
+					if err := p.saver.path.Mark(statefile.Mark{Clean: kept == "a clean state"}); err != nil {
 						t.Fatal(err)
 					}
 				}

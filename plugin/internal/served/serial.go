@@ -27,10 +27,13 @@ func SerialAt(t time.Time) uint32 {
 func NextSerial(last uint32, newest time.Time) uint32 { return later(SerialAt(newest), last) }
 
 // later returns a serial, or the one after last if it is not a later one than
-// last (RFC 1982). Last may be 0: then there has been none.
+// last. Last may be 0: then there has been none.
 func later(serial, last uint32) uint32 {
-	if last != 0 && int32(serial-last) <= 0 {
+	if !Later(serial, last) {
 		return max(1, last+1)
 	}
 	return serial
 }
+
+// Later reports whether a serial is later than last (RFC 1982), or there has been none.
+func Later(serial, last uint32) bool { return last == 0 || int32(serial-last) > 0 }

@@ -33,7 +33,8 @@ func VersionOf(z *zone.Zone, extra []dns.RR) Version {
 
 // last is what is remembered of one zone.
 type last struct {
-	served  bool // version says as what
+	noted   bool // version says what was served
+	saved   bool // by an earlier process
 	version Version
 
 	// The way to one version of the zone.
@@ -67,17 +68,32 @@ func Note(z *zone.Zone, extra []dns.RR) {
 	memory.Lock()
 	defer memory.Unlock()
 	l := of(z.Origin)
-	l.served, l.version = true, v
+	l.noted, l.saved, l.version = true, false, v
 }
 
 // NoteSaved notes what an earlier process has served, unless this one has served
-// something of the zone already.
+// something of the zone already, or something later is noted.
 func NoteSaved(origin string, v Version) {
 	memory.Lock()
 	defer memory.Unlock()
-	if l := of(origin); !l.served {
-		l.served, l.version = true, v
+	l := of(origin)
+	if !l.noted || l.saved && (Later(v.Serial, l.version.Serial) || v.Serial == l.version.Serial && l.version.Apex == "") {
+		l.noted, l.saved, l.version = true, true, v
 	}
+}
+
+// Serials returns the last serial of each zone that this process has served, or knows
+// from earlier ones.
+func Serials() map[string]uint32 {
+	memory.Lock()
+	defer memory.Unlock()
+	serials := map[string]uint32{}
+	for origin, l := range memory.zones {
+		if l.noted {
+			serials[origin] = l.version.Serial
+		}
+	}
+	return serials
 }
 
 // Resume returns the serial of a zone that is made anew, whose newest file is of
@@ -92,7 +108,7 @@ func Resume(z *zone.Zone, extra []dns.RR, newest time.Time) uint32 {
 	defer memory.Unlock()
 	l := of(z.Origin)
 	switch {
-	case !l.served:
+	case !l.noted:
 		return now.Serial
 	case now.Sum == l.version.Sum && now.Apex == l.version.Apex:
 		return l.version.Serial

@@ -11,6 +11,7 @@ import (
 
 	"coredns-smimea/internal/disk/fake"
 	"coredns-smimea/internal/testcert"
+	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
@@ -241,5 +242,29 @@ func TestOctets(t *testing.T) {
 	}
 	if _, ok := o.Get(a); ok {
 		t.Error("what is pinned no more stays")
+	}
+}
+
+// TestBridgeWithoutState holds that a server that begins without a state, and so without
+// what was bridged, has a later serial than one that bridges: its records are others.
+func TestBridgeWithoutState(t *testing.T) {
+	w := newWorld(t)
+	c := w.config
+	c.State = ""
+	served.Forget()
+	w.begin(c)
+	one, _ := w.certificate(240*time.Hour, "user@example.com")
+	two, _ := w.certificate(240*time.Hour, "user@example.com")
+	w.write("user.pem", one)
+	w.write("user.pem", two)
+	if certs, _ := w.records("user"); certs != 2 {
+		t.Fatalf("%d certificates, want the new one and the bridged one", certs)
+	}
+	bridging := w.Zone(0).Serial
+	served.Forget()
+	w.begin(c)
+	w.settle()
+	if certs, _ := w.records("user"); certs != 1 || !served.Later(w.Zone(0).Serial, bridging) {
+		t.Errorf("%d certificates with serial %d, want one, and later than %d", certs, w.Zone(0).Serial, bridging)
 	}
 }

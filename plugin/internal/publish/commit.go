@@ -3,6 +3,7 @@ package publish
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -70,9 +71,10 @@ func (p *Publisher) mayServe(i int) bool {
 // served before.
 func (c *commit) firstOf(i int, e *edit) {
 	p := c.p
-	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
+	newest := p.standsFor(e.newest)
+	z, _ := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, newest) })
 	extra := p.Signer().Extra(i)
-	z.Serial = served.Resume(z, extra, e.newest)
+	z.Serial = served.Resume(z, extra, newest)
 	served.Note(z, extra)
 	c.next.Zones[i] = z
 	c.next.extras[i] = extra
@@ -93,7 +95,8 @@ func (c *commit) firstOf(i int, e *edit) {
 // nextOf makes the next version of a zone that is served.
 func (c *commit) nextOf(i int, e *edit) {
 	p := c.p
-	z, changes := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, e.newest) })
+	newest := p.standsFor(e.newest)
+	z, changes := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, newest) })
 	c.next.Zones[i] = z
 	if z.Serial == c.old.Zones[i].Serial {
 		return
@@ -110,6 +113,16 @@ func (c *commit) nextOf(i int, e *edit) {
 		c.announce = append(c.announce, i)
 		c.record(i, zone.NewTransferable(c.old.Zones[i], c.old.extras[i]))
 	}
+}
+
+// standsFor returns the time that the serial of a version stands for, of the time of its
+// newest change. What is bridged is in no file: a server that begins without a state has
+// other records at that time, and those are the later ones.
+func (p *Publisher) standsFor(newest time.Time) time.Time {
+	if len(p.bridges.paths) > 0 {
+		return newest.Add(-served.Tick)
+	}
+	return newest
 }
 
 // record writes the way from a zone's version before to the next one into its

@@ -2,6 +2,9 @@ package test
 
 import (
 	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -170,14 +173,9 @@ func lanesAnswered(t *testing.T, prometheus string) int {
 func TestLaneCannot(t *testing.T) {
 	dir := t.TempDir()
 	users(t, dir, "example.com")
-	for name, filter := range map[string][]unix.SockFilter{
-		"steering": deny(unix.SYS_SETSOCKOPT, 2, unix.SO_ATTACH_REUSEPORT_CBPF),
-		"reading":  deny(unix.SYS_RECVMMSG, 2, 64), // a batch of the lane
-	} {
+	for name := range denials {
 		t.Run(name, func(t *testing.T) {
-			builtServer(t)
-			confine(t, filter)
-			s := startProcess(t, "", block("example.com", smimea(dir, "")))
+			s := startBinary(t, deniedServer(t, name), "", block("example.com", smimea(dir, "")))
 			const says = "No fast lane at"
 			waitFor(t, "the warning", func() bool { return strings.Contains(s.log.String(), says) })
 			for range 50 {
@@ -192,6 +190,12 @@ func TestLaneCannot(t *testing.T) {
 			}
 		})
 	}
+}
+
+// denials are system calls that a server can be denied.
+var denials = map[string][]unix.SockFilter{
+	"steering": deny(unix.SYS_SETSOCKOPT, 2, unix.SO_ATTACH_REUSEPORT_CBPF),
+	"reading":  deny(unix.SYS_RECVMMSG, 2, 64), // a batch of the lane
 }
 
 // deny returns the program that refuses a system call whose argument has a value.
@@ -212,16 +216,36 @@ func deny(call, arg, value uint32) []unix.SockFilter {
 	}
 }
 
-// confine has all programs that the test starts from now on run with a filter of
-// system calls. The thread of the test has it, too, and ends with it.
-func confine(t *testing.T, filter []unix.SockFilter) {
+// asDenied is set in the environment of a test program that is to become another one,
+// which is denied a system call: a name of denials, and the program.
+const asDenied = "SMIMEA_TEST_DENIED"
+
+// deniedServer returns the path of a coredns that is denied a system call.
+func deniedServer(t *testing.T, name string) string {
 	t.Helper()
-	runtime.LockOSThread()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(t.TempDir(), "coredns")
+	writeFile(t, script, fmt.Sprintf("#!/bin/sh\n%s='%s %s' exec '%s' \"$@\"\n", asDenied, name, builtServer(t), program))
+	if err := os.Chmod(script, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return script
+}
+
+// runDenied turns this program into the one that asDenied says. It returns why it cannot.
+func runDenied(denied string, args []string) error {
+	name, program, _ := strings.Cut(denied, " ")
+	filter := denials[name]
+	runtime.LockOSThread() // which has the filter, and passes it on
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0); err != nil {
-		t.Fatal(err)
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0); err != nil {
+		return err
 	}
+	return unix.Exec(program, append([]string{program}, args...), os.Environ())
 }

@@ -31,7 +31,7 @@ func TestMetrics(t *testing.T) {
 	cert{addresses: []string{"elsewhere@example.net"}}.write(t, l.at("elsewhere.pem"))
 	l.must(os.WriteFile(l.at("rubbish.pem"), []byte("rubbish"), 0o644))
 	dir, ready := "dir="+l.dir, freePort(t)
-	s := startServer(t, block("example.com", "ready "+harness.Loopback(ready), "smimea "+l.dir+" {\nttl 1s\nreload 300ms\n}"))
+	s := startServer(t, block("example.com", "ready "+harness.Loopback(ready), "smimea "+l.dir+" {\nttl 1s\nreload 300ms\nwatch off\n}"))
 	l.addr = s.addr
 	reply, err := http.Get("http://" + harness.Loopback(ready) + "/ready")
 	if err != nil || reply.StatusCode != http.StatusOK {

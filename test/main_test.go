@@ -63,6 +63,10 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if denied := os.Getenv(asDenied); denied != "" {
+		fmt.Fprintln(os.Stderr, runDenied(denied, os.Args[1:]))
+		return 1
+	}
 	if os.Getenv(asServer) != "" {
 		coremain.Run()
 		return 0

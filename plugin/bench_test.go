@@ -58,7 +58,7 @@ func newBench(tb testing.TB, users int) *bench {
 	b.answers = &answer.Block{
 		Index:    index,
 		Snapshot: &b.snapshot,
-		Signer:   sign.New(newDNSSEC(tb), []*zone.Place{place}, true),
+		Signer:   sign.New(newDNSSEC(tb), []*zone.Place{place}, true, time.Now),
 		Offer:    func(sign.Batch) {},
 		UDPLimit: conf.answered.udpLimit,
 	}

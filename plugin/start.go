@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/dnssec"
@@ -118,9 +119,9 @@ func (s *SMIMEA) signer(places []*zone.Place) (signer *sign.Signer, below bool, 
 	case ok && len(c.keys) > 0:
 		return nil, false, errors.New("key, and *dnssec* in the same block: leave out one of them; key is for zones of a zones FILE, which *dnssec* cannot know")
 	case len(c.keys) > 0:
-		signer = sign.New(sign.DNSSEC(c.keys, s.config.origins), places, c.cds)
+		signer = sign.New(sign.DNSSEC(c.keys, s.config.origins), places, c.cds, time.Now)
 	case ok:
-		signer = sign.New(d, places, c.cds)
+		signer = sign.New(d, places, c.cds, time.Now)
 		below = slices.Index(dnsserver.Directives, "dnssec") < slices.Index(dnsserver.Directives, name)
 	}
 	if signer != nil {

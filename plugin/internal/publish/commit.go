@@ -96,7 +96,7 @@ func (c *commit) firstOf(i int, e *edit) {
 func (c *commit) nextOf(i int, e *edit) {
 	p := c.p
 	newest := p.standsFor(e.newest)
-	z, changes := e.Zone(func(last uint32) uint32 { return served.NextSerial(last, newest) })
+	z, changes := e.Zone(func(last uint32) uint32 { return served.Next(p.config.Places[i].Origin, last, newest) })
 	c.next.Zones[i] = z
 	if z.Serial == c.old.Zones[i].Serial {
 		return
@@ -194,7 +194,7 @@ func (p *Publisher) raise(i int) {
 	}
 	c := commit{p: p, old: old, next: old.next()}
 	z := *old.Zones[i]
-	z.Serial = served.NextSerial(z.Serial, p.world.System.Now())
+	z.Serial = served.Next(z.Origin, z.Serial, p.world.System.Now())
 	c.next.Zones[i] = &z
 	c.next.extras[i] = p.Signer().Extra(i)
 	served.Note(&z, c.next.extras[i])

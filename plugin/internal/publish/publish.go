@@ -224,6 +224,15 @@ func (p *Publisher) Answered() { p.queries.Add(1) }
 // Queries implements sign.Keeper.
 func (p *Publisher) Queries() uint64 { return p.queries.Load() }
 
+// Now implements sign.Keeper.
+func (p *Publisher) Now() time.Time { return p.world.System.Now() }
+
+// Transferable returns a zone as secondaries get it that sign it themselves, or not at
+// all, and the way to it; nil if it has not been read yet.
+func (p *Publisher) Transferable(i int) (*zone.Transferable, *zone.Journal) {
+	return p.current.Load().transferable(i)
+}
+
 // Offer keeps signatures that a query needed, if there is time for it.
 func (p *Publisher) Offer(b sign.Batch) { p.ahead.Offer(b) }
 

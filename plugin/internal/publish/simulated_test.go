@@ -2,7 +2,6 @@ package publish
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -21,7 +20,6 @@ import (
 
 	"coredns-smimea/internal/statefile"
 	"coredns-smimea/plugin/internal/sign"
-	"coredns-smimea/smimea/zone"
 )
 
 // A simDisk is what a state is kept on: files in memory, of which the disk has what
@@ -249,33 +247,34 @@ func (t *simTimer) C() <-chan time.Time { return nil }
 func (t *simTimer) Reset(time.Duration) { t.set = true }
 func (t *simTimer) Stop()               { t.set = false }
 
-var simKeys struct {
-	keys    [3]*dnssec.DNSKEY
-	signers map[string]*sign.Signer
-}
+// simKeys are the keys of all simulations; the first is none.
+var simKeys [3]*dnssec.DNSKEY
 
 var simKeysOnce sync.Once
 
-// simSigner returns a signer of one of the keys, nil for key 0.
-func simSigner(t testing.TB, key int, places []*zone.Place) *sign.Signer {
+// signer returns a signer of the key that signs, nil for key 0. It is a new one, which
+// has made no signature yet, as that of a new process, or of a reload.
+func (s *simulation) signer() *sign.Signer {
 	simKeysOnce.Do(func() {
-		simKeys.signers = map[string]*sign.Signer{}
-		for i := 1; i < len(simKeys.keys); i++ {
-			simKeys.keys[i] = simKey(t)
+		for i := 1; i < len(simKeys); i++ {
+			simKeys[i] = simKey(s.t)
 		}
 	})
-	if key == 0 {
+	if s.key == 0 {
 		return nil
 	}
-	name := fmt.Sprint(key, len(places), places[0].TTL)
-	if simKeys.signers[name] == nil {
-		var origins []string
-		for _, at := range places {
-			origins = append(origins, at.Origin)
-		}
-		simKeys.signers[name] = sign.New(sign.DNSSEC([]*dnssec.DNSKEY{simKeys.keys[key]}, origins), places, true)
+	var origins []string
+	for _, at := range s.config.Places {
+		origins = append(origins, at.Origin)
 	}
-	return simKeys.signers[name]
+	return sign.New(sign.DNSSEC([]*dnssec.DNSKEY{simKeys[s.key]}, origins), s.config.Places, true, s.m.Now)
+}
+
+// otherKey has another key sign soon. Zones that are signed for secondaries have one.
+func (s *simulation) otherKey() {
+	if s.key = s.IntN(3); s.config.Signed {
+		s.key = 1 + s.IntN(2)
+	}
 }
 
 func simKey(t testing.TB) *dnssec.DNSKEY {

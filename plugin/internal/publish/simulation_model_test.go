@@ -10,6 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"coredns-smimea/plugin/internal/sign"
+	"coredns-smimea/smimea/zone"
+
 	"github.com/miekg/dns"
 )
 
@@ -34,6 +37,12 @@ func (s *simulation) quiet() {
 		s.fail("it comes to rest in state %v", s.p.State())
 	}
 	s.compare()
+	if s.config.Signed {
+		for range 4 {
+			s.sign(true)
+		}
+		s.compareSigned()
+	}
 	s.faulty = false
 }
 
@@ -89,8 +98,17 @@ func (s *simulation) observe() {
 	new := false
 	for i, z := range snap.Zones {
 		if z != nil && (s.last[z.Origin] == nil || s.last[z.Origin].zone != z) {
-			s.version(snap, i)
+			e, journal := snap.transferable(i)
+			s.version(z.Origin, e, journal).zone = z
 			new = true
+		}
+		if !s.config.Signed {
+			continue
+		}
+		e, journal := s.group.Transferable(i)
+		if name := s.p.config.Places[i].Origin + " (signed)"; e != nil && (s.last[name] == nil || s.last[name].signed != e) {
+			s.version(name, e, journal).signed = e
+			s.Signed++
 		}
 	}
 	if !new {
@@ -112,11 +130,9 @@ func (s *simulation) observe() {
 }
 
 // version holds a zone's version against those before.
-func (s *simulation) version(snap *Snapshot, i int) {
+func (s *simulation) version(origin string, e *zone.Transferable, journal *zone.Journal) *simVersion {
 	s.Versions++
-	e, journal := snap.Transferable(i)
-	origin := e.Zone.Origin
-	v := &simVersion{e.Zone, e.Zone.Serial, map[string]bool{}}
+	v := &simVersion{serial: e.Zone.Serial, records: map[string]bool{}}
 	for rrs := range e.Records() {
 		for _, rr := range rrs {
 			if rr.Header().Rrtype != dns.TypeSOA {
@@ -153,6 +169,48 @@ func (s *simulation) version(snap *Snapshot, i int) {
 		}
 	}
 	s.versions[origin][v.serial] = v
+	return v
+}
+
+// compareSigned holds that secondaries get what is served, with good signatures of all.
+func (s *simulation) compareSigned() {
+	for i, at := range s.config.Places {
+		z := s.p.Zone(i)
+		e, _ := s.group.Transferable(i)
+		switch {
+		case e == nil:
+			s.fail("%s is not signed for secondaries", at.Origin)
+			continue
+		case e.Zone.Serial != z.Serial || e.Zone.Sum() != z.Sum():
+			s.fail("%s has serial %d, and %d for secondaries", at.Origin, z.Serial, e.Zone.Serial)
+		}
+		sets, sigs := map[string][]dns.RR{}, map[string]*dns.RRSIG{}
+		for rrs := range e.Records() {
+			for _, rr := range rrs {
+				if sig, ok := rr.(*dns.RRSIG); ok {
+					sigs[fmt.Sprint(sig.Hdr.Name, sig.TypeCovered)] = sig
+				} else {
+					key := fmt.Sprint(rr.Header().Name, rr.Header().Rrtype)
+					sets[key] = append(sets[key], rr)
+				}
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(sets)) {
+			sig := sigs[key]
+			switch {
+			case sig == nil:
+				s.fail("%v is not signed", sets[key])
+			case time.Unix(int64(sig.Expiration), 0).Before(s.m.Now().Add(sign.Margin)):
+				s.fail("%v has ended", sig)
+			case s.IntN(20) == 0:
+				public := *simKeys[s.key].K
+				public.Hdr.Name = at.Origin
+				if err := sig.Verify(&public, sets[key]); err != nil {
+					s.fail("%v: %v", sig, err)
+				}
+			}
+		}
+	}
 }
 
 // differing says how two sets of records differ.

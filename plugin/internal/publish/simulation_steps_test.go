@@ -14,6 +14,9 @@ import (
 // step is what happens next.
 func (s *simulation) step() {
 	s.m.Pass(time.Duration(s.IntN(3000)) * time.Millisecond)
+	if s.config.Signed && s.IntN(2) == 0 {
+		s.sign(s.IntN(4) == 0)
+	}
 	user := simStay + s.IntN(simUsers-simStay)
 	switch n := s.IntN(32); {
 	case n < 10:
@@ -111,6 +114,16 @@ func (s *simulation) alive() {
 	}
 }
 
+// sign makes signatures ahead, and the signed zones that can be made then.
+func (s *simulation) sign(late bool) {
+	s.p.ahead.Round(context.Background())
+	if s.IntN(2) == 0 {
+		s.alive()
+	}
+	s.group.Round(context.Background(), late)
+	s.alive()
+}
+
 // save saves, while something else may happen before its end is taken in.
 func (s *simulation) save() {
 	if s.p.saver == nil || s.p.saver.running {
@@ -191,7 +204,7 @@ func (s *simulation) restart(killed bool) {
 		s.mount() // nobody knows that the empty directory is not the one
 	}
 	if s.IntN(6) == 0 {
-		s.key = s.IntN(3)
+		s.otherKey()
 	}
 	s.restartAs(killed)
 }
@@ -243,13 +256,14 @@ func (s *simulation) reload() {
 	s.note("a reload in state %v, %d domains, ttl %v, url %d", old.State(), s.domains, s.config.TTL, s.url)
 	fails := s.IntN(4) == 0
 	if !fails && s.IntN(6) == 0 {
-		s.key = s.IntN(3)
+		s.otherKey()
 	}
-	if !fails {
-		s.p = next
-	}
-	next.signer.Store(simSigner(s.t, s.key, s.config.Places))
+	next.signer.Store(old.Signer())
 	next.generation = old.generation
+	next.setSigner(s.signer())
+	if group := s.newGroup(next); !fails {
+		s.p, s.group = next, group
+	}
 	next.begin(context.Background(), &predecessor{old.config, old.Snapshot(), old.octets})
 	if fails { // nobody has asked the new one
 		s.note("the reload fails")
@@ -309,7 +323,7 @@ func (s *simulation) another() {
 		ttl = time.Duration(1+s.IntN(3)) * 20 * time.Minute
 	}
 	c := aConfig(s.t, "/certs", simDomains[:s.domains]...)
-	c.Unwatched, c.State, c.MaxWithdraw, c.TTL, c.URL = true, was.State, was.MaxWithdraw, ttl, simURL(s.url)
+	c.Unwatched, c.State, c.MaxWithdraw, c.TTL, c.URL, c.Signed = true, was.State, was.MaxWithdraw, ttl, simURL(s.url), was.Signed
 	for i, at := range c.Places {
 		copied := *at
 		copied.TTL = uint32(ttl / time.Second)
@@ -326,9 +340,9 @@ func (s *simulation) another() {
 // rekey has other keys sign.
 func (s *simulation) rekey() {
 	s.Keys++
-	s.key = s.IntN(3)
+	s.otherKey()
 	s.note("key %d signs", s.key)
-	s.p.setSigner(simSigner(s.t, s.key, s.config.Places))
+	s.p.setSigner(s.signer())
 	s.alive()
 }
 

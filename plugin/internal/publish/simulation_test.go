@@ -17,6 +17,7 @@ import (
 
 	"coredns-smimea/internal/disk/fake"
 	"coredns-smimea/internal/testcert"
+	"coredns-smimea/plugin/internal/secondary"
 	"coredns-smimea/plugin/internal/served"
 	"coredns-smimea/smimea/zone"
 )
@@ -31,7 +32,8 @@ var (
 // order that a seed gives. What it serves is held against plain code at all times:
 // who has always been there is never denied, serials rise, a serial has one content,
 // journals lead from every version they cover to the one that is served; and at
-// every quiet point what is served is what the files say.
+// every quiet point what is served is what the files say, and what secondaries get that
+// cannot sign is the same, signed.
 func TestSimulation(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
 	var all simCounts
@@ -48,10 +50,11 @@ func TestSimulation(t *testing.T) {
 }
 
 // simCounts is what has been tried.
-type simCounts struct{ Versions, Steps, Kills, Stops, Reloads, Saves, Keys, Held, Restored int }
+type simCounts struct{ Versions, Signed, Steps, Kills, Stops, Reloads, Saves, Keys, Held, Restored int }
 
 func (a *simCounts) add(b simCounts) {
 	a.Versions += b.Versions
+	a.Signed += b.Signed
 	a.Steps += b.Steps
 	a.Kills += b.Kills
 	a.Stops += b.Stops
@@ -79,6 +82,8 @@ type simulation struct {
 	disk *simDisk
 	p    *Publisher
 	away *fake.Volume
+	// group makes the signed zones of secondaries, if the configuration has some.
+	group *secondary.Group
 
 	faults  int // percent of the calls at the directory that fail
 	mu      sync.Mutex
@@ -89,7 +94,7 @@ type simulation struct {
 	there   [simUsers]simUser
 
 	// The model's memory.
-	last      map[string]*simVersion            // by origin
+	last      map[string]*simVersion            // by origin, with a word after it where it is signed
 	versions  map[string]map[uint32]*simVersion // all of them
 	seen      [simTorn]bool                     // who has been served by this process, or before a clean end
 	faulty    bool                              // a call has failed since the process began: what could never be read may be denied
@@ -109,7 +114,8 @@ type simUser struct {
 
 // simVersion is a zone as it was served once.
 type simVersion struct {
-	zone    *zone.Zone
+	zone    *zone.Zone // nil for one that secondaries get signed
+	signed  *zone.Transferable
 	serial  uint32
 	records map[string]bool // all but the SOA
 }
@@ -131,8 +137,9 @@ func (s *simulation) must(err error) {
 	}
 }
 
-// simEpoch is when simulations begin.
-var simEpoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+// simEpoch is when simulations begin: today, since *dnssec* dates the signatures of its
+// keys by itself.
+var simEpoch = time.Now().UTC().Truncate(24 * time.Hour).Add(3*time.Hour + 4*time.Minute + 5*time.Second)
 
 // A simCert is a certificate of a user: each has two.
 type simCert struct {
@@ -187,6 +194,9 @@ func newSimulation(t *testing.T, seed uint64, told bool) *simulation {
 		s.config.State = ""
 	}
 	s.config.MaxWithdraw = []int{100, 30}[s.IntN(2)]
+	if s.config.Signed = s.IntN(3) == 0; s.config.Signed {
+		s.otherKey()
+	}
 	s.must(s.m.MkdirAll("/certs"))
 	s.m.Mount("/certs", nil)
 	s.must(s.m.MkdirAll("/certs/0"))
@@ -275,13 +285,21 @@ func (s *simulation) world() World {
 // start begins a publisher, with the one before if there is one.
 func (s *simulation) start(before *predecessor) {
 	s.p = newPublisher(s.config, s.world())
-	s.p.signer.Store(simSigner(s.t, s.key, s.config.Places))
+	s.p.setSigner(s.signer())
+	s.group = s.newGroup(s.p)
 	s.p.begin(context.Background(), before)
 	s.note("begins in state %v", s.p.State())
 	if s.p.State() == Restored {
 		s.Restored++
 	}
 	s.observe()
+}
+
+// newGroup makes the secondaries of a publisher.
+func (s *simulation) newGroup(p *Publisher) *secondary.Group {
+	g := secondary.NewGroup(p, s.config.Places, s.config.Signed)
+	p.secondaries = g
+	return g
 }
 
 // end ends what a publisher owns beside its goroutine.

@@ -47,9 +47,8 @@ func (s *Snapshot) next() *Snapshot {
 	return &n
 }
 
-// Transferable returns a zone as secondaries get it that sign it themselves, or
-// not at all, and the way to it; nil if it has not been read yet.
-func (s *Snapshot) Transferable(i int) (*zone.Transferable, *zone.Journal) {
+// transferable is Publisher.Transferable of one snapshot.
+func (s *Snapshot) transferable(i int) (*zone.Transferable, *zone.Journal) {
 	if s == nil || s.Zones[i] == nil {
 		return nil, nil
 	}

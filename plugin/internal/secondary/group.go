@@ -3,22 +3,27 @@ package secondary
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
 
-	"coredns-smimea/plugin/internal/publish"
 	"coredns-smimea/plugin/internal/sign"
 	"coredns-smimea/smimea/zone"
 )
 
 // A Source is whose zones are handed on.
 type Source interface {
-	// Snapshot returns what is served now, nil if nothing is.
-	Snapshot() *publish.Snapshot
+	// Zone returns a zone as it is served now, nil if it is not.
+	Zone(i int) *zone.Zone
+	// Transferable returns a zone as secondaries get it that sign it themselves, or not
+	// at all, and the way to it; nil if it has not been read yet.
+	Transferable(i int) (*zone.Transferable, *zone.Journal)
 	// Signer returns whose keys sign now, nil if nobody's.
 	Signer() *sign.Signer
 	// Queries is how many have been answered so far.
 	Queries() uint64
+	// Now is the time.
+	Now() time.Time
 	// SignAll has all signed that lacks good signatures.
 	SignAll()
 	// Raise gives a zone a later serial without another change, soon.
@@ -52,7 +57,7 @@ func (g *Group) Transferable(i int) (*zone.Transferable, *zone.Journal) {
 	if g.signed != nil {
 		return g.signed.transferable(i)
 	}
-	return g.source.Snapshot().Transferable(i)
+	return g.source.Transferable(i)
 }
 
 // Announce has secondaries told that a zone has another serial. It never waits.
@@ -81,6 +86,14 @@ func (g *Group) Run(ctx context.Context) {
 	}
 }
 
+// Round makes the signed zones that can be made now: what Run does when it is woken, or
+// when some time has passed without that (late).
+func (g *Group) Round(ctx context.Context, late bool) {
+	if g.signed != nil {
+		g.signed.round(ctx, late)
+	}
+}
+
 // Start begins to announce the block's zones, first of all as they are now, when
 // the server listens.
 func (p *Primary) Start(server *dnsserver.Config) {
@@ -103,8 +116,8 @@ func (p *Primary) Start(server *dnsserver.Config) {
 	p.ended.Go(func() { p.copies.run(p.ctx) })
 	p.ended.Go(func() {
 		p.listen(server, p.group.places[first].Origin, func() uint32 {
-			if s := p.group.source.Snapshot(); s != nil && s.Zones[first] != nil {
-				return s.Zones[first].Serial
+			if z := p.group.source.Zone(first); z != nil {
+				return z.Serial
 			}
 			return 0
 		})

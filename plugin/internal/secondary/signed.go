@@ -80,19 +80,25 @@ func (s *signedZones) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-renew.C:
+			s.round(ctx, false)
 		case <-again.C:
-			for i := range s.zones {
-				if s.zones[i].waiting {
-					s.zones[i].waiting = false
-					s.group.source.SignAll()
-				}
-			}
+			s.round(ctx, true)
 		case <-s.wake:
+			s.round(ctx, false)
 		}
-		for i := range s.zones {
-			if ctx.Err() == nil {
-				s.advance(ctx, i)
-			}
+	}
+}
+
+// round makes the next signed version of each zone, if it can be made. After some time
+// it has those signatures looked for that are waited for.
+func (s *signedZones) round(ctx context.Context, late bool) {
+	for i := range s.zones {
+		if late && s.zones[i].waiting {
+			s.zones[i].waiting = false
+			s.group.source.SignAll()
+		}
+		if ctx.Err() == nil {
+			s.advance(ctx, i)
 		}
 	}
 }
@@ -101,11 +107,11 @@ func (s *signedZones) run(ctx context.Context) {
 // is all signed.
 func (s *signedZones) advance(ctx context.Context, i int) {
 	source, z := s.group.source, &s.zones[i]
-	signer, snap := source.Signer(), source.Snapshot()
-	if snap == nil || snap.Zones[i] == nil || !signer.AtApex(i) {
+	signer, served := source.Signer(), source.Zone(i)
+	if served == nil || !signer.AtApex(i) {
 		return
 	}
-	served, keys, now := snap.Zones[i], signer.Keys(i), time.Now()
+	keys, now := signer.Keys(i), source.Now()
 	published := z.published.Load()
 	if published != nil && now.Sub(z.measured) >= sign.RenewEvery {
 		s.measure(z, published.version, now)

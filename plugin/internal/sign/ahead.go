@@ -32,6 +32,8 @@ type Keeper interface {
 	Signer() *Signer
 	// Queries is how many have been answered so far.
 	Queries() uint64
+	// Now is the time.
+	Now() time.Time
 	// Keep keeps signatures. It waits, and reports false if ctx has ended first.
 	Keep(ctx context.Context, b Batch) bool
 	// TryKeep is Keep for who must not wait: it reports whether there was room.
@@ -104,18 +106,23 @@ func (a *Ahead) Run(ctx context.Context) {
 			a.Everything()
 		case <-a.wake:
 		}
-		a.mu.Lock()
-		queue, all := a.queue, a.all
-		a.queue, a.all = nil, false
-		a.mu.Unlock()
-		for _, c := range queue {
-			a.changes(ctx, c)
-		}
-		if all {
-			a.pass(ctx)
-		}
-		a.keeper.Signed(ctx)
+		a.Round(ctx)
 	}
+}
+
+// Round signs what there is to be signed. It is for the goroutine of Run.
+func (a *Ahead) Round(ctx context.Context) {
+	a.mu.Lock()
+	queue, all := a.queue, a.all
+	a.queue, a.all = nil, false
+	a.mu.Unlock()
+	for _, c := range queue {
+		a.changes(ctx, c)
+	}
+	if all {
+		a.pass(ctx)
+	}
+	a.keeper.Signed(ctx)
 }
 
 // changes signs what has changed.
@@ -145,7 +152,7 @@ func (a *Ahead) pass(ctx context.Context) {
 			// The zone as it is now, page by page: queries have names signed, too,
 			// and what is signed moves to later pages only.
 			for page := 0; page < a.keeper.Zone(i).Pages(tree); page++ {
-				for rrset := range a.keeper.Zone(i).Unsigned(tree, page, signer.Keys(i), time.Now(), RenewBefore, RenewSpread) {
+				for rrset := range a.keeper.Zone(i).Unsigned(tree, page, signer.Keys(i), a.keeper.Now(), RenewBefore, RenewSpread) {
 					if !r.add(rrset) {
 						return
 					}

@@ -41,6 +41,7 @@ const (
 // for all goroutines, and a nil one signs nothing.
 type Signer struct {
 	dnssec dnssec.Dnssec
+	now    func() time.Time
 	places []*zone.Place
 	keys   []zone.Keys // by zone; no Signer: the zone is not signed
 	tags   [][]uint16  // by zone: of the keys that sign its records
@@ -56,10 +57,12 @@ type signedSOA struct {
 	sigs []dns.RR
 }
 
-// New asks *dnssec* for which of the zones it signs, and with which keys.
-func New(d dnssec.Dnssec, places []*zone.Place, withCDS bool) *Signer {
+// New asks *dnssec* for which of the zones it signs, and with which keys. Now tells
+// the time.
+func New(d dnssec.Dnssec, places []*zone.Place, withCDS bool, now func() time.Time) *Signer {
 	s := &Signer{
 		dnssec: d,
+		now:    now,
 		places: places,
 		tags:   make([][]uint16, len(places)),
 		extras: make([][]dns.RR, len(places)),
@@ -155,7 +158,7 @@ func (s *Signer) Sign(rrset []dns.RR) ([]dns.RR, error) {
 	// *dnssec* signs every RRset of a positive answer with the keys of the
 	// zone that its owner is in. (A denial it would sign in its own way.)
 	m := &dns.Msg{Answer: slices.Clip(rrset)}
-	m = s.dnssec.Sign(request.Request{Req: m}, time.Now().UTC(), neighbour.Self)
+	m = s.dnssec.Sign(request.Request{Req: m}, s.now().UTC(), neighbour.Self)
 	sigs := m.Answer[len(rrset):]
 	if len(sigs) == 0 {
 		return nil, errNotSigned
@@ -165,7 +168,7 @@ func (s *Signer) Sign(rrset []dns.RR) ([]dns.RR, error) {
 
 // SOA returns the signatures of a zone's SOA record, which every denial has.
 func (s *Signer) SOA(zone int, soa *dns.SOA) ([]dns.RR, error) {
-	if last := s.soas[zone].Load(); last != nil && last.soa == *soa && fresh(last.sigs) {
+	if last := s.soas[zone].Load(); last != nil && last.soa == *soa && fresh(last.sigs, s.now().UTC()) {
 		return Copies(last.sigs), nil
 	}
 	sigs, err := s.Sign([]dns.RR{soa})
@@ -175,8 +178,7 @@ func (s *Signer) SOA(zone int, soa *dns.SOA) ([]dns.RR, error) {
 	return sigs, err
 }
 
-func fresh(sigs []dns.RR) bool {
-	now := time.Now().UTC()
+func fresh(sigs []dns.RR, now time.Time) bool {
 	for _, rr := range sigs {
 		if sig := rr.(*dns.RRSIG); !sig.ValidityPeriod(now) || !sig.ValidityPeriod(now.Add(Margin)) {
 			return false

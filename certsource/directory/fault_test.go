@@ -135,7 +135,7 @@ func TestDenied(t *testing.T) {
 		w.want(all...)
 		w.wantState("a.pem", "", certsource.Unreadable)
 		w.wantState("n.pem", certsource.Unreadable, "")
-		time.Sleep(2 * unsettled)
+		w.skew += time.Second // settled
 		w.look()
 		w.look()
 		if w.changes > 0 {
@@ -290,7 +290,7 @@ func TestUnmounted(t *testing.T) {
 	if w.err == nil {
 		t.Error("unmounted again: no error")
 	}
-	time.Sleep(20 * time.Millisecond) // files have the time of the last tick
+	w.tick()
 	w.put(ConfirmFile, nil)
 	w.look()
 	w.want()

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"fmt"
+	"os/exec"
 	"testing"
 	"time"
 )
@@ -30,6 +31,15 @@ func (w *world) wantHeld(held, published int) {
 	if w.report.Held != held || w.d.Published() != published {
 		w.Errorf("%d are held back, %d published; want %d, %d", w.report.Held, w.d.Published(), held, published)
 	}
+}
+
+// renameDir moves all certificates of a directory into one below it.
+func renameDir(dir, sub string) error {
+	return exec.Command("sh", "-c", "mkdir "+dir+"/"+sub+" && mv "+dir+"/*.pem "+dir+"/"+sub).Run()
+}
+
+func renameDirBack(dir, sub string) error {
+	return exec.Command("sh", "-c", "mv "+dir+"/"+sub+"/*.pem "+dir).Run()
 }
 
 func TestGuard(t *testing.T) {
@@ -126,11 +136,11 @@ func TestGuard(t *testing.T) {
 		w := guarded(t, 40)
 		w.skew = 0
 		w.put(ConfirmFile, nil)
-		time.Sleep(20 * time.Millisecond) // files have the time of the last tick
+		w.tick()
 		w.removeRange(0, 30)
 		w.look()
 		w.wantHeld(30, 40)
-		time.Sleep(20 * time.Millisecond)
+		w.tick()
 		w.put(ConfirmFile, nil)
 		w.look()
 		w.wantHeld(0, 10)
@@ -138,7 +148,7 @@ func TestGuard(t *testing.T) {
 			w.write(fmt.Sprintf("%d.pem", i))
 		}
 		w.look()
-		time.Sleep(20 * time.Millisecond)
+		w.tick()
 		w.removeRange(40, 80)
 		w.look()
 		if w.report.Held != 40 {

@@ -51,7 +51,6 @@ func settleTo(w *world, watch *Watch, want ...string) {
 			w.skew += patience
 			w.checkPaths(w.report.Unsettled...)
 		case <-watch.C:
-			time.Sleep(20 * time.Millisecond) // as a server waits for more
 			if paths, all := watch.Take(); all {
 				w.look()
 			} else {

@@ -1,0 +1,42 @@
+package harness
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+// FileTime returns the time that the file system gives to what is written now. Its
+// clock goes on by ticks of some milliseconds. The probe is written into dir, which
+// must not be a directory whose changes somebody follows.
+func FileTime(dir string) (time.Time, error) {
+	f, err := os.CreateTemp(dir, "probe")
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}
+
+// Tick waits until what is written now gets a later time than what was written before,
+// counted in units: time.Nanosecond for any later time, time.Second for another second.
+// The probes are written into dir, as those of [FileTime].
+func Tick(dir string, unit time.Duration) error {
+	before, err := FileTime(dir)
+	if err != nil {
+		return err
+	}
+	if !Wait(10*time.Second, nil, func() bool {
+		var now time.Time
+		now, err = FileTime(dir)
+		return err != nil || now.Truncate(unit).After(before.Truncate(unit))
+	}) {
+		return errors.New("the clock of the file system stands still")
+	}
+	return err
+}

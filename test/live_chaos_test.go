@@ -76,15 +76,19 @@ func testChaos(t *testing.T, seed uint64, options string) {
 	for client := range 2 {
 		clients.Go(func() { c.ask(s.addr, rand.New(rand.NewPCG(seed, uint64(2+client))), stop) })
 	}
+	end := sync.OnceFunc(func() {
+		close(stop)
+		clients.Wait()
+	})
+	defer end()
 	steps := 0
-	for end := time.Now().Add(duration()); time.Now().Before(end); steps++ {
+	for until := time.Now().Add(duration()); time.Now().Before(until); steps++ {
 		c.step()
 		if c.IntN(20) == 0 { // let a look get between
-			time.Sleep(time.Duration(c.IntN(400)) * time.Millisecond)
+			l.waitFor("a look", map[string]string{"mark": l.write("mark/here.pem", "mark")})
 		}
 	}
-	close(stop)
-	clients.Wait()
+	end()
 
 	// What is torn keeps what it had before, as long as somebody remembers: a
 	// server that starts now does not. Make all whole, or gone.
@@ -220,12 +224,12 @@ func (c *chaos) step() {
 	case 3, 4: // renamed over
 		os.WriteFile(p+".tmp", c.make(), 0o644)
 		os.Rename(p+".tmp", p)
-	case 5: // in pieces
+	case 5: // in pieces, and something else after each
 		text := c.make()
 		if f, err := os.Create(p); err == nil {
 			for piece := range slices.Chunk(text, 1+len(text)/(1+c.IntN(4))) {
 				f.Write(piece)
-				time.Sleep(time.Duration(c.IntN(3)) * time.Millisecond)
+				c.step()
 			}
 			f.Close()
 		}

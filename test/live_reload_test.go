@@ -174,13 +174,7 @@ func TestReload(t *testing.T) {
 	l.addr = i.addr
 	serial := l.serial("_smimecert.example.com.")
 	// Files that were written just now are read twice.
-	read := -1.0
-	waitFor(t, "the files to settle", func() bool {
-		last := read
-		time.Sleep(time.Second)
-		read = metric(t, "files_read_total", "dir="+l.dir)
-		return read == last
-	})
+	read := waitQuiet(t, "the files to settle", time.Second, func() float64 { return metric(t, "files_read_total", "dir="+l.dir) })
 	looks := metric(t, "look_duration_seconds", "dir="+l.dir)
 	before := holds(t)
 

@@ -137,7 +137,7 @@ func TestHeld(t *testing.T) {
 	// Others come and go meanwhile.
 	bob := l.write("bob.pem", "bob")
 	l.wait("bob", map[string]string{"bob": bob, "alice": alice})
-	time.Sleep(20 * time.Millisecond) // files have the time of the last tick
+	tick(t, time.Nanosecond)
 	l.must(os.WriteFile(l.at(".withdraw"), nil, 0o644))
 	l.wait("confirmed", map[string]string{"alice": gone, "bob": bob})
 	if n := strings.Count(s.log.String(), "Holding back"); n != 1 {
@@ -150,8 +150,18 @@ func TestHeld(t *testing.T) {
 func TestLogged(t *testing.T) {
 	l := &liveDir{T: t, dir: filepath.Join(t.TempDir(), "certs")}
 	l.write("alice.pem", "alice")
-	s := startProcess(t, "", block("_smimecert.example.com _smime.example.com", "smimea "+l.dir+" {\nttl 1s\nreload 200ms\n}"))
+	metrics := harness.Loopback(freePort(t))
+	s := startProcess(t, "", block("_smimecert.example.com _smime.example.com", "prometheus "+metrics, "smimea "+l.dir+" {\nttl 1s\nreload 200ms\n}"))
 	l.addr = s.addr
+	anotherLook := func() {
+		t.Helper()
+		looks := func() float64 {
+			n, _ := sampleAt(t, metrics, `look_duration_seconds_count{dir="`+l.dir+`"}`)
+			return n
+		}
+		before := looks()
+		waitFor(t, "a look that began after this", func() bool { return looks() >= before+2 })
+	}
 	lines := func(pattern string) int {
 		return len(regexp.MustCompile(`(?m)^.*`+pattern+`.*$`).FindAllString(s.log.String(), -1))
 	}
@@ -162,7 +172,7 @@ func TestLogged(t *testing.T) {
 	one := func(what string, do func() map[string]string) {
 		t.Helper()
 		l.wait(what, do())
-		time.Sleep(time.Second) // some looks
+		anotherLook()
 		published++
 		if n := lines("Published "); n != published {
 			t.Errorf("%s: %d lines, not one\n%s", what, n-published+1, s.log)
@@ -185,7 +195,7 @@ func TestLogged(t *testing.T) {
 	} {
 		l.must(os.WriteFile(l.at("alice.pem"), []byte(step.content), 0o644))
 		waitFor(t, step.pattern, func() bool { return lines(step.pattern) > 0 })
-		time.Sleep(time.Second)
+		anotherLook()
 		if n := lines(step.pattern); n != 1 {
 			t.Errorf("%d lines of %s", n, step.pattern)
 		}
@@ -198,7 +208,7 @@ func TestLogged(t *testing.T) {
 	// DIR away, and there again.
 	l.must(os.Rename(l.dir, l.dir+".away"))
 	waitFor(t, "the message", func() bool { return lines("ERROR.*What is published stays as it is") == 1 })
-	time.Sleep(time.Second)
+	anotherLook()
 	l.must(os.Rename(l.dir+".away", l.dir))
 	waitFor(t, "the message", func() bool { return lines("can be read again") == 1 })
 	if n := lines("What is published stays"); n != 1 {
@@ -229,7 +239,7 @@ func TestMinutes(t *testing.T) {
 	for name := range ends {
 		waitFor(t, name, func() bool { return l.served(name) != gone })
 	}
-	for len(ends) > 0 {
+	waitLong(t, "the last one's end", life+10*time.Second, func() bool {
 		for name, end := range ends {
 			asked := time.Now()
 			there := l.served(name) != gone
@@ -244,6 +254,6 @@ func TestMinutes(t *testing.T) {
 				delete(ends, name)
 			}
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return len(ends) == 0
+	})
 }

@@ -114,13 +114,7 @@ func (r *restarted) serials() [2]uint32 {
 // settled waits until no file is read any more, so that all are known for good.
 func (r *restarted) settled() {
 	r.Helper()
-	last := ""
-	waitFor(r.T, "the files to settle", func() bool {
-		time.Sleep(600 * time.Millisecond)
-		now := r.metric("files_read_total")
-		defer func() { last = now }()
-		return now == last
-	})
+	waitQuiet(r.T, "the files to settle", 600*time.Millisecond, func() string { return r.metric("files_read_total") })
 }
 
 // rose holds that serials have risen (RFC 1982), or not fallen.
@@ -446,7 +440,7 @@ func TestReplicas(t *testing.T) {
 	a.write("sub/bob.pem", "bob")
 	a.write("sub/gone.pem", "gone")
 	a.remove("sub/gone.pem")
-	time.Sleep(1100 * time.Millisecond) // another copy of another time
+	tick(t, time.Second) // another copy of another time
 	command(t, "cp", "-a", a.dir, b.dir)
 	for _, l := range []*liveDir{a, b} {
 		l.addr = startServer(t, block("_smimecert.example.com _smime.example.com", "smimea "+l.dir+" {\nreload 1h\n}")).addr
@@ -468,7 +462,7 @@ func TestReplicas(t *testing.T) {
 		b.rename(".carol.pem.Xyz", "carol.pem")
 		b.waitFor(what, map[string]string{"carol": data})
 		equal(what)
-		time.Sleep(300 * time.Millisecond)
+		tick(t, serialTick)
 	}
 }
 

@@ -247,6 +247,31 @@ func waitFor(t *testing.T, what string, cond func() bool) {
 	waitLong(t, what, 30*time.Second, cond)
 }
 
+// waitQuiet waits until a value has stayed the same for a while, and returns it.
+func waitQuiet[V comparable](t *testing.T, what string, while time.Duration, value func() V) V {
+	t.Helper()
+	last, since := value(), time.Now()
+	waitFor(t, what, func() bool {
+		if now := value(); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > while
+	})
+	return last
+}
+
+// serialTick is the time that serials count.
+const serialTick = time.Second / 4
+
+// tick has what is written from now on get a later time than what was written before,
+// counted in units.
+func tick(t *testing.T, unit time.Duration) {
+	t.Helper()
+	if err := harness.Tick(t.TempDir(), unit); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // waitLong is waitFor for what takes longer.
 func waitLong(t *testing.T, what string, wait time.Duration, cond func() bool) {
 	t.Helper()

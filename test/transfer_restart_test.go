@@ -41,9 +41,15 @@ func TestTransferRestarts(t *testing.T) {
 			full := 0
 			for i := range 3 {
 				// What changes while the primary is away is in its first answer.
+				last, probes := serials(t, f.addr, f.zones), t.TempDir()
 				f.stop(t)
 				if i > 0 {
-					time.Sleep(time.Second / 2) // serials count quarters of a second
+					waitFor(t, "the clock to pass the last serial", func() bool {
+						now, err := harness.FileTime(probes)
+						return err == nil && !slices.ContainsFunc(last, func(serial uint32) bool {
+							return int32(uint32(now.UnixNano()/int64(serialTick))-serial) <= 0
+						})
+					})
 					c.change(t)
 				}
 				f.start(t)

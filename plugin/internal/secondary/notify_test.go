@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"coredns-smimea/internal/harness"
@@ -54,10 +55,12 @@ func waitUntil(t *testing.T, what string, cond func() bool) {
 
 // TestNotifyCoalesces holds that of many changes of a zone the last one is
 // announced, one announcement runs at a time, and that other zones do not wait.
-func TestNotifyCoalesces(t *testing.T) {
+func TestNotifyCoalesces(t *testing.T) { synctest.Test(t, notifyCoalesces) }
+
+func notifyCoalesces(t *testing.T) {
 	s, n := newSecondaries()
 	n.announce("a.")
-	if time.Sleep(10 * time.Millisecond); s.count("a.") != 0 {
+	if synctest.Wait(); s.count("a.") != 0 {
 		t.Error("announced before the server listens")
 	}
 	close(n.begun)
@@ -77,7 +80,7 @@ func TestNotifyCoalesces(t *testing.T) {
 	waitUntil(t, "an announcement after the end", func() bool { return s.count("a.") == 3 })
 	n.stop()
 	n.announce("a.")
-	if time.Sleep(10 * time.Millisecond); s.count("a.") != 3 {
+	if synctest.Wait(); s.count("a.") != 3 {
 		t.Error("announced after the end")
 	}
 }

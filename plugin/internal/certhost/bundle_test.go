@@ -102,7 +102,6 @@ func TestOneOfSeveralTorn(t *testing.T) {
 	}
 }
 
-
 // An address with very many certificates costs the making of its bundle once.
 func TestLargeBundle(t *testing.T) {
 	reads := 0

@@ -121,7 +121,6 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-
 // A proxy that sends its own name for the listener in place of the one that it
 // was asked for is understood where one mail domain only can be meant, and told.
 func TestProxyHost(t *testing.T) {

@@ -82,6 +82,7 @@ func setup(c *caddy.Controller) error {
 		return nil
 	})
 	c.OnRestartFailed(func() error {
+		haltNewer(i.number)
 		publish.AbandonReload(i.number)
 		lane.Abandon()
 		certhost.ReleaseOthers(i)

@@ -40,8 +40,7 @@ type SMIMEA struct {
 	catalog  *secondary.Catalog // nil if there is none
 	leases   []*certhost.Lease  // of the HTTPS host
 	counters []*counters        // by zone
-
-	unwatchZones context.CancelFunc // ends the watch over the file of zones; nil without one
+	watch    *zonesWatch        // over the file of zones; nil without one
 }
 
 // Name implements plugin.Handler.

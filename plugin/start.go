@@ -52,15 +52,8 @@ func (s *SMIMEA) start() error {
 	if err := s.host(places); err != nil {
 		return err
 	}
-	s.primary.Start(s.server)
+	s.begin()
 	s.instance.lanes.expect(s)
-	if s.config.zones != nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		s.unwatchZones = cancel
-		// It is what calls for the end of this instance, so that stop cannot wait
-		// for it, but only tell it.
-		go s.config.zones.watch(ctx, s.instance)
-	}
 	return nil
 }
 
@@ -71,10 +64,7 @@ func (s *SMIMEA) stop() {
 	for _, lease := range s.leases {
 		lease.Release()
 	}
-	if s.unwatchZones != nil {
-		s.unwatchZones()
-	}
-	s.primary.Stop()
+	s.halt()
 	if s.lease != nil {
 		s.lease.Release()
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coredns/caddy"
@@ -77,13 +78,37 @@ func parseZones(text []byte) ([]listed, error) {
 	return origins, nil
 }
 
-// watch has the server begin anew with the same Corefile when the file has changed,
-// until ctx ends. What zones have in common is taken over, and until the new ones
-// have been read the old ones are served.
-func (f *zonesFile) watch(ctx context.Context, i *instance) {
+// A zonesWatch looks at a file of zones, and has the server begin anew with the same
+// Corefile when the file has changed. What zones have in common is taken over, and
+// until the new ones have been read the old ones are served.
+type zonesWatch struct {
+	file   zonesFile
+	anew   func() bool // has the server begin anew, and reports whether it has
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
+}
+
+// watchZones begins to watch a file as it was read.
+func watchZones(f zonesFile, anew func() bool) *zonesWatch {
+	w := &zonesWatch{file: f, anew: anew}
+	var ctx context.Context
+	ctx, w.cancel = context.WithCancel(context.Background())
+	w.ended.Go(func() { w.run(ctx) })
+	return w
+}
+
+// end ends the watch, and waits until it has ended.
+func (w *zonesWatch) end() {
+	if w != nil {
+		w.cancel()
+		w.ended.Wait()
+	}
+}
+
+func (w *zonesWatch) run(ctx context.Context) {
 	tick := time.NewTicker(zonesEvery)
 	defer tick.Stop()
-	last := f.sum
+	last := w.file.sum
 	var before [sha256.Size]byte // as it was at the last look, while it is written
 	for {
 		select {
@@ -91,8 +116,7 @@ func (f *zonesFile) watch(ctx context.Context, i *instance) {
 			return
 		case <-tick.C:
 		}
-		next := zonesFile{path: f.path}
-		text, err := os.ReadFile(f.path)
+		text, err := os.ReadFile(w.file.path)
 		sum := sha256.Sum256(text)
 		settled := sum == before
 		before = sum
@@ -100,12 +124,22 @@ func (f *zonesFile) watch(ctx context.Context, i *instance) {
 			continue
 		}
 		last = sum
+		next := zonesFile{path: w.file.path}
 		if _, err := next.read(); err != nil {
 			log.Errorf("The zones stay as they are: %v", err)
 			continue
 		}
-		if restart(i, f.path) {
+		// To begin anew ends this watch, so that it cannot be the watch that does it:
+		// whoever waits for the server itself (caddy's Instance.Wait) waits for that.
+		done := make(chan bool, 1)
+		go func() { done <- w.anew() }()
+		select {
+		case <-ctx.Done():
 			return
+		case begun := <-done:
+			if begun {
+				return
+			}
 		}
 	}
 }

@@ -261,13 +261,15 @@ func TestReloadFailed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	state := filepath.Join(t.TempDir(), "state")
+	state, list := filepath.Join(t.TempDir(), "state"), filepath.Join(t.TempDir(), "zones")
+	writeFile(t, list, "example.com\n")
 	serial, before := l.serial("example.com."), holds(t)
 	// Of the last one that has failed for a port caddy keeps the descriptors.
 	for _, failing := range []struct{ what, corefile string }{
 		{"port taken", block("example.com", other.directive, options) + strings.ReplaceAll(block("example.org", "smimea "+l.dir), "PORT", portOf(taken.Addr().String()))},
 		{"at setup", block("example.com", other.directive, options, "smimea "+l.dir)},
 		{"no DIR", block("example.com", other.directive, options) + block("example.org", "smimea /nowhere")},
+		{"at startup, after a block has begun", block(". example.com", "smimea "+l.dir+" {\nzones "+list+"\n}", "transfer {\nto 127.0.0.1:1\n}") + block("example.org", "smimea "+l.dir+" {\nstate "+state+"\n}") + block("example.net", "smimea "+l.dir+" {\nstate "+state+"\n}")},
 		{"at startup", block("example.com", other.directive, options) + block("example.org", "smimea "+l.dir+" {\nstate "+state+"\n}") + block("example.net", "smimea "+l.dir+" {\nstate "+state+"\n}")},
 	} {
 		for range 10 {

@@ -20,8 +20,9 @@ type conns struct {
 	limit  int
 	notify func(n int)
 
-	mu   sync.Mutex
-	open map[*conn]struct{}
+	mu     sync.Mutex
+	open   map[*conn]struct{}
+	closed bool // nobody is let in any more
 }
 
 // A conn is one of them. net/http and crypto/tls wrap it.
@@ -39,13 +40,19 @@ type conn struct {
 // stalled is how long an answer of a few kilobytes may take when others want in.
 const stalled = 2 * time.Second
 
-// add takes a connection in, or closes it and returns nil if there is no room.
+// add takes a connection in, or closes it and returns nil if there is no room, or the
+// listener is closed.
 func (c *conns) add(nc net.Conn) *conn {
 	added := &conn{Conn: nc, in: c}
 	now := time.Now()
 	added.since.Store(now.UnixNano())
 	var victim *conn
 	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		nc.Close()
+		return nil
+	}
 	if len(c.open) >= c.limit {
 		victim = c.oldest(now)
 		if victim == nil {
@@ -83,8 +90,10 @@ func (c *conns) oldest(now time.Time) *conn {
 	return answered
 }
 
+// closeAll closes all that are open, and whatever comes later.
 func (c *conns) closeAll() {
 	c.mu.Lock()
+	c.closed = true
 	all := make([]*conn, 0, len(c.open))
 	for one := range c.open {
 		all = append(all, one)

@@ -51,4 +51,7 @@ func TestConnectionLimit(t *testing.T) {
 	if told != 2 || add(0, http.StateNew) == nil {
 		t.Errorf("%d open after a close", told)
 	}
+	if c.closeAll(); told != 0 || add(0, http.StateNew) != nil || told != 0 {
+		t.Errorf("%d open after the end", told)
+	}
 }

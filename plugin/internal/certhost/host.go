@@ -141,7 +141,10 @@ func (h *host) accept() {
 			if now := time.Now(); h.complain.due(now) {
 				h.table.Load().log.Errorf("https: accepting a connection: %v", err)
 			}
-			time.Sleep(pause)
+			select {
+			case <-time.After(pause):
+			case <-h.queue.closed:
+			}
 			continue
 		}
 		pause = 0
@@ -151,7 +154,7 @@ func (h *host) accept() {
 		case h.table.Load().plain:
 			h.queue.push(c)
 		default:
-			go h.handshake(c, config)
+			h.done.Go(func() { h.handshake(c, config) })
 		}
 	}
 }

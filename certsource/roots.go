@@ -14,6 +14,9 @@ type Roots struct {
 	unread map[string]string   // why crypto/x509 cannot read an authority, by its subject
 }
 
+// RootsIn returns roots that are read into a pool, beside what it has.
+func RootsIn(pool *x509.CertPool) *Roots { return &Roots{pool: pool, unread: map[string]string{}} }
+
 // Read adds the authorities in data, and returns how many there are, and of all else,
 // also certificates that crypto/x509 cannot read, why it is not used.
 func (r *Roots) Read(data []byte) (used int, unused []Unused) {

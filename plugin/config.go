@@ -17,10 +17,11 @@ import (
 
 // config is a block of the Corefile, read and checked. It does not change.
 type config struct {
-	where string   // file and line of the directive
-	root  string   // what paths are relative to, empty for the working directory
-	named []string // zones after the directory
-	block []string // and before the block
+	where string            // file and line of the directive
+	lines map[string]string // and of each option that is there, of the last if there are several
+	root  string            // what paths are relative to, empty for the working directory
+	named []string          // zones after the directory
+	block []string          // and before the block
 
 	origins []string   // of all zones
 	zones   *zonesFile // that origins come from, nil if from the Corefile

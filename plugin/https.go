@@ -34,21 +34,26 @@ type hostConfig struct {
 // serves reports whether anything is to be given out.
 func (h *hostConfig) serves() bool { return h.https != "" || h.http != "" }
 
-// check looks at what the host's options say together, and completes them.
-func (h *hostConfig) check(root string) error {
-	if h.https == "" && (h.cert != "" || len(h.acme.Domains) > 0) {
-		return errors.New("tls and acme are for https: add the option https")
+// checkHost looks at what the host's options say together, and completes them.
+func (c *config) checkHost() error {
+	h := &c.host
+	acme := len(h.acme.Domains) > 0
+	switch {
+	case h.https == "" && h.cert != "":
+		return c.at("tls", errors.New("it is for https: add the option https"))
+	case h.https == "" && acme:
+		return c.at("acme", errors.New("it is for https: add the option https"))
+	case h.chain != nil && !h.serves():
+		return c.at("chain", errors.New("it is for what is given out over https: add the option https or http"))
+	case h.cert != "" && acme:
+		return c.at("acme", errors.New("there is tls, too, and one certificate is enough: leave out one of them"))
+	case acme && h.acme.Storage == "":
+		h.acme.Storage = filepath.Join(c.root, ".coredns", "acme")
 	}
-	if h.chain != nil && !h.serves() {
-		return errors.New("chain is for what is given out over https: add the option https or http")
-	}
-	switch acme := &h.acme; {
-	case h.cert != "" && len(acme.Domains) > 0:
-		return errors.New("tls and acme exclude each other: one certificate is enough")
-	case len(acme.Domains) == 0 && (h.dns01 || acme.Email != "" || acme.CA != "" || acme.RootFile != "" || acme.Storage != "" || acme.EABKeyID != ""):
-		return errors.New("acme_… options are for acme: add acme DOMAIN")
-	case len(acme.Domains) > 0 && acme.Storage == "":
-		acme.Storage = filepath.Join(root, ".coredns", "acme")
+	for _, option := range optionNames() {
+		if c.lines[option] != "" && strings.HasPrefix(option, "acme_") && !acme {
+			return c.at(option, errors.New("it is for acme: add acme DOMAIN"))
+		}
 	}
 	return nil
 }
@@ -100,7 +105,7 @@ func (s *SMIMEA) host(places []*zone.Place) error {
 	}
 	if h.http != "" {
 		if err := open(h.http, nil); err != nil {
-			return fmt.Errorf("http: %w", err)
+			return s.config.at("http", err)
 		}
 	}
 	if h.https == "" {
@@ -118,10 +123,10 @@ func (s *SMIMEA) host(places []*zone.Place) error {
 	case s.server.TLSConfig != nil:
 		tls.Config = s.server.TLSConfig
 	default:
-		return errors.New("https needs a TLS certificate: add tls CERT KEY or acme DOMAIN here, or the directive tls to the block")
+		return s.config.at("https", errors.New("it needs a TLS certificate: add tls CERT KEY or acme DOMAIN here, or the directive tls to the block"))
 	}
 	if err := open(h.https, tls); err != nil {
-		return fmt.Errorf("https: %w", err)
+		return s.config.at("https", err)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func optionNames() []string { return slices.Sorted(maps.Keys(options)) }
 
 // defaults returns what a block is without any option.
 func defaults() *config {
-	c := new(config)
+	c := &config{lines: map[string]string{}}
 	for _, name := range optionNames() {
 		if preset := options[name].preset; preset != nil {
 			preset(c)
@@ -70,7 +70,7 @@ func (c *config) check() error {
 	for _, name := range optionNames() {
 		if check := options[name].check; check != nil {
 			if err := check(c); err != nil {
-				return err
+				return c.at(name, err)
 			}
 		}
 	}

@@ -16,6 +16,9 @@ var answeredOptions = map[string]option{
 	"zones": {
 		part: become,
 		set: func(c *config, a arguments) error {
+			if c.zones != nil {
+				return errors.New("is there twice: put all mail domains into one file")
+			}
 			file, err := a.file("FILE")
 			c.zones = &zonesFile{path: file}
 			return err
@@ -38,7 +41,7 @@ var answeredOptions = map[string]option{
 		},
 		check: func(c *config) error {
 			if len(c.answered.keys) > 0 && c.zones == nil {
-				return errors.New("key without zones FILE: have *dnssec* sign")
+				return errors.New("there is no zones FILE, which it is for: have *dnssec* sign, and leave out key")
 			}
 			return nil
 		},
@@ -98,21 +101,26 @@ var atLine = regexp.MustCompile(`at line: (\d+)`)
 // readKey reads a key from the two files of dnssec-keygen. An error never has what
 // is in them: it may be the secret.
 func readKey(path string) (*dnssec.DNSKEY, error) {
+	const what = "the two files of a key, as dnssec-keygen writes them"
 	base := strings.TrimSuffix(strings.TrimSuffix(path, ".key"), ".private")
-	for _, file := range []string{base + ".key", base + ".private"} {
+	public, private := base+".key", base+".private"
+	for _, file := range []string{public, private} {
 		f, err := os.Open(file)
 		if err != nil {
-			return nil, fmt.Errorf("reading a key: %w", err)
+			return nil, fmt.Errorf("reading a key: %w", remedied(err, what))
 		}
 		f.Close()
 	}
-	key, err := dnssec.ParseKeyFile(base+".key", base+".private")
+	key, err := dnssec.ParseKeyFile(public, private)
 	if err == nil {
 		return key, nil
 	}
-	where := ""
-	if m := atLine.FindStringSubmatch(err.Error()); m != nil {
+	said, where := err.Error(), ""
+	if m := atLine.FindStringSubmatch(said); m != nil {
 		where = ", line " + m[1]
 	}
-	return nil, fmt.Errorf("reading a key: %q and %q are not the two files of a key, as dnssec-keygen writes them%s", base+".key", base+".private", where)
+	if strings.Contains(said, public) || strings.Contains(said, "no public key") {
+		return nil, fmt.Errorf("reading a key: %q%s is no DNSKEY record: name %s", public, where, what)
+	}
+	return nil, fmt.Errorf("reading a key: %q%s is not the private key of %q: name %s", private, where, public, what)
 }

@@ -1,9 +1,8 @@
 package plugin
 
 import (
+	"crypto/x509"
 	"errors"
-	"fmt"
-	"os"
 
 	"coredns-smimea/certsource"
 )
@@ -22,7 +21,7 @@ var hostOptions = map[string]option{
 			c.host.https, err = listenAddress(append(a.list, ":443")[0], "", "443")
 			return err
 		},
-		check: func(c *config) error { return c.host.check(c.root) },
+		check: (*config).checkHost,
 	},
 	"http": {
 		part: hosted,
@@ -78,7 +77,13 @@ var hostOptions = map[string]option{
 	},
 	"acme_root": {
 		part: hosted,
-		set:  func(c *config, a arguments) (err error) { c.host.acme.RootFile, err = a.file("FILE"); return err },
+		set: func(c *config, a arguments) error {
+			file, err := a.file("FILE")
+			if err == nil {
+				err = c.host.trustCA(file)
+			}
+			return err
+		},
 	},
 	"acme_storage": {
 		part: hosted,
@@ -100,21 +105,26 @@ var hostOptions = map[string]option{
 	},
 }
 
-// addChain reads certificates of intermediate authorities from a file.
+// addChain reads certificates of intermediate authorities.
 func (h *hostConfig) addChain(file string) error {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("reading chain: %w", err)
-	}
 	if h.chain == nil {
 		h.chain = new(certsource.Issuers)
 	}
-	used, unused := h.chain.Read(data)
-	for _, what := range unused {
-		log.Warningf("chain: of %q not used: %s", file, what)
+	_, err := readAuthorities("chain", file, "intermediate authorities, which issued those of the users", h.chain)
+	return err
+}
+
+// trustCA reads certificates of authorities by which the HTTPS of the ACME directory is
+// trusted, beside the system's.
+func (h *hostConfig) trustCA(file string) error {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
 	}
-	if used == 0 {
-		return fmt.Errorf("the chain file %q has no certificate of an intermediate authority: name a file of those that issued the users' certificates", file)
+	data, err := readAuthorities("acme_root", file, "authorities", certsource.RootsIn(pool))
+	if err != nil {
+		return err
 	}
+	h.acme.Roots, h.acme.RootsFrom = pool, version(file, data)
 	return nil
 }

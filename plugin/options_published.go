@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -204,34 +203,30 @@ var publishedOptions = map[string]option{
 		},
 		check: func(c *config) error {
 			if c.published.Signed && c.published.TTL != maxTTL {
-				return fmt.Errorf("transfer_signed with a ttl of %v: *dnssec* signs with an original TTL of 3600 seconds, and that is what a signed zone must have: leave out one of them", c.published.TTL)
+				return fmt.Errorf("it does not go with a ttl of %v: *dnssec* signs with an original TTL of 3600 seconds, and that is what a signed zone must have: leave out one of them", c.published.TTL)
 			}
 			return nil
 		},
 	},
 }
 
-// addRoots reads certificates of authorities from a PEM file.
+// addRoots reads certificates of authorities.
 func (c *config) addRoots(file string) error {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("reading roots: %w", err)
-	}
 	if c.published.Roots == nil {
 		c.published.Roots = &certsource.Roots{}
 	}
-	used, unused := c.published.Roots.Read(pem)
-	for _, what := range unused {
-		log.Warningf("roots: of %q not used: %s", file, what)
+	data, err := readAuthorities("roots", file, "authorities", c.published.Roots)
+	if err != nil {
+		return err
 	}
-	if used == 0 {
-		return fmt.Errorf("the roots file %q has no certificate that can be used: name a file of authorities' certificates", file)
-	}
-	certs, _ := certsource.ReadAll(pem)
+	certs, _ := certsource.ReadAll(data)
 	c.published.Issuers = append(c.published.Issuers, certs...)
-	c.published.RootsFrom = append(c.published.RootsFrom, fmt.Sprintf("%s %x", file, sha256.Sum256(pem)))
+	c.published.RootsFrom = append(c.published.RootsFrom, version(file, data))
 	return nil
 }
+
+// version names a file as it was read.
+func version(file string, data []byte) string { return fmt.Sprintf("%s %x", file, sha256.Sum256(data)) }
 
 // addLists takes in where lists of revoked certificates are.
 func (c *config) addLists(a arguments) error {

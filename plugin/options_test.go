@@ -1,12 +1,14 @@
 package plugin
 
 import (
+	"crypto/x509"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -21,11 +23,11 @@ func TestOptionParts(t *testing.T) {
 		"ns": "ns1.example.net", "mbox": "a@example.net", "refresh": "2h", "retry": "2m", "expire": "3h",
 		"reload": "1h", "watch": "off", "revocation": "ca.crl", "max_withdraw": "10", "state": filepath.Join(dir, "state"), "transfer_signed": "",
 		"cds": "off", "transfers": "3", "udp_limit": "512", "tcp_only": "", "lane": "off", "denials_per_second": "1", "catalog": "catalog.example.",
-		"https": ":8443", "http": ":8080", "tls": "cert key", "acme": "example.com", "acme_email": "a@example.com", "acme_ca": "https://ca.example/", "acme_root": "root",
+		"https": ":8443", "http": ":8080", "tls": "cert key", "acme": "example.com", "acme_email": "a@example.com", "acme_ca": "https://ca.example/",
 		"acme_storage": "dir", "acme_eab": "id file", "acme_challenge": "dns",
 	}
 	// They need files, and are tested with them.
-	elsewhere := []string{"roots", "zones", "key", "chain"}
+	elsewhere := []string{"roots", "zones", "key", "chain", "acme_root"}
 	for name := range options {
 		if _, ok := examples[name]; !ok && !slices.Contains(elsewhere, name) {
 			t.Errorf("option %s has no example here", name)
@@ -97,11 +99,12 @@ func TestSecretFiles(t *testing.T) {
 	_, zonesErr := (&zonesFile{path: path("zones")}).read()
 	_, longErr := (&zonesFile{path: path("long")}).read()
 	for what, err := range map[string]error{
-		"key":   options["key"].set(defaults(), arguments{[]string{"file", "K"}, path}),
-		"roots": options["roots"].set(defaults(), arguments{[]string{"K.private"}, path}),
-		"chain": options["chain"].set(defaults(), arguments{[]string{"K.private"}, path}),
-		"zones": zonesErr,
-		"long":  longErr,
+		"key":       options["key"].set(defaults(), arguments{[]string{"file", "K"}, path}),
+		"roots":     options["roots"].set(defaults(), arguments{[]string{"K.private"}, path}),
+		"chain":     options["chain"].set(defaults(), arguments{[]string{"K.private"}, path}),
+		"acme_root": options["acme_root"].set(defaults(), arguments{[]string{"K.private"}, path}),
+		"zones":     zonesErr,
+		"long":      longErr,
 	} {
 		if err == nil || strings.Contains(err.Error(), secret[:8]) || !strings.Contains(err.Error(), dir) {
 			t.Errorf("%s: %v, want an error that names the file, and nothing of it", what, err)
@@ -109,5 +112,44 @@ func TestSecretFiles(t *testing.T) {
 	}
 	if zonesErr != nil && !strings.Contains(zonesErr.Error(), "line 2") {
 		t.Errorf("zones: %v, want the line", zonesErr)
+	}
+}
+
+// TestACMERoot holds that of a file all certificates are trusted that are whole, also in
+// forms other than PEM, and that another file, or another content, is another CA.
+func TestACMERoot(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "roots")
+	trust := func(text ...[]byte) *config {
+		t.Helper()
+		if err := os.WriteFile(file, slices.Concat(text...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := defaults()
+		if err := options["acme_root"].set(c, arguments{[]string{file}, func(p string) string { return p }}); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	one, err := testcert.NewAuthority("One", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := testcert.NewAuthority("Two", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := testcert.PEM(one.Certificate)[:200]
+	first := trust(testcert.PEM(one.Certificate), torn, []byte("\n"), testcert.PEM(two.Certificate))
+	for _, der := range [][]byte{one.Certificate, two.Certificate} {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cert.Verify(x509.VerifyOptions{Roots: first.host.acme.Roots}); err != nil {
+			t.Errorf("%s: %v", cert.Subject, err)
+		}
+	}
+	if other := trust(two.Certificate); other.host.acme.RootsFrom == first.host.acme.RootsFrom {
+		t.Error("a file that has changed passes for the same")
 	}
 }

@@ -52,10 +52,12 @@ func setup(c *caddy.Controller) error {
 	if err != nil {
 		return plugin.Error(name, err)
 	}
-	for _, address := range []string{conf.host.https, conf.host.http} {
-		if err := i.corefile.CheckDoH(address); err != nil {
-			return plugin.Error(name, fmt.Errorf("%s - %w", conf.where, err))
-		}
+	err = conf.at("https", i.corefile.CheckDoH(conf.host.https))
+	if err == nil {
+		err = conf.at("http", i.corefile.CheckDoH(conf.host.http))
+	}
+	if err != nil {
+		return plugin.Error(name, err)
 	}
 	conf.notified = func(zone string) neighbour.Notified { return i.corefile.Notified(c.ServerBlockIndex, zone) }
 	s := &SMIMEA{config: conf, server: dnsserver.GetConfig(c), instance: i}
@@ -77,7 +79,7 @@ func setup(c *caddy.Controller) error {
 	i.lanes.hook(c)
 	c.OnStartup(func() error {
 		if err := s.start(); err != nil {
-			return plugin.Error(name, fmt.Errorf("%s - %w", conf.where, err))
+			return plugin.Error(name, conf.located(err))
 		}
 		return nil
 	})
@@ -120,6 +122,7 @@ func parse(c *caddy.Controller) (*config, error) {
 				return nil, c.Errf("unknown option %q: known are %s", c.Val(), strings.Join(optionNames(), ", "))
 			}
 			option := c.Val()
+			conf.lines[option] = fmt.Sprintf("%s:%d", c.File(), c.Line())
 			if err := known.set(conf, arguments{c.RemainingArgs(), conf.path}); err != nil {
 				return nil, c.Errf("option %s: %v", option, err)
 			}
@@ -129,7 +132,7 @@ func parse(c *caddy.Controller) (*config, error) {
 			err = conf.check()
 		}
 		if err != nil {
-			return nil, c.Err(err.Error())
+			return nil, conf.located(err)
 		}
 	}
 	return conf, nil
@@ -164,7 +167,7 @@ func (c *config) listZones() error {
 	if c.zones != nil {
 		origins, err := c.zones.read()
 		if err != nil {
-			return err
+			return c.at("zones", err)
 		}
 		if len(c.named) == 0 {
 			c.origins = nil
@@ -172,14 +175,14 @@ func (c *config) listZones() error {
 		for _, o := range origins {
 			c.origins = append(c.origins, o.origin)
 			if served.Matches(o.origin) == "" {
-				return fmt.Errorf("%q, line %d, lists a domain for which queries do not come here: name it, or a domain above it such as \".\", before the block", c.zones.path, o.line)
+				return c.at("zones", fmt.Errorf("%q, line %d, lists a domain for which queries do not come here: name it, or a domain above it such as \".\", before the block", c.zones.path, o.line))
 			}
 		}
 	}
 	if k := c.answered.catalog; k != "" {
 		c.origins = slices.DeleteFunc(c.origins, func(o string) bool { return o == k })
 		if served.Matches(k) == "" {
-			return fmt.Errorf("queries for the catalog %s do not come here: name it before the block", k)
+			return c.at("catalog", fmt.Errorf("queries for %s do not come here: name it before the block", k))
 		}
 	}
 	return nil

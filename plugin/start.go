@@ -107,7 +107,7 @@ func (s *SMIMEA) signer(places []*zone.Place) (signer *sign.Signer, below bool, 
 	d, ok := s.server.Handler("dnssec").(dnssec.Dnssec)
 	switch {
 	case ok && len(c.keys) > 0:
-		return nil, false, errors.New("key, and *dnssec* in the same block: leave out one of them; key is for zones of a zones FILE, which *dnssec* cannot know")
+		return nil, false, s.config.at("key", errors.New("there is *dnssec* in the same block: leave out one of them; key is for zones of a zones FILE, which *dnssec* cannot know"))
 	case len(c.keys) > 0:
 		signer = sign.New(sign.DNSSEC(c.keys, s.config.origins), places, c.cds, time.Now)
 	case ok:
@@ -154,17 +154,17 @@ func (s *SMIMEA) transferable(places []*zone.Place, signer *sign.Signer) (map[st
 		}
 		zones[p.Origin] = i
 		if signed && !signer.AtApex(i) {
-			return nil, fmt.Errorf("transfer_signed, but *dnssec* has no key that it signs %s with as a zone of its own: name the zone in *dnssec*, with a key", p.Origin)
+			return nil, s.config.at("transfer_signed", fmt.Errorf("*dnssec* has no key that it signs %s with as a zone of its own: name the zone in *dnssec*, with a key", p.Origin))
 		}
 		if signer.Signs(i) && !signed && neighbour.Transfers(t, p.Origin) {
 			log.Infof("The zone %s is transferred without signatures: a secondary has to sign it itself, as CoreDNS does with the same keys; for others there is transfer_signed", p.Origin)
 		}
 	}
 	if s.config.answered.catalog != "" && t == nil {
-		return nil, errors.New("catalog, but there is no *transfer* in the block: say there who may have it")
+		return nil, s.config.at("catalog", errors.New("there is no *transfer* in the block: say there who may have it"))
 	}
 	if signed && t == nil {
-		return nil, errors.New("transfer_signed, but there is no *transfer* in the block: say there who may transfer")
+		return nil, s.config.at("transfer_signed", errors.New("there is no *transfer* in the block: say there who may transfer"))
 	}
 	return zones, nil
 }

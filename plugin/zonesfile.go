@@ -36,7 +36,7 @@ type listed struct {
 // read reads the file and returns its zones. An error names the line, and never has
 // what stands there: it may be another file, with secrets in it.
 func (f *zonesFile) read() ([]listed, error) {
-	text, err := os.ReadFile(f.path)
+	text, err := readFile(f.path, "a file of mail domains, one a line")
 	if err != nil {
 		return nil, fmt.Errorf("reading the zones: %w", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/miekg/dns"
 )
 
 // TestCorefileErrors holds that a wrong Corefile stops the start with a message that
@@ -11,6 +13,13 @@ import (
 func TestCorefileErrors(t *testing.T) {
 	dir := t.TempDir()
 	cert{addresses: []string{"a@example.com"}}.write(t, filepath.Join(dir, "a.pem"))
+	writeFile(t, filepath.Join(dir, "empty"), "# none yet\n")
+	writeFile(t, filepath.Join(dir, "zones"), "example.com\nexample.org\n")
+	writeFile(t, filepath.Join(dir, "none.key"), "something else\n")
+	writeFile(t, filepath.Join(dir, "none.private"), "something else\n")
+	_, key := newKey(t, dir, "example.com.", 257, dns.ECDSAP256SHA256)
+	_, half := newKey(t, dir, "example.com.", 257, dns.ECDSAP256SHA256)
+	writeFile(t, half+".private", "Private-key-format: v1.3\nPrivateKey: secret\n")
 	for _, c := range []struct {
 		what      string
 		directive string // smimea's; its first line is line 2 of the Corefile
@@ -49,6 +58,24 @@ func TestCorefileErrors(t *testing.T) {
 		{"max_withdraw above 100", "smimea " + dir + " {\nmax_withdraw 101\n}", ":3", []string{"max_withdraw", "101", "100"}},
 		{"udp_limit below 512", "smimea " + dir + " {\nudp_limit 100\n}", ":3", []string{"udp_limit", "512"}},
 		{"negative reload", "smimea " + dir + " {\nreload -1s\n}", ":3", []string{"reload"}},
+		{"zones that are not there", "smimea " + dir + " {\nttl 1h\nzones " + dir + "/absent\n}", ":4", []string{"zones", dir + "/absent", "create it"}},
+		{"zones without one", "smimea " + dir + " {\nzones " + dir + "/empty\nttl 1h\n}", ":3", []string{"zones", dir + "/empty", "one a line"}},
+		{"zones that are something else", "smimea " + dir + " {\nzones " + dir + "/a.pem\nttl 1h\n}", ":3", []string{"zones", dir + "/a.pem", "line 1", "one a line"}},
+		{"zones of which queries do not come here", "smimea " + dir + " {\nzones " + dir + "/zones\nttl 1h\n}", ":3", []string{"zones", dir + "/zones", "line 2", "before the block"}},
+		{"zones twice", "smimea " + dir + " {\nzones " + dir + "/zones\nzones " + dir + "/zones\n}", ":4", []string{"zones", "twice", "one file"}},
+		{"key without zones", "smimea " + dir + " {\nkey file " + key + "\nttl 1h\n}", ":3", []string{"key", "zones FILE", "leave out"}},
+		{"key that is not there", "smimea " + dir + " {\nkey file " + key + ".none\n}", ":3", []string{"key", key + ".none.key", "create it"}},
+		{"key that is none", "smimea " + dir + " {\nkey file " + dir + "/none\n}", ":3", []string{"key", dir + "/none.key", "line 1", "dnssec-keygen"}},
+		{"key whose private part is none", "smimea " + dir + " {\nkey file " + half + "\n}", ":3", []string{"key", half + ".private", "dnssec-keygen"}},
+		{"acme_root that is not there", "smimea " + dir + " {\nacme_root " + dir + "/absent\n}", ":3", []string{"acme_root", dir + "/absent", "create it"}},
+		{"acme_root without a certificate", "smimea " + dir + " {\nacme_root " + key + ".key\n}", ":3", []string{"acme_root", key, "authorities"}},
+		{"acme_root without acme", "smimea " + dir + " {\nacme_root " + dir + "/a.pem\nttl 1h\n}", ":3", []string{"acme_root", "add acme"}},
+		{"chain without a certificate", "smimea " + dir + " {\nchain " + key + ".key\n}", ":3", []string{"chain", key, "intermediate"}},
+		{"tls without https", "smimea " + dir + " {\ntls a b\nttl 1h\n}", ":3", []string{"tls", "https"}},
+		{"https without a certificate", "smimea " + dir + " {\nhttps 127.0.0.1:0\nttl 1h\n}", ":3", []string{"https", "TLS certificate", "acme"}},
+		{"catalog without transfer", "smimea " + dir + " {\ncatalog catalog.example.com\nttl 1h\n}", ":3", []string{"catalog", "*transfer*"}},
+		{"transfer_signed without a key", "smimea " + dir + " {\ntransfer_signed\nttl 1h\n}", ":3", []string{"transfer_signed", "*dnssec*"}},
+		{"state in a directory that is not there", "smimea " + dir + " {\nstate " + dir + "/absent/state\nttl 1h\n}", ":3", []string{"state", dir + "/absent/state"}},
 		{"zone that is no name", "smimea " + dir + " a..b", ":2", []string{"a..b"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -58,6 +85,9 @@ func TestCorefileErrors(t *testing.T) {
 				t.Fatalf("this starts:\n%s", corefile)
 			}
 			t.Log(err)
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("the message has what the private key has: %v", err)
+			}
 			words := c.words
 			if c.line != "" {
 				words = append([]string{"Corefile" + c.line}, words...)

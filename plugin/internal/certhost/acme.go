@@ -50,10 +50,6 @@ type managed struct {
 
 func newManager(config *Config, addr net.Addr) (*manager, error) {
 	a := config.TLS.ACME
-	roots, err := trustedRoots(a.RootFile)
-	if err != nil {
-		return nil, err
-	}
 	account, err := externalAccount(a)
 	if err != nil {
 		return nil, err
@@ -74,7 +70,7 @@ func newManager(config *Config, addr net.Addr) (*manager, error) {
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		Proxy:           http.ProxyFromEnvironment,
-		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSClientConfig: &tls.Config{RootCAs: a.Roots, MinVersion: tls.VersionTLS12},
 		// One look at a time, minutes apart.
 		DisableKeepAlives: true,
 		ForceAttemptHTTP2: true,
@@ -98,7 +94,7 @@ func newManager(config *Config, addr net.Addr) (*manager, error) {
 		Email:                a.Email,
 		Agreed:               true,
 		ExternalAccount:      account,
-		TrustedRoots:         roots,
+		TrustedRoots:         a.Roots,
 		DisableHTTPChallenge: true,
 		// Where our own listener already is, so that certmagic finds the port
 		// taken, and leaves the challenge to GetCertificate below.

@@ -1,7 +1,6 @@
 package certhost
 
 import (
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -48,24 +47,6 @@ func (a ACME) normalized() (ACME, error) {
 		return a, errors.New("external account binding needs both a key identifier and a file with the HMAC key")
 	}
 	return a, nil
-}
-
-func trustedRoots(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading ACME root: %w", err)
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ACME root %q has no certificate in PEM", file)
-	}
-	return roots, nil
 }
 
 // externalAccount reads the HMAC key; acmez wants it in base64url, unpadded.

@@ -2,6 +2,7 @@ package certhost
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -61,11 +62,15 @@ type TLS struct {
 
 // ACME are the options of certificate management (RFC 8555).
 type ACME struct {
-	Domains  []string // the names to get certificates for, one certificate each
-	Email    string   // contact; may be empty
-	CA       string   // directory URL; empty is Let's Encrypt
-	RootFile string   // PEM; trusted for the CA's own HTTPS, besides the system's
-	Storage  string   // directory; processes that share it share certificates and challenges
+	Domains []string // the names to get certificates for, one certificate each
+	Email   string   // contact; may be empty
+	CA      string   // directory URL; empty is Let's Encrypt
+	Storage string   // directory; processes that share it share certificates and challenges
+
+	// Roots are trusted for the CA's own HTTPS; nil is the system's. RootsFrom says
+	// which they are: options are the same if that is.
+	Roots     *x509.CertPool
+	RootsFrom string
 
 	// EABKeyID and EABKeyFile are external account binding: the key's
 	// identifier, and a file with its HMAC key in base64url.

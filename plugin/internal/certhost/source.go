@@ -29,9 +29,9 @@ type source interface {
 type sourceKey struct {
 	certFile, keyFile string
 
-	email, ca, rootFile, storage, eabKeyID, eabKeyFile string
-	challenges                                         *Challenges
-	address                                            string // of the listener that answers challenges
+	email, ca, rootsFrom, storage, eabKeyID, eabKeyFile string
+	challenges                                          *Challenges
+	address                                             string // of the listener that answers challenges
 }
 
 type shared struct {
@@ -48,7 +48,7 @@ func acquireSource(config *Config, addr net.Addr) (source, func(), error) {
 	key := sourceKey{certFile: absolute(config.TLS.CertFile), keyFile: absolute(config.TLS.KeyFile)}
 	if a := config.TLS.ACME; a != nil {
 		key = sourceKey{
-			email: a.Email, ca: a.CA, rootFile: absolute(a.RootFile), storage: absolute(a.Storage),
+			email: a.Email, ca: a.CA, rootsFrom: a.RootsFrom, storage: absolute(a.Storage),
 			eabKeyID: a.EABKeyID, eabKeyFile: absolute(a.EABKeyFile),
 			challenges: a.Challenges, address: addr.String(),
 		}

@@ -4,46 +4,38 @@ import (
 	"strconv"
 	"time"
 
-	"coredns-smimea/plugin/internal/answer"
-
-	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"coredns-smimea/plugin/internal/answer"
+	"coredns-smimea/plugin/internal/metric"
 )
 
 var (
-	queries = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: name, Name: "queries_total",
-		Help: "Queries in a zone by type (SMIMEA, TXT or other) and result.",
-	}, []string{"zone", "type", "result"})
-	laneQueries = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: name, Name: "lane_queries_total",
-		Help: "Queries that came through the fast lane of an address, by how they went on: answered there, or passed to the plugins.",
-	}, []string{"server", "how"})
+	queries = metric.Counter("queries_total",
+		"Queries in a zone by type (SMIMEA, TXT or other) and result.",
+		"zone", "type", "result")
+	laneQueries = metric.Counter("lane_queries_total",
+		"Queries that came through the fast lane of an address, by how they went on: answered there, or passed to the plugins.",
+		"server", "how")
 )
 
 var (
-	httpRequests = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: name, Name: "https_requests_total",
-		Help: "Requests to the HTTPS host by status code.",
-	}, []string{"code"})
-	handshakeErrors = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: name, Name: "https_handshake_errors_total",
-		Help: "TLS handshakes with the HTTPS host that failed, by reason.",
-	}, []string{"reason"})
-	httpsConnections = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: name, Name: "https_connections",
-		Help: "Connections that a listener of the HTTPS host holds.",
-	}, []string{"address"})
-	tlsExpiry = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: name, Name: "tls_expiry_timestamp_seconds",
-		Help: "When the TLS certificate of a name of the HTTPS host expires.",
-	}, []string{"name"})
-	acmeEvents = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: name, Name: "acme_events_total",
-		Help: "Events of the management of TLS certificates by ACME.",
-	}, []string{"event"})
+	httpRequests = metric.Counter("https_requests_total",
+		"Requests to the HTTPS host by status code.",
+		"code")
+	handshakeErrors = metric.Counter("https_handshake_errors_total",
+		"TLS handshakes with the HTTPS host that failed, by reason.",
+		"reason")
+	httpsConnections = metric.Gauge("https_connections",
+		"Connections that a listener of the HTTPS host holds.",
+		"address")
+	tlsExpiry = metric.Gauge("tls_expiry_timestamp_seconds",
+		"When the TLS certificate of a name of the HTTPS host expires.",
+		"name")
+	acmeEvents = metric.Counter("acme_events_total",
+		"Events of the management of TLS certificates by ACME.",
+		"event")
 )
 
 // hostMetrics implements certhost.Metrics.

@@ -3,6 +3,7 @@ package test
 import (
 	"crypto/x509"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -160,14 +161,18 @@ func TestPluginPage(t *testing.T) {
 	}
 
 	var source []byte
-	for _, file := range []string{"metrics.go", "internal/publish/metrics.go", "internal/crl/metrics.go", "internal/sign/metrics.go", "internal/secondary/secondary.go"} {
-		text, err := os.ReadFile("../plugin/" + file)
-		if err != nil {
-			t.Fatal(err)
+	err = filepath.WalkDir("../plugin", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") {
+			return err
 		}
+		text, err := os.ReadFile(path)
 		source = append(source, text...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	names := regexp.MustCompile(`Name: +"(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	names := regexp.MustCompile(`\bmetric\.(?:Counter|Gauge|Histogram)\("(\w+)"`).FindAllStringSubmatch(string(source), -1)
 	for _, m := range names {
 		if !strings.Contains(page, "`coredns_smimea_"+m[1]+"{") {
 			t.Errorf("metric %s is not in the page", m[1])

@@ -5,81 +5,62 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/coredns/coredns/plugin"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"coredns-smimea/plugin/internal/neighbour"
+	"coredns-smimea/plugin/internal/metric"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
 
 var (
-	certificates = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "certificates",
-		Help: "Certificates published in a zone.",
-	}, []string{"zone"})
-	addresses = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "addresses",
-		Help: "Addresses of published certificates in a zone.",
-	}, []string{"zone"})
-	serials = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "zone_serial",
-		Help: "Serial of a zone.",
-	}, []string{"zone"})
-	failing = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "failing_files",
-		Help: "Files of a directory that are left out, or cannot be read as they are now, by reason.",
-	}, []string{"dir", "reason"})
-	held = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "held_withdrawals",
-		Help: "Withdrawals of certificates that max_withdraw holds back.",
-	}, []string{"dir"})
-	revoked = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "revoked_certificates",
-		Help: "Certificates of a directory that are not published because they are revoked.",
-	}, []string{"dir"})
-	lastLook = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "last_look_timestamp_seconds",
-		Help: "When the directory was looked at last with success.",
-	}, []string{"dir"})
-	lastChange = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "last_change_timestamp_seconds",
-		Help: "When what a directory publishes changed last.",
-	}, []string{"dir"})
-	lookDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "look_duration_seconds",
-		Help:    "Time that looks at a whole directory took.",
-		Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
-	}, []string{"dir"})
-	lastSave = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "last_save_timestamp_seconds",
-		Help: "When the state of a directory was saved last.",
-	}, []string{"dir"})
-	stateSaved = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "state_saved",
-		Help: "Whether the last attempt to save the state of a directory has succeeded: 1 or 0.",
-	}, []string{"dir"})
-	readable = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "directory_readable",
-		Help: "Whether the directory could be read at the last look: 1 or 0.",
-	}, []string{"dir"})
-	filesRead = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "files_read_total",
-		Help: "Files of a directory that were read, because they were new or had changed.",
-	}, []string{"dir"})
-	changes = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "changes_total",
-		Help: "Certificates that were added, changed, withdrawn, or have expired.",
-	}, []string{"dir", "kind"})
-	expiring = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "expiring_certificates",
-		Help: "Published certificates that end within some days, of an address that has none that lasts longer.",
-	}, []string{"dir", "days"})
-	nextExpiry = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "next_expiry_seconds",
-		Help: "Seconds until the next certificate is withdrawn because it expires, as of the last look.",
-	}, []string{"dir"})
+	certificates = metric.Gauge("certificates",
+		"Certificates published in a zone.",
+		"zone")
+	addresses = metric.Gauge("addresses",
+		"Addresses of published certificates in a zone.",
+		"zone")
+	serials = metric.Gauge("zone_serial",
+		"Serial of a zone.",
+		"zone")
+	failing = metric.Gauge("failing_files",
+		"Files of a directory that are left out, or cannot be read as they are now, by reason.",
+		"dir", "reason")
+	held = metric.Gauge("held_withdrawals",
+		"Withdrawals of certificates that max_withdraw holds back.",
+		"dir")
+	revoked = metric.Gauge("revoked_certificates",
+		"Certificates of a directory that are not published because they are revoked.",
+		"dir")
+	lastLook = metric.Gauge("last_look_timestamp_seconds",
+		"When the directory was looked at last with success.",
+		"dir")
+	lastChange = metric.Gauge("last_change_timestamp_seconds",
+		"When what a directory publishes changed last.",
+		"dir")
+	lookDuration = metric.Histogram("look_duration_seconds",
+		"Time that looks at a whole directory took.",
+		prometheus.ExponentialBuckets(0.001, 4, 9), "dir")
+	lastSave = metric.Gauge("last_save_timestamp_seconds",
+		"When the state of a directory was saved last.",
+		"dir")
+	stateSaved = metric.Gauge("state_saved",
+		"Whether the last attempt to save the state of a directory has succeeded: 1 or 0.",
+		"dir")
+	readable = metric.Gauge("directory_readable",
+		"Whether the directory could be read at the last look: 1 or 0.",
+		"dir")
+	filesRead = metric.Counter("files_read_total",
+		"Files of a directory that were read, because they were new or had changed.",
+		"dir")
+	changes = metric.Counter("changes_total",
+		"Certificates that were added, changed, withdrawn, or have expired.",
+		"dir", "kind")
+	expiring = metric.Gauge("expiring_certificates",
+		"Published certificates that end within some days, of an address that has none that lasts longer.",
+		"dir", "days")
+	nextExpiry = metric.Gauge("next_expiry_seconds",
+		"Seconds until the next certificate is withdrawn because it expires, as of the last look.",
+		"dir")
 )
 
 // measure sets the gauges of a zone, if it is served.

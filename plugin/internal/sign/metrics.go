@@ -1,17 +1,10 @@
 package sign
 
-import (
-	"github.com/coredns/coredns/plugin"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+import "coredns-smimea/plugin/internal/metric"
 
-	"coredns-smimea/plugin/internal/neighbour"
-)
-
-var signatures = promauto.NewCounterVec(prometheus.CounterOpts{
-	Namespace: plugin.Namespace, Subsystem: neighbour.Self, Name: "signatures_total",
-	Help: "Signatures made by dnssec for this plugin, ahead of queries or for one.",
-}, []string{"when"})
+var signatures = metric.Counter("signatures_total",
+	"Signatures made by dnssec for this plugin, ahead of queries or for one.",
+	"when")
 
 // A Use is what signatures are made for, as the metrics count them.
 type Use string

@@ -124,9 +124,13 @@ func (p *Primary) Start(server *dnsserver.Config) {
 	})
 }
 
-// Stop ends what Start has begun.
+// Stop ends what Start has begun, and says what of refused transfers is not said yet.
 func (p *Primary) Stop() {
-	if p == nil || p.Notifier == nil {
+	if p == nil {
+		return
+	}
+	p.refusals.close()
+	if p.Notifier == nil {
 		return
 	}
 	p.group.mu.Lock()

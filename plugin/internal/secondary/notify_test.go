@@ -102,20 +102,3 @@ func TestNotifyFails(t *testing.T) {
 	}
 	n.stop()
 }
-
-// TestRefusals holds that refused transfers are told of, and that a flood of them is
-// folded.
-func TestRefusals(t *testing.T) {
-	var r refusals
-	now := time.Now()
-	for range 1000 {
-		r.tell(now, "example.com.", "192.0.2.1", "a test")
-	}
-	if r.lines != 1000 || r.folded != 1000-refusalsLogged {
-		t.Errorf("%d refused, %d folded", r.lines, r.folded)
-	}
-	r.tell(now.Add(refusalsEvery), "example.com.", "192.0.2.1", "a test")
-	if r.lines != 1 || r.folded != 0 {
-		t.Errorf("a minute later: %d, %d folded", r.lines, r.folded)
-	}
-}

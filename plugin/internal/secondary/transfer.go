@@ -136,7 +136,7 @@ func (p *Primary) Serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 
 // refuse refuses a transfer, and says so in the log.
 func (p *Primary) refuse(zone, client, why string) (rcode int, done bool) {
-	p.refusals.tell(time.Now(), zone, client, why)
+	p.refusals.tell(zone, client, why)
 	return dns.RcodeRefused, false
 }
 

@@ -1,20 +1,21 @@
 package secondary
 
 import (
-	"bytes"
 	golog "log"
 	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"coredns-smimea/internal/harness"
 )
 
 // TestRefusals holds that refused transfers are told of, that a flood of them is folded,
 // and that what is folded is told at the end of the minute or of the server, whichever
 // comes first, also when nobody else is refused.
 func TestRefusals(t *testing.T) {
-	var out bytes.Buffer
+	var out harness.Log
 	golog.SetOutput(&out)
 	defer golog.SetOutput(os.Stderr)
 	said := func(part string) int {

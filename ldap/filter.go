@@ -188,31 +188,27 @@ func (f *filter) addresses(found func(text string, substring bool)) {
 
 func (d description) isMail() bool { return d.attributeType == typesByName["mail"] }
 
+// decide evaluates the parts of a filter, of which one alone decides by its truth. Where
+// none does it is otherwise, unless that of a part is undefined.
+func (f *filter) decide(e *entry, decisive, otherwise truth) truth {
+	for i := range f.parts {
+		switch f.parts[i].matches(e) {
+		case decisive:
+			return decisive
+		case undefined:
+			otherwise = undefined
+		}
+	}
+	return otherwise
+}
+
 // matches evaluates a filter on an entry.
 func (f *filter) matches(e *entry) truth {
 	switch f.kind {
 	case filterAnd:
-		all := yes
-		for i := range f.parts {
-			switch f.parts[i].matches(e) {
-			case no:
-				return no
-			case undefined:
-				all = undefined
-			}
-		}
-		return all
+		return f.decide(e, no, yes)
 	case filterOr:
-		any := no
-		for i := range f.parts {
-			switch f.parts[i].matches(e) {
-			case yes:
-				return yes
-			case undefined:
-				any = undefined
-			}
-		}
-		return any
+		return f.decide(e, yes, no)
 	case filterNot:
 		switch f.parts[0].matches(e) {
 		case yes:

@@ -94,6 +94,19 @@ func (a arguments) file(what string) (string, error) {
 	return a.path(s), nil
 }
 
+// files gives all arguments, which are paths, to what reads them, up to its first error.
+func (a arguments) files(read func(file string) error) error {
+	if len(a.list) == 0 {
+		return errors.New("want FILE, once or several times")
+	}
+	for _, file := range a.list {
+		if err := read(a.path(file)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // none refuses arguments.
 func (a arguments) none() error {
 	if len(a.list) != 0 {

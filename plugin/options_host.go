@@ -35,17 +35,7 @@ var hostOptions = map[string]option{
 	},
 	"chain": {
 		part: hosted,
-		set: func(c *config, a arguments) error {
-			if len(a.list) == 0 {
-				return errors.New("want FILE, once or several times")
-			}
-			for _, file := range a.list {
-				if err := c.host.addChain(a.path(file)); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
+		set:  func(c *config, a arguments) error { return a.files(c.host.addChain) },
 	},
 	"tls": {
 		part: hosted,

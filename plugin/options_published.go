@@ -21,17 +21,7 @@ const maxTTL = time.Hour
 var publishedOptions = map[string]option{
 	"roots": {
 		part: read,
-		set: func(c *config, a arguments) error {
-			if len(a.list) == 0 {
-				return errors.New("want FILE, once or several times")
-			}
-			for _, file := range a.list {
-				if err := c.addRoots(a.path(file)); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
+		set:  func(c *config, a arguments) error { return a.files(c.addRoots) },
 	},
 	"revocation": {
 		part: followed,
@@ -235,13 +225,13 @@ func (c *config) addLists(a arguments) error {
 	case len(a.list) == 0:
 		return errors.New("want FILE, once or several times, or cdp, or cdp private")
 	case a.list[0] != "cdp":
-		for _, file := range a.list {
-			if file = a.path(file); slices.Contains(lists.Files, file) {
+		return a.files(func(file string) error {
+			if slices.Contains(lists.Files, file) {
 				return fmt.Errorf("%q is there twice", file)
 			}
 			lists.Files = append(lists.Files, file)
-		}
-		return nil
+			return nil
+		})
 	case len(a.list) > 2 || len(a.list) == 2 && a.list[1] != "private":
 		return errors.New("after cdp there is private, or nothing: name files in a line of their own")
 	}

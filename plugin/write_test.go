@@ -90,23 +90,7 @@ func TestPacked(t *testing.T) {
 	for range 20000 {
 		q := new(dns.Msg)
 		q.SetQuestion(owners[r.IntN(len(owners))], []uint16{dns.TypeSMIMEA, dns.TypeTXT, dns.TypeANY, dns.TypeA}[r.IntN(4)])
-		if r.IntN(2) == 0 { // RFC draft 0x20
-			q.Question[0].Name = strings.Map(func(c rune) rune {
-				if c >= 'a' && c <= 'z' && r.IntN(2) == 0 {
-					return c - 'a' + 'A'
-				}
-				return c
-			}, q.Question[0].Name)
-		}
-		q.RecursionDesired, q.CheckingDisabled, q.AuthenticatedData = r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0
-		if r.IntN(4) > 0 {
-			q.SetEdns0(uint16([]int{0, 512, 600, 1232, 4096, 65535}[r.IntN(6)]), r.IntN(2) == 0)
-			opt := q.IsEdns0()
-			opt.Hdr.Ttl |= uint32(r.IntN(1 << 15)) // CO and flags to come
-			if r.IntN(3) == 0 {
-				opt.Option = append(opt.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "24a5ac1212121212"})
-			}
-		}
+		vary(q, r)
 		if r.IntN(10) == 0 {
 			q.SetTsig("key.", dns.HmacSHA256, 300, time.Now().Unix())
 		}

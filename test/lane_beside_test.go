@@ -156,7 +156,7 @@ func TestLaneSIGUSR1(t *testing.T) {
 func lanesAnswered(t *testing.T, prometheus string) int {
 	t.Helper()
 	n := 0.0
-	for line := range strings.Lines(command(t, "curl", "-s", "http://"+prometheus+"/metrics")) {
+	for line := range strings.Lines(metricsAt(t, prometheus)) {
 		if strings.HasPrefix(line, "coredns_smimea_lane_queries_total{how=\"answered\"") {
 			value, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndex(line, " "):]), 64)
 			if err != nil {

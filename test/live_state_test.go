@@ -2,8 +2,6 @@ package test
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,26 +80,12 @@ func (r *restarted) stop(signal os.Signal) {
 // metric returns the line of a metric, as the server gives it.
 func (r *restarted) metric(name string) string {
 	r.Helper()
-	for line := range strings.Lines(r.metrics()) {
+	for line := range strings.Lines(metricsAt(r.T, r.http)) {
 		if strings.HasPrefix(line, "coredns_smimea_"+name) {
 			return strings.TrimSpace(line[strings.LastIndex(line, " "):])
 		}
 	}
 	return ""
-}
-
-func (r *restarted) metrics() string {
-	r.Helper()
-	reply, err := http.Get("http://" + r.http + "/metrics")
-	if err != nil {
-		r.Fatal(err)
-	}
-	defer reply.Body.Close()
-	text, err := io.ReadAll(reply.Body)
-	if err != nil {
-		r.Fatal(err)
-	}
-	return string(text)
 }
 
 func (r *restarted) serials() [2]uint32 {

@@ -17,9 +17,8 @@ import (
 	"coredns-smimea/internal/testcert"
 )
 
-// sampleAt returns the value of one of our metrics, with its labels in the order of
-// their names, as a server gives it at an address; false if there is no such sample.
-func sampleAt(t *testing.T, address, name string) (float64, bool) {
+// metricsAt returns the page of metrics that a server has at an address.
+func metricsAt(t *testing.T, address string) string {
 	t.Helper()
 	reply, err := http.Get("http://" + address + "/metrics")
 	if err != nil {
@@ -30,7 +29,14 @@ func sampleAt(t *testing.T, address, name string) (float64, bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(text)) {
+	return string(text)
+}
+
+// sampleAt returns the value of one of our metrics, with its labels in the order of
+// their names, as a server gives it at an address; false if there is no such sample.
+func sampleAt(t *testing.T, address, name string) (float64, bool) {
+	t.Helper()
+	for line := range strings.Lines(metricsAt(t, address)) {
 		if rest, ok := strings.CutPrefix(line, "coredns_smimea_"+name+" "); ok {
 			value, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
 			if err != nil {

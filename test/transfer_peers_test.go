@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -213,17 +212,8 @@ var sample = regexp.MustCompile(`(?m)^coredns_smimea_transfers_total\{kind="([a-
 // all zones, since it started.
 func (p *primary) transfers(t *testing.T) map[string]int {
 	t.Helper()
-	resp, err := http.Get("http://" + p.metrics + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	counts := map[string]int{}
-	for _, m := range sample.FindAllStringSubmatch(string(body), -1) {
+	for _, m := range sample.FindAllStringSubmatch(metricsAt(t, p.metrics), -1) {
 		n, _ := strconv.Atoi(m[3])
 		counts[m[1]] += n
 	}

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/coredns/coredns/plugin/dnssec"
+	"github.com/miekg/dns"
 )
 
 // answeredOptions say which zones there are, how questions about them are answered,
@@ -113,6 +115,9 @@ func readKey(path string) (*dnssec.DNSKEY, error) {
 	}
 	key, err := dnssec.ParseKeyFile(public, private)
 	if err == nil {
+		err = belongs(key.K, private)
+	}
+	if err == nil {
 		return key, nil
 	}
 	said, where := err.Error(), ""
@@ -123,4 +128,28 @@ func readKey(path string) (*dnssec.DNSKEY, error) {
 		return nil, fmt.Errorf("reading a key: %q%s is no DNSKEY record: name %s", public, where, what)
 	}
 	return nil, fmt.Errorf("reading a key: %q%s is not the private key of %q: name %s", private, where, public, what)
+}
+
+// belongs returns an error unless what a private key signs can be verified with the public
+// one. Two files of different keys can be read, and give signatures that nobody believes.
+func belongs(key *dns.DNSKEY, private string) error {
+	f, err := os.Open(private)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	read, err := key.ReadPrivateKey(f, private)
+	if err != nil {
+		return err
+	}
+	signer, ok := read.(crypto.Signer)
+	if !ok {
+		return errors.New("it cannot sign")
+	}
+	sig := &dns.RRSIG{Algorithm: key.Algorithm, SignerName: key.Hdr.Name, KeyTag: key.KeyTag()}
+	rrset := []dns.RR{key}
+	if err := sig.Sign(signer, rrset); err != nil {
+		return err
+	}
+	return sig.Verify(key, rrset)
 }

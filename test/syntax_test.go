@@ -1,6 +1,7 @@
 package test
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,6 +21,12 @@ func TestCorefileErrors(t *testing.T) {
 	_, key := newKey(t, dir, "example.com.", 257, dns.ECDSAP256SHA256)
 	_, half := newKey(t, dir, "example.com.", 257, dns.ECDSAP256SHA256)
 	writeFile(t, half+".private", "Private-key-format: v1.3\nPrivateKey: secret\n")
+	_, mixed := newKey(t, dir, "example.com.", 257, dns.ECDSAP256SHA256)
+	other, err := os.ReadFile(key + ".private")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, mixed+".private", string(other))
 	for _, c := range []struct {
 		what      string
 		directive string // smimea's; its first line is line 2 of the Corefile
@@ -67,6 +74,7 @@ func TestCorefileErrors(t *testing.T) {
 		{"key that is not there", "smimea " + dir + " {\nkey file " + key + ".none\n}", ":3", []string{"key", key + ".none.key", "create it"}},
 		{"key that is none", "smimea " + dir + " {\nkey file " + dir + "/none\n}", ":3", []string{"key", dir + "/none.key", "line 1", "dnssec-keygen"}},
 		{"key whose private part is none", "smimea " + dir + " {\nkey file " + half + "\n}", ":3", []string{"key", half + ".private", "dnssec-keygen"}},
+		{"key of two keys", "smimea " + dir + " {\nzones " + dir + "/zones\nkey file " + mixed + "\n}", ":4", []string{"key", mixed + ".private", "not the private key"}},
 		{"acme_root that is not there", "smimea " + dir + " {\nacme_root " + dir + "/absent\n}", ":3", []string{"acme_root", dir + "/absent", "create it"}},
 		{"acme_root without a certificate", "smimea " + dir + " {\nacme_root " + key + ".key\n}", ":3", []string{"acme_root", key, "authorities"}},
 		{"acme_root without acme", "smimea " + dir + " {\nacme_root " + dir + "/a.pem\nttl 1h\n}", ":3", []string{"acme_root", "add acme"}},

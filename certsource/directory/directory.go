@@ -94,6 +94,8 @@ type Change struct {
 type Report struct {
 	// Read is the number of files that were opened.
 	Read int
+	// Rested is how long the look waited for what was changing to come to rest.
+	Rested time.Duration
 	// Held is the number of withdrawals that the guard holds back.
 	Held int
 	// Unsettled are paths that are to be checked again soon: files that were

@@ -109,7 +109,9 @@ func (l *look) rest(ctx context.Context) (bool, error) {
 		if !l.takesAway() {
 			return true, nil
 		}
+		began := l.system.Elapsed()
 		l.system.Sleep(ctx, calm)
+		l.report.Rested += l.system.Elapsed() - began
 		again, err := l.again(ctx)
 		if err == nil {
 			err = ctx.Err()

@@ -17,7 +17,8 @@ func (p *Publisher) look(ctx context.Context) []string {
 	if ctx.Err() != nil {
 		return nil
 	}
-	p.duration = p.world.System.Now().Sub(began)
+	took := p.world.System.Now().Sub(began)
+	p.duration = took - report.Rested
 	if err == nil {
 		report.Unsettled = append(report.Unsettled, p.revoke(ctx)...)
 	}
@@ -35,7 +36,7 @@ func (p *Publisher) look(ctx context.Context) []string {
 	}
 	p.commit()
 	p.serves()
-	lookDuration.WithLabelValues(p.config.Dir).Observe(p.duration.Seconds())
+	lookDuration.WithLabelValues(p.config.Dir).Observe(took.Seconds())
 	return report.Unsettled
 }
 

@@ -82,7 +82,7 @@ type owned struct {
 	lastErr  string        // of the last look
 	watchErr string        // why there is no watch, as logged last
 	held     int           // withdrawals held back
-	duration time.Duration // of the last look at everything
+	duration time.Duration // of the last look at everything, without its rests
 	isReady  bool          // ready is closed
 	measured struct {      // what ends soon
 		at   time.Time

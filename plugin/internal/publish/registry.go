@@ -34,7 +34,7 @@ type Lease struct {
 
 	holder Holder
 	number int  // leases are numbered in their order
-	first  bool // the process had no publisher before
+	first  bool // nothing of an older instance was served
 	made   bool // the publisher was made for this lease
 }
 
@@ -59,7 +59,7 @@ func acquire(c Config, h Holder, w World) (*Lease, error) {
 	if err := shared(c.State, key, h.Instance); err != nil {
 		return nil, err
 	}
-	l := &Lease{holder: h, first: len(publishers.byKey) == 0}
+	l := &Lease{holder: h, first: !older(h.Instance)}
 	if l.Publisher = publishers.byKey[key]; l.Publisher == nil {
 		l.made = true
 		l.Publisher = newPublisher(c, w)
@@ -88,6 +88,18 @@ func acquire(c Config, h Holder, w World) (*Lease, error) {
 	}
 	l.start(before)
 	return l, nil
+}
+
+// older reports whether an instance before one holds a publisher. The lock is held.
+func older(instance int) bool {
+	for _, p := range publishers.byKey {
+		for l := range p.leases {
+			if l.holder.Instance < instance {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // shared returns an error if another block of the same Corefile keeps another
@@ -238,25 +250,25 @@ const patience = 5 * time.Second
 
 // Wait waits until what there is to serve is served. At a reload, while the old
 // instance still answers, it waits for as long as that takes, and returns why
-// nothing can be served. At the first start it waits a few seconds only.
+// nothing can be served. At the first start it waits a few seconds only, and not for
+// a directory that cannot be read: there is nothing else to serve meanwhile.
 func (l *Lease) Wait(ctx context.Context) error {
 	var enough <-chan time.Time
-	var trouble <-chan error
 	switch {
+	case !l.made:
+		return nil // it answers as it did for the block before
 	case l.first:
 		timer := time.NewTimer(patience)
 		defer timer.Stop()
 		enough = timer.C
-	case l.made:
-		trouble = l.trouble
-	default:
-		return nil // it answers as it did for the block before
 	}
 	select {
 	case <-l.ready:
 	case <-l.done:
-	case err := <-trouble:
-		return err
+	case err := <-l.trouble:
+		if !l.first {
+			return err
+		}
 	case <-enough:
 		log.Infof("Reading %q: its zones are answered for when that is done", l.config.Dir)
 	case <-ctx.Done():

@@ -192,7 +192,10 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 			d.unread["."] = true
 		}
 	case l.all:
-		d.device, d.others, d.unread, d.fresh = device, l.others, l.unread, l.fresh
+		d.others, d.unread, d.fresh = l.others, l.unread, l.fresh
+		if !l.unmounted || l.report.Held == 0 {
+			d.device = device
+		} // else what is there now may be a file in an empty mount point
 	default:
 		maps.Copy(d.fresh, l.fresh)
 		for dir := range l.listed {

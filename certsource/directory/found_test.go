@@ -288,6 +288,34 @@ func TestCheckUnmounted(t *testing.T) {
 	i.want(map[string]int{"a.pem": 1})
 }
 
+// TestFileInMountPoint holds that a file that somebody leaves in a mount point, and
+// takes away again, does not make its emptiness that of the directory.
+func TestFileInMountPoint(t *testing.T) {
+	i := newImagined(t, func(_ *imagined, o *Options) { o.MaxWithdraw = 50 })
+	i.m.Mount(simDir, nil)
+	all := map[string]int{}
+	for n := range guardedFrom + 5 {
+		p := fmt.Sprintf("%d.pem", n)
+		all[p] = n % 2
+		i.write(p, n%2)
+	}
+	i.check(".")
+	i.want(all)
+	i.m.Unmount(simDir)
+	i.write("left.pem", 2)
+	i.check("left.pem")
+	all["left.pem"] = 2
+	i.want(all)
+	i.remove("left.pem")
+	for range 2 * looksToConfirm {
+		i.m.Pass(time.Minute)
+		i.check(".")
+		if i.want(all); i.err == nil || !strings.Contains(i.err.Error(), "mounted") {
+			t.Fatalf("the look says %v", i.err)
+		}
+	}
+}
+
 // TestDeafInPart holds that a directory that could not be watched is remembered
 // when another one is looked at, and that a failed look at everything is not taken
 // for one.

@@ -20,6 +20,19 @@ type Path struct {
 // At returns a path on the disk of the operating system.
 func At(name string) Path { return Path{name, OS{}} }
 
+// Place returns the one name that a file has, whatever way leads to it: absolute,
+// without links to directories.
+func (p Path) Place() string {
+	name, err := filepath.Abs(p.Name)
+	if err != nil {
+		return p.Name
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(name)); err == nil {
+		name = filepath.Join(dir, filepath.Base(name))
+	}
+	return name
+}
+
 // next are the names of the files that this process is writing, so that two who
 // save to one path never write to one file, and nobody sweeps up what is in use.
 var next = struct {
@@ -57,7 +70,8 @@ func (p Path) Sweep() error {
 		next.Lock()
 		used := next.inUse[name]
 		next.Unlock()
-		if begins, err := p.begins(name); used || err != nil || begins != "" && !strings.HasPrefix(begins, family) {
+		begins, err := p.begins(name)
+		if ours := errors.Is(err, fs.ErrNotExist) || err == nil && strings.HasPrefix(begins, family); used || !ours {
 			continue // not ours to remove
 		}
 		errs = append(errs, p.Disk.Remove(name))
@@ -71,7 +85,8 @@ func escape(name string) string {
 }
 
 // begins returns what a regular file begins with, up to the length of a state's
-// first line. It neither follows a link nor waits for a writer of a FIFO.
+// first line. It neither follows a link nor waits for a writer of a FIFO. The error
+// is fs.ErrNotExist for an empty file: there is no state in it, and nothing else.
 func (p Path) begins(name string) (string, error) {
 	f, err := p.Disk.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -84,6 +99,9 @@ func (p Path) begins(name string) (string, error) {
 	}
 	if !info.Mode().IsRegular() {
 		return "", fmt.Errorf("it is %s", kindOf(info.Mode()))
+	}
+	if info.Size() == 0 {
+		return "", fs.ErrNotExist
 	}
 	line := make([]byte, min(int64(len(magic)), info.Size()))
 	if _, err := f.ReadAt(line, 0); err != nil {
@@ -130,10 +148,11 @@ func (p Path) Check() error {
 		return fmt.Errorf("%q is %s, and no state: name a file that is not there yet", p.Name, kindOf(info.Mode()))
 	default:
 		begins, err := p.begins(p.Name)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
 			return fmt.Errorf("%q cannot be read: %w", p.Name, err)
-		}
-		if begins != "" && !strings.HasPrefix(begins, family) {
+		case !strings.HasPrefix(begins, family):
 			return fmt.Errorf("%q is a file of another kind, and no state: name a file that is not there yet", p.Name)
 		}
 	}

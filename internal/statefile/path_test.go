@@ -93,6 +93,33 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestEmpty holds that an empty file is as good as none.
+func TestEmpty(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := At(path)
+	if err := p.Check(); err != nil {
+		t.Error(err)
+	}
+	if _, err := p.Open(); !os.IsNotExist(err) {
+		t.Errorf("it is opened: %v", err)
+	}
+	if err := p.Mark(Mark{}); !os.IsNotExist(err) {
+		t.Errorf("it is marked: %v", err)
+	}
+	if aside, err := p.SetAside(false); err == nil {
+		t.Errorf("set aside as %s", aside)
+	}
+	if err := write(t, path, 1); err != nil {
+		t.Error(err)
+	}
+	if _, _, _, err := load(path); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSetAside holds that one state that is set aside does not take the place of
 // another, and what a killed save has left is swept up.
 func TestSetAside(t *testing.T) {

@@ -164,7 +164,7 @@ func (p Path) replaceable() error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("%q is not replaced: %w", p.Name, err)
-	case begins != "" && !strings.HasPrefix(begins, family):
+	case !strings.HasPrefix(begins, family):
 		return fmt.Errorf("%q is not replaced: it is no state", p.Name)
 	}
 	return nil
@@ -198,7 +198,8 @@ type Reader struct {
 }
 
 // Open opens the file. The error is a [Damage] if it is not one that Create has
-// made here, or others than the user could have written to it.
+// made here, or others than the user could have written to it, and fs.ErrNotExist if
+// there is none, or an empty file.
 func (p Path) Open() (*Reader, error) {
 	file, err := p.Disk.OpenFile(p.Name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {
@@ -226,7 +227,9 @@ func (r *Reader) open() error {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() && st.Uid != 0 || info.Mode()&0o022 != 0 {
 		return Damage(fmt.Sprintf("others could have written it (its mode is %v, its owner not you alone)", info.Mode()))
 	}
-	r.size = info.Size()
+	if r.size = info.Size(); r.size == 0 {
+		return fs.ErrNotExist
+	}
 	line := make([]byte, len(magic)+markSize)
 	if err := r.readAt(line, 0); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"coredns-smimea/internal/statefile"
 	"coredns-smimea/plugin/internal/sign"
 )
 
@@ -107,7 +108,10 @@ func older(instance int) bool {
 func shared(state, key string, instance int) error {
 	for other, p := range publishers.byKey {
 		for l := range p.leases {
-			if state != "" && l.holder.Instance == instance && other != key && p.config.State == state {
+			if state == "" || p.config.State == "" || l.holder.Instance != instance || other == key {
+				continue
+			}
+			if statefile.At(p.config.State).Place() == statefile.At(state).Place() {
 				return fmt.Errorf("the state %q is that of %s, too: give each block a file of its own", state, l.holder.Where)
 			}
 		}

@@ -1,10 +1,43 @@
 package publish
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
+
+// TestOneStateTwoNames holds that two blocks do not keep their states in one file,
+// by whatever names.
+func TestOneStateTwoNames(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "certs")
+	writeUsers(t, dir, 0, 1, "example.com")
+	if err := os.Symlink(root, filepath.Join(root, "link")); err != nil {
+		t.Fatal(err)
+	}
+	instance := NewInstance()
+	acquire := func(domain, state string) (*Lease, error) {
+		c := aConfig(t, dir, domain)
+		c.State = state
+		return Acquire(c, Holder{Instance: instance, Where: "Corefile:7"})
+	}
+	l, err := acquire("example.com", filepath.Join(root, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Release()
+	for _, state := range []string{root + "/state", root + "/./state", root + "//state", root + "/link/state", root + "/certs/../link/link/state"} {
+		l, err := acquire("example.net", state)
+		if err == nil {
+			t.Errorf("%s is kept, too", state)
+			l.Release()
+		} else if !strings.Contains(err.Error(), "Corefile:7") {
+			t.Error(err)
+		}
+	}
+}
 
 // TestFirstStart holds that a process starts though directories of several blocks
 // cannot be read, and that a reload that finds such a directory fails.

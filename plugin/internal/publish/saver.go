@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -73,7 +72,7 @@ type stateFile struct {
 	limit uint32 // no serial later than that has been given out, 0: none has been
 }
 
-// stateFiles has them by their absolute paths.
+// stateFiles has them by their places.
 var stateFiles sync.Map
 
 // A saver keeps a publisher's state in a file. It is owned by the publisher's
@@ -104,12 +103,9 @@ func newSaver(p *Publisher) *saver {
 	if p.config.State == "" {
 		return nil
 	}
-	abs, err := filepath.Abs(p.config.State)
-	if err != nil {
-		abs = p.config.State
-	}
-	file, _ := stateFiles.LoadOrStore(abs, new(stateFile))
-	return &saver{p: p, path: statefile.Path{Name: p.config.State, Disk: p.world.Disk}, file: file.(*stateFile), timer: p.world.Timer(), done: make(chan saved, 1)}
+	path := statefile.Path{Name: p.config.State, Disk: p.world.Disk}
+	file, _ := stateFiles.LoadOrStore(path.Place(), new(stateFile))
+	return &saver{p: p, path: path, file: file.(*stateFile), timer: p.world.Timer(), done: make(chan saved, 1)}
 }
 
 // claim takes the file over.

@@ -109,6 +109,9 @@ func parse(c *caddy.Controller) (*config, error) {
 		if len(args) == 0 {
 			return nil, c.Err("the directory is missing: smimea DIR [ZONES...]")
 		}
+		if slices.Contains(args, "") {
+			return nil, c.Err("the directory, or a zone, is empty: write it, or leave the quotes out")
+		}
 		conf.setDir(conf.path(args[0]))
 		conf.named = args[1:]
 		for _, zone := range conf.named {
@@ -121,9 +124,12 @@ func parse(c *caddy.Controller) (*config, error) {
 			if !ok {
 				return nil, c.Errf("unknown option %q: known are %s", c.Val(), strings.Join(optionNames(), ", "))
 			}
-			option := c.Val()
+			option, args := c.Val(), c.RemainingArgs()
 			conf.lines[option] = fmt.Sprintf("%s:%d", c.File(), c.Line())
-			if err := known.set(conf, arguments{c.RemainingArgs(), conf.path}); err != nil {
+			if slices.Contains(args, "") {
+				return nil, c.Errf("option %s: an argument is empty: write it, or leave the option out", option)
+			}
+			if err := known.set(conf, arguments{args, conf.path}); err != nil {
 				return nil, c.Errf("option %s: %v", option, err)
 			}
 		}

@@ -84,6 +84,9 @@ func TestCorefileErrors(t *testing.T) {
 		{"catalog without transfer", "smimea " + dir + " {\ncatalog catalog.example.com\nttl 1h\n}", ":3", []string{"catalog", "*transfer*"}},
 		{"transfer_signed without a key", "smimea " + dir + " {\ntransfer_signed\nttl 1h\n}", ":3", []string{"transfer_signed", "*dnssec*"}},
 		{"state in a directory that is not there", "smimea " + dir + " {\nstate " + dir + "/absent/state\nttl 1h\n}", ":3", []string{"state", dir + "/absent/state"}},
+		{"empty DIR", `smimea ""`, ":2", []string{"empty"}},
+		{"empty zone", "smimea " + dir + ` ""`, ":2", []string{"empty"}},
+		{"empty state", "smimea " + dir + " {\nstate \"\"\n}", ":3", []string{"state", "empty"}},
 		{"zone that is no name", "smimea " + dir + " a..b", ":2", []string{"a..b"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {

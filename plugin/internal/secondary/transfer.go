@@ -95,6 +95,9 @@ func (p *Primary) Serve(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 		}
 		return p.refuse(question.Name, client, "it came over UDP")
 	}
+	if (&request.Request{W: w}).Proto() != "tcp" {
+		return p.refuse(question.Name, client, "it came over QUIC, where *transfer* gives no zones: ask over TCP, or over TLS")
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := &outgoing{p: p, ctx: ctx, full: question.Qtype == dns.TypeAXFR, client: client}

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/internal/disk"
 )
 
 // A mistake is an error that says where in the Corefile its reason stands.
@@ -54,7 +54,7 @@ func remedied(err error, what string) error {
 
 // readFile reads a file that an option names.
 func readFile(file, what string) ([]byte, error) {
-	data, err := os.ReadFile(file)
+	data, err := disk.ReadFile(file, disk.MaxSettings)
 	if err != nil {
 		return nil, remedied(err, what)
 	}

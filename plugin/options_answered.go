@@ -107,11 +107,9 @@ func readKey(path string) (*dnssec.DNSKEY, error) {
 	base := strings.TrimSuffix(strings.TrimSuffix(path, ".key"), ".private")
 	public, private := base+".key", base+".private"
 	for _, file := range []string{public, private} {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading a key: %w", remedied(err, what))
+		if _, err := readFile(file, what); err != nil {
+			return nil, fmt.Errorf("reading a key: %w", err)
 		}
-		f.Close()
 	}
 	key, err := dnssec.ParseKeyFile(public, private)
 	if err == nil {

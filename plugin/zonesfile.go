@@ -7,13 +7,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/coredns/caddy"
 
+	"coredns-smimea/internal/disk"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -116,7 +116,7 @@ func (w *zonesWatch) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		text, err := os.ReadFile(w.file.path)
+		text, err := disk.ReadFile(w.file.path, disk.MaxSettings)
 		sum := sha256.Sum256(text)
 		settled := sum == before
 		before = sum

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
+
+	"coredns-smimea/internal/disk"
 )
 
 // normalized checks what can be checked without network.
@@ -54,7 +55,7 @@ func externalAccount(a *ACME) (*acme.EAB, error) {
 	if a.EABKeyFile == "" {
 		return nil, nil
 	}
-	data, err := os.ReadFile(a.EABKeyFile)
+	data, err := disk.ReadFile(a.EABKeyFile, disk.MaxSettings)
 	if err != nil {
 		return nil, fmt.Errorf("reading HMAC key: %w", err)
 	}

@@ -5,10 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"coredns-smimea/internal/disk"
 )
 
 // lookInterval is how often certificate files are looked at; tests shorten it.
@@ -113,8 +114,8 @@ func (p *filePair) look() {
 }
 
 func (p *filePair) read() (read pairBytes, err error) {
-	if read.cert, err = os.ReadFile(p.certFile); err == nil {
-		read.key, err = os.ReadFile(p.keyFile)
+	if read.cert, err = disk.ReadFile(p.certFile, disk.MaxSettings); err == nil {
+		read.key, err = disk.ReadFile(p.keyFile, disk.MaxSettings)
 	}
 	return read, err
 }

@@ -6,7 +6,6 @@ package crl
 import (
 	"context"
 	"crypto/x509"
-	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -19,6 +18,7 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	"coredns-smimea/certsource/revocation"
+	"coredns-smimea/internal/disk"
 	"coredns-smimea/internal/download"
 	"coredns-smimea/plugin/internal/neighbour"
 )
@@ -60,18 +60,9 @@ type World struct {
 // Real is the world as it is.
 func Real(c Config) World {
 	client := download.Client{Size: revocation.MaxSize, Time: time.Minute, Private: c.Private}
-	return World{Stat: os.Stat, Read: readFile, Get: client.Get, Jitter: func(d time.Duration) time.Duration {
+	return World{Stat: os.Stat, Read: disk.ReadFile, Get: client.Get, Jitter: func(d time.Duration) time.Duration {
 		return d - rand.N(d/10)
 	}}
-}
-
-func readFile(name string, most int64) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, most))
 }
 
 // A Follower follows lists. All methods but Run are for one goroutine, its owner's.

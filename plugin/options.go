@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
 )
 
 // An option is all that there is to say about one option of the directive.
@@ -179,11 +181,20 @@ func hostName(s string) (string, error) {
 	if _, ok := dns.IsDomainName(s); !ok || len(labels) == 0 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
 		return "", fmt.Errorf("%q is not a domain name", s)
 	}
+	for _, label := range labels {
+		if strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") {
+			return "", fmt.Errorf("%q is not a domain name of a host: a label begins or ends with a hyphen", s)
+		}
+	}
 	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
 		return "", fmt.Errorf("%q is not a domain name, nor an address", s)
 	}
 	return name, nil
 }
+
+// mailboxCharacters are those of names that stand for an address, with `\.` for a
+// dot in its local-part: no quoted string, and no wildcard.
+const mailboxCharacters = `abcdefghijklmnopqrstuvwxyz0123456789!#%&'+-/=?^_{|}~.\`
 
 // mailboxName returns an address of a person, or a name that stands for one, as the
 // name that a SOA record has (RFC 1035 section 3.3.13).
@@ -191,12 +202,12 @@ func mailboxName(s string) (string, error) {
 	name := s
 	if local, domain, ok := strings.Cut(s, "@"); ok { // written as an address
 		host, err := hostName(domain)
-		if local == "" || err != nil {
+		if _, bad := smimea.ParseAddress(s); bad != nil || err != nil {
 			return "", fmt.Errorf("%q is neither an address nor a domain name", s)
 		}
 		name = strings.ReplaceAll(local, ".", `\.`) + "." + host
 	}
-	if _, ok := dns.IsDomainName(name); !ok {
+	if _, ok := dns.IsDomainName(name); !ok || name == "." || strings.Trim(strings.ToLower(name), mailboxCharacters) != "" {
 		return "", fmt.Errorf("%q is not a domain name", s)
 	}
 	return dns.Fqdn(name), nil

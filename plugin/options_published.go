@@ -101,6 +101,9 @@ var publishedOptions = map[string]option{
 					if i == 0 {
 						return fmt.Errorf("%s: the address comes after the name that it belongs to", arg)
 					}
+					if addr.IsUnspecified() || addr.IsMulticast() || addr.Is4In6() || addr.Zone() != "" {
+						return fmt.Errorf("%s is not the address of a name server", arg)
+					}
 					last := &c.apex.ns[len(c.apex.ns)-1]
 					last.Addresses = append(last.Addresses, addr)
 					continue
@@ -108,6 +111,9 @@ var publishedOptions = map[string]option{
 				name, err := hostName(arg)
 				if err != nil {
 					return err
+				}
+				if slices.ContainsFunc(c.apex.ns, func(ns zone.NameServer) bool { return ns.Name == name }) {
+					return fmt.Errorf("%s is there twice: write all of its addresses after the one name", name)
 				}
 				c.apex.ns = append(c.apex.ns, zone.NameServer{Name: name})
 			}

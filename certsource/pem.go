@@ -3,7 +3,7 @@ package certsource
 import (
 	"bytes"
 	"encoding/base64"
-	"unicode/utf16"
+	"iter"
 )
 
 var (
@@ -12,44 +12,58 @@ var (
 	dashes   = []byte("-----")
 )
 
-// readPEM reads all PEM blocks (RFC 7468) in text. Like encoding/pem it takes any
+// A Block is a PEM block in a text, or what was to be one.
+type Block struct {
+	Line  int // where it begins, the first is 1
+	Label []byte
+	DER   []byte // of a block that is damaged what comes before the damage
+	// Refusal is why the block is not whole, nil if it is.
+	Refusal *Refusal
+	// cut is set where the block does not end: what follows may be a part of it.
+	cut bool
+}
+
+// Blocks returns all PEM blocks (RFC 7468) in text. Like encoding/pem it takes any
 // text around the blocks, any line ends, white space in and at the end of lines, and
 // headers in a block; also blocks that are indented, and such that follow the one
 // before on its line, as cat makes of files that end without a line break. Unlike it,
 // it skips nothing in silence.
+func Blocks(text []byte) iter.Seq[Block] {
+	return func(yield func(Block) bool) {
+		whole := text
+		for line, counted := 1, 0; ; {
+			begin := bytes.Index(text, pemBegin)
+			if begin < 0 {
+				return
+			}
+			at := len(whole) - len(text) + begin
+			line += countLines(whole[counted:at])
+			counted = at
+			inline := !startsLine(text[:begin])
+			text = text[begin+len(pemBegin):]
+			var b Block
+			switch {
+			case !inline:
+				b, text = cutBlock(text)
+			case endsLine(text):
+				b.Refusal = damaged("a PEM block does not begin its line")
+			default:
+				continue // text about PEM
+			}
+			b.Line = line
+			if !yield(b) {
+				return
+			}
+		}
+	}
+}
+
+// readPEM takes in what the blocks of a text hold.
 func (r *reading) readPEM(text []byte) {
-	whole, any := text, false
-	for line, counted := 1, 0; ; {
-		begin := bytes.Index(text, pemBegin)
-		if begin < 0 {
-			break
-		}
-		at := len(whole) - len(text) + begin
-		line += countLines(whole[counted:at])
-		counted = at
-		inline := !startsLine(text[:begin])
-		text = text[begin+len(pemBegin):]
-		if inline {
-			continue
-		}
+	any := false
+	for b := range Blocks(text) {
 		any = true
-		label, body, rest, refusal := cutBlock(text)
-		if refusal == nil {
-			text = rest
-			r.block(line, label, body)
-			continue
-		}
-		label, torn, _ := bytes.Cut(text, dashes)
-		torn, _, _ = bytes.Cut(torn, dashes)
-		der, _ := decodeBody(torn)
-		switch what := privateKeyDER(der); {
-		case bytes.HasSuffix(label, []byte("PRIVATE KEY")): // a key that is torn is a key
-			r.refuse(line, Refuse(PrivateKey, "PEM"))
-		case what != "":
-			r.refuse(line, Refuse(PrivateKey, what))
-		default:
-			r.end(line, refusal)
-		}
+		r.block(b)
 	}
 	if !any {
 		r.refuse(0, Refuse(NoCertificate, "text without a PEM block"))
@@ -61,30 +75,32 @@ func countLines(text []byte) int {
 	return bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")) - bytes.Count(text, []byte("\r\n"))
 }
 
-// block takes in a block that ends as it begins.
-func (r *reading) block(line int, label, body []byte) {
-	der, ok := decodeBody(body)
+// block takes in one block.
+func (r *reading) block(b Block) {
+	der := b.DER
 	what := privateKeyDER(der)
 	switch {
-	case bytes.HasSuffix(label, []byte("PRIVATE KEY")):
-		r.refuse(line, Refuse(PrivateKey, "PEM"))
+	case bytes.HasSuffix(b.Label, []byte("PRIVATE KEY")): // a key that is torn is a key
+		r.refuse(b.Line, Refuse(PrivateKey, "PEM"))
 	case what != "":
-		r.refuse(line, Refuse(PrivateKey, what))
-	case !holdsCertificate(label):
-		r.refuse(line, Refuse(NoCertificate, labelText(label)))
-	case !ok:
-		r.refuse(line, damaged("the base64 of a PEM block is broken"))
+		r.refuse(b.Line, Refuse(PrivateKey, what))
+	case b.cut:
+		r.end(b.Line, b.Refusal)
+	case b.Label != nil && !holdsCertificate(b.Label):
+		r.refuse(b.Line, Refuse(NoCertificate, labelText(b.Label)))
+	case b.Refusal != nil:
+		r.refuse(b.Line, b.Refusal)
 	case announced(der) > len(der):
-		r.refuse(line, damaged("the DER in a PEM block is cut off"))
+		r.refuse(b.Line, damaged("the DER in a PEM block is cut off"))
 	default:
 		// In OpenSSL's own form, settings of trust follow the certificate.
-		if end := announced(der); end > 0 && string(label) != "TRUSTED CERTIFICATE" {
+		if end := announced(der); end > 0 && string(b.Label) != "TRUSTED CERTIFICATE" {
 			if refusal := checkTrailer(der[end:]); refusal != nil {
-				r.refuse(line, refusal)
+				r.refuse(b.Line, refusal)
 				return
 			}
 		}
-		r.value(line, der)
+		r.value(b.Line, der)
 	}
 }
 
@@ -109,22 +125,56 @@ func startsLine(before []byte) bool {
 	return last == '\n' || last == '\r'
 }
 
-// cutBlock cuts text, which starts with a block's label, into that label, the
-// block's body and the text after the block.
-func cutBlock(text []byte) (label, body, rest []byte, refusal *Refusal) {
-	line := text
-	if end := bytes.IndexAny(text, "\r\n"); end >= 0 {
-		line = text[:end]
+// endsLine reports whether text, which starts with a label, has nothing behind the
+// label's dashes on their line.
+func endsLine(text []byte) bool {
+	_, _, ok := cutLabel(text)
+	return ok
+}
+
+// cutLabel cuts text into the label that it starts with, and what follows its line.
+func cutLabel(text []byte) (label, rest []byte, ok bool) {
+	// The dashes come first: the end of the line may be far away.
+	end := bytes.Index(text, dashes)
+	if end < 0 || bytes.ContainsAny(text[:end], "\r\n") {
+		return nil, text, false
 	}
-	end := bytes.Index(line, dashes)
-	if end < 0 || len(bytes.Trim(line[end+len(dashes):], " \t")) > 0 {
+	rest = bytes.TrimLeft(text[end+len(dashes):], " \t")
+	if len(rest) > 0 && rest[0] != '\r' && rest[0] != '\n' {
+		return nil, text, false
+	}
+	return text[:end], rest, true
+}
+
+// cutBlock cuts text, which starts with a block's label, into that block and the
+// text after it. What does not end as a block is cut off behind its label's dashes.
+func cutBlock(text []byte) (b Block, rest []byte) {
+	label, body, rest, refusal := cutWhole(text)
+	if refusal == nil {
+		b.Label = label
+		var ok bool
+		if b.DER, ok = decodeBody(body); !ok {
+			b.Refusal = damaged("the base64 of a PEM block is broken")
+		}
+		return b, rest
+	}
+	b.Refusal, b.cut = refusal, true
+	b.Label, rest, _ = bytes.Cut(text, dashes)
+	torn, _, _ := bytes.Cut(rest, dashes)
+	b.DER, _ = decodeBody(torn)
+	return b, text
+}
+
+// cutWhole cuts text, which starts with a block's label, into that label, the
+// block's body and the text after the block.
+func cutWhole(text []byte) (label, body, rest []byte, refusal *Refusal) {
+	label, text, ok := cutLabel(text)
+	if !ok {
 		return nil, nil, nil, damaged("a PEM block does not begin as one")
 	}
-	label = line[:end]
-	text = text[len(line):]
 
 	// Base64 has no dashes: the next ones end the block, or it has no end.
-	end = bytes.Index(text, dashes)
+	end := bytes.Index(text, dashes)
 	if end < 0 {
 		return nil, nil, nil, damaged("a PEM block has no END line")
 	}
@@ -134,6 +184,10 @@ func cutBlock(text []byte) (label, body, rest []byte, refusal *Refusal) {
 			return nil, nil, nil, damaged("a PEM block does not end as it begins")
 		}
 		rest = rest[len(part):]
+	}
+	if bytes.HasPrefix(rest, pemBegin[len(dashes):]) {
+		// The next block begins with the dashes that this one ends with.
+		rest = text[len(text)-len(rest)-len(dashes):]
 	}
 	return label, body, rest, nil
 }
@@ -185,30 +239,6 @@ func labelText(label []byte) string {
 		}
 	}
 	return "a PEM block " + string(label)
-}
-
-// plainText returns text without a byte order mark: PEM is ASCII, but Windows
-// saves it as UTF-8 with such a mark, and its PowerShell as UTF-16.
-func plainText(data []byte) []byte {
-	switch {
-	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
-		return data[3:]
-	case bytes.HasPrefix(data, []byte("\xff\xfe")):
-		return fromUTF16(data[2:], 0)
-	case bytes.HasPrefix(data, []byte("\xfe\xff")):
-		return fromUTF16(data[2:], 1)
-	}
-	return data
-}
-
-// fromUTF16 returns the UTF-8 of UTF-16 whose low octets come first (low 0) or
-// second (low 1).
-func fromUTF16(data []byte, low int) []byte {
-	units := make([]uint16, 0, len(data)/2)
-	for ; len(data) >= 2; data = data[2:] {
-		units = append(units, uint16(data[low])|uint16(data[1-low])<<8)
-	}
-	return []byte(string(utf16.Decode(units)))
 }
 
 // notCertificate says what data is that is neither ASN.1 nor has PEM.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+
+	"coredns-smimea/internal/plaintext"
 )
 
 // An Unused is what stands in data beside its certificates, or in the place of one.
@@ -50,11 +52,16 @@ func ReadAll(data []byte) (certs [][]byte, unused []Unused) {
 		return nil, []Unused{{0, Refuse(TooLarge, fmt.Sprintf("more than %d octets", MaxFileSize))}}
 	}
 	var r reading
-	r.read(plainText(data))
-	for _, cert := range r.certs {
-		certs = append(certs, cert.raw)
-	}
-	return certs, r.unused
+	r.read(plaintext.Decode(data))
+	return r.result()
+}
+
+// Certificates returns the DER of the certificates in a block, and of all else why it is
+// not used.
+func (b Block) Certificates() (certs [][]byte, unused []Unused) {
+	var r reading
+	r.block(b)
+	return r.result()
 }
 
 // A reading takes in all that data holds.
@@ -68,6 +75,13 @@ type reading struct {
 	cut *Refusal
 
 	seen map[string]bool // certs, where there is more than one
+}
+
+func (r *reading) result() (certs [][]byte, unused []Unused) {
+	for _, cert := range r.certs {
+		certs = append(certs, cert.raw)
+	}
+	return certs, r.unused
 }
 
 func (r *reading) read(data []byte) {

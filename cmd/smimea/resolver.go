@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -64,6 +66,9 @@ func (o *resolverFlags) anchors() (dnssec.Anchors, error) {
 		}
 		anchors, err := dnssec.ReadAnchors(file)
 		file.Close()
+		if unread := (*fs.PathError)(nil); errors.As(err, &unread) {
+			return nil, fail(exitNoInput, err)
+		}
 		if err != nil {
 			return nil, fail(exitUsage, fmt.Errorf("reading %q: %w", path, err))
 		}

@@ -40,7 +40,7 @@ func RootAnchors() Anchors {
 // ReadAnchors reads DS and DNSKEY records in the form of a zone file, such as those
 // that dnssec-keygen and dnssec-dsfromkey write, and Unbound's own. Those that nothing
 // can ever be verified with are refused: of keys that are not of a zone, or revoked (RFC
-// 5011), and of algorithms and digests that are not supported. An error names the line,
+// 5011), and zones that have none of a supported algorithm and digest. An error names the line,
 // and never has what stands there: it may be another file, with secrets in it.
 func ReadAnchors(r io.Reader) (Anchors, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxAnchors+1))
@@ -73,6 +73,11 @@ func ReadAnchors(r io.Reader) (Anchors, error) {
 		}
 		return nil, fmt.Errorf("%s is no DS or DNSKEY record in the form of a zone file, as dnssec-keygen writes one: name a file of such records", where)
 	}
+	for name, rrs := range a {
+		if kept, unsupported := supportedVouchers(rrs); len(kept) == 0 {
+			return nil, fmt.Errorf("nothing of the trust anchors of %s is supported (%s): name one of another key or digest", name, unsupported)
+		}
+	}
 	if len(a) == 0 {
 		return nil, errors.New("there is no trust anchor: name a file of DS or DNSKEY records")
 	}
@@ -102,9 +107,6 @@ func checkAnchor(zone string, rr dns.RR) error {
 		}
 	default:
 		return fmt.Errorf("a trust anchor is DS or DNSKEY, not %s", dns.Type(rr.Header().Rrtype))
-	}
-	if kept, unsupported := supportedVouchers([]dns.RR{rr}); len(kept) == 0 {
-		return fmt.Errorf("a trust anchor of %s has %s, which is not supported: name one of another key or digest", zone, unsupported)
 	}
 	return nil
 }

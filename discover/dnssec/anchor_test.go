@@ -45,6 +45,10 @@ func TestAnchorFiles(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, a, err)
 		}
 	}
+	beside := text + "example.com. IN DS 1 13 9 abcd\n"
+	if a, err := ReadAnchors(strings.NewReader(beside)); err != nil || len(a["example.com."]) != 2 {
+		t.Errorf("one that is not supported, beside one that is: %v, %v", a, err)
+	}
 	_, err := ReadAnchors(strings.NewReader("; a comment\n-----BEGIN SECRET-----\n"))
 	if err == nil || !strings.Contains(err.Error(), "line 2") || strings.Contains(err.Error(), "SECRET") {
 		t.Errorf("of a file that is none is said: %v", err)

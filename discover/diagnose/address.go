@@ -129,6 +129,8 @@ func remedy(r *discover.Result) string {
 		return "see that the web server answers for " + downloads(r)
 	case discover.PrivateAddress:
 		return "give the web server's name an address that everybody can reach"
+	case discover.Interrupted:
+		return "look again, and leave more time; if that does not help, see that the web server answers for " + downloads(r)
 	case discover.Bogus, discover.Indeterminate, discover.NoAnswer:
 		return "see that the names can be resolved and validate"
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"coredns-smimea/internal/armour"
 	"coredns-smimea/internal/plaintext"
 )
 
@@ -56,9 +57,9 @@ func ReadAll(data []byte) (certs [][]byte, unused []Unused) {
 	return r.result()
 }
 
-// Certificates returns the DER of the certificates in a block, and of all else why it is
+// ReadBlock returns the DER of the certificates in a PEM block, and of all else why it is
 // not used.
-func (b Block) Certificates() (certs [][]byte, unused []Unused) {
+func ReadBlock(b armour.Block) (certs [][]byte, unused []Unused) {
 	var r reading
 	r.block(b)
 	return r.result()
@@ -90,7 +91,7 @@ func (r *reading) read(data []byte) {
 		r.refuse(0, Refuse(PrivateKey, what))
 	case looksBinary(data):
 		r.readDER(data)
-	case bytes.Contains(data, pemBegin):
+	case bytes.Contains(data, []byte(armour.Begin)):
 		r.readPEM(data)
 	default:
 		r.refuse(0, notCertificate(data))

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"coredns-smimea/certsource"
+	"coredns-smimea/internal/armour"
 	"coredns-smimea/internal/plaintext"
 )
 
@@ -92,7 +93,7 @@ func Read(data []byte) (lists []*List, issuers []*x509.Certificate, err error) {
 		return nil, nil, fmt.Errorf("it is larger than %d octets: have the issuer split it by distribution points", MaxSize)
 	}
 	data = plaintext.Decode(data)
-	if !bytes.Contains(data, []byte("-----BEGIN ")) {
+	if !bytes.Contains(data, []byte(armour.Begin)) {
 		// Editors add line ends.
 		rest := cryptobyte.String(data)
 		if der := cryptobyte.String(nil); rest.ReadASN1Element(&der, asn1.SEQUENCE) && len(bytes.TrimRight(rest, "\r\n")) == 0 {
@@ -104,10 +105,10 @@ func Read(data []byte) (lists []*List, issuers []*x509.Certificate, err error) {
 		}
 		return []*List{l}, nil, nil
 	}
-	for block := range certsource.Blocks(data) {
+	for block := range armour.Blocks(data) {
 		if string(block.Label) == "X509 CRL" {
-			if block.Refusal != nil {
-				return nil, nil, damaged(fmt.Sprintf("line %d: %s", block.Line, block.Refusal.Detail))
+			if block.Damage != "" {
+				return nil, nil, damaged(fmt.Sprintf("line %d: %s", block.Line, block.Damage))
 			}
 			l, err := Parse(block.DER)
 			if err != nil {
@@ -116,7 +117,7 @@ func Read(data []byte) (lists []*List, issuers []*x509.Certificate, err error) {
 			lists = append(lists, l)
 			continue
 		}
-		certs, unused := block.Certificates()
+		certs, unused := certsource.ReadBlock(block)
 		for _, u := range unused {
 			switch u.Refusal.Reason {
 			case certsource.NoCertificate: // of another kind

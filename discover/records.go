@@ -171,7 +171,7 @@ func (l *lookup) takeSMIMEA(r answered) {
 // where they are many.
 func (l *lookup) tellUnusable(r answered) {
 	if len(r.Unusable) > 0 {
-		l.tell("of these, not usable: %s", strings.Join(r.Unusable[:min(len(r.Unusable), maxUnused)], ", "))
+		l.tell("not usable: %s", strings.Join(r.Unusable[:min(len(r.Unusable), maxUnused)], ", "))
 	}
 }
 

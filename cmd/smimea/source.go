@@ -81,12 +81,16 @@ func (s *source) readDirectory(dir string, found func(sourceFile)) error {
 	if err != nil {
 		return fail(exitNoInput, err)
 	}
-	// The changes have all but private keys in files that are not of certificates.
+	// The changes have all but private keys in files that are not of certificates, and
+	// directories that cannot be read.
 	for _, r := range d.Remarks() {
 		switch {
-		case r.Kind == directory.Secret && r.More > 0:
+		case r.Kind != directory.Secret && r.Kind != directory.Locked:
+		case r.More > 0:
 			found(sourceFile{path: fmt.Sprintf("(%d more)", r.More), refusal: r.Refusal})
-		case r.Kind == directory.Secret:
+		case r.Kind == directory.Locked:
+			found(sourceFile{path: r.Path + "/", refusal: r.Refusal})
+		default:
 			found(sourceFile{path: r.Path, refusal: r.Refusal})
 		}
 	}

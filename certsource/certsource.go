@@ -15,6 +15,8 @@ package certsource
 import (
 	"bytes"
 	"time"
+
+	"coredns-smimea/internal/plaintext"
 )
 
 // A Certificate is an end-entity certificate of a file, as far as publishing it
@@ -94,7 +96,7 @@ func parseFile(data []byte) (Contents, *Refusal) {
 	if len(data) > MaxFileSize {
 		return Contents{}, Refuse(TooLarge, "")
 	}
-	data = plainText(data)
+	data = plaintext.Decode(data)
 	if what := privateKeyText(data); what != "" {
 		return Contents{}, Refuse(PrivateKey, what)
 	}

@@ -28,6 +28,8 @@ func TestPEM(t *testing.T) {
 	}{
 		"plain":                 {block, ""},
 		"blocks without break":  {strings.TrimSpace(string(testcert.PEM(issuer))) + block, ""},
+		"one line of dashes":    {strings.TrimSuffix(strings.TrimSpace(string(testcert.PEM(issuer))), "-----") + block, ""},
+		"not at a line's start": {"cert: " + block, Malformed},
 		"mac line ends":         {strings.ReplaceAll(block, "\n", "\r"), ""},
 		"tabs":                  {strings.ReplaceAll(block, "\n", "\t\n\t"), ""},
 		"a begin in the text":   {"the line -----BEGIN CERTIFICATE----- begins one\n" + block, ""},

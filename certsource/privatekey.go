@@ -3,12 +3,14 @@ package certsource
 import (
 	"bytes"
 	"strings"
+
+	"coredns-smimea/internal/plaintext"
 )
 
 // PrivateKeyIn says which kind of private key data is or begins with, "" for
 // none. The beginning of a file is enough.
 func PrivateKeyIn(data []byte) string {
-	data = plainText(data)
+	data = plaintext.Decode(data)
 	if what := privateKeyText(data); what != "" {
 		return what
 	}

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+
+	"coredns-smimea/internal/armour"
+	"coredns-smimea/internal/plaintext"
 )
 
 // An Unused is what stands in data beside its certificates, or in the place of one.
@@ -50,11 +53,16 @@ func ReadAll(data []byte) (certs [][]byte, unused []Unused) {
 		return nil, []Unused{{0, Refuse(TooLarge, fmt.Sprintf("more than %d octets", MaxFileSize))}}
 	}
 	var r reading
-	r.read(plainText(data))
-	for _, cert := range r.certs {
-		certs = append(certs, cert.raw)
-	}
-	return certs, r.unused
+	r.read(plaintext.Decode(data))
+	return r.result()
+}
+
+// ReadBlock returns the DER of the certificates in a PEM block, and of all else why it is
+// not used.
+func ReadBlock(b armour.Block) (certs [][]byte, unused []Unused) {
+	var r reading
+	r.block(b)
+	return r.result()
 }
 
 // A reading takes in all that data holds.
@@ -70,13 +78,20 @@ type reading struct {
 	seen map[string]bool // certs, where there is more than one
 }
 
+func (r *reading) result() (certs [][]byte, unused []Unused) {
+	for _, cert := range r.certs {
+		certs = append(certs, cert.raw)
+	}
+	return certs, r.unused
+}
+
 func (r *reading) read(data []byte) {
 	switch what := privateKeyDER(data); {
 	case what != "":
 		r.refuse(0, Refuse(PrivateKey, what))
 	case looksBinary(data):
 		r.readDER(data)
-	case bytes.Contains(data, pemBegin):
+	case bytes.Contains(data, []byte(armour.Begin)):
 		r.readPEM(data)
 	default:
 		r.refuse(0, notCertificate(data))

@@ -155,6 +155,9 @@ type Records struct {
 	Err error
 	// Data are the records: "3 1 1 c93f…", or the URL.
 	Data []string
+	// Unusable are records that count as if they were not there, and why: SMIMEA
+	// records that say nothing, which are in Data, too, and TXT records that are no URL.
+	Unusable []string
 	// Aliases led to Name's records.
 	Aliases []string
 	// TTL is the least of the records', 0 without any.

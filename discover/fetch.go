@@ -135,7 +135,9 @@ func (l *lookup) fetch(ctx context.Context, index int, t target) delivery {
 	case err == nil:
 	case ctx.Err() != nil && errors.As(context.Cause(ctx), &p):
 		d.Err = Problem{p.Code, t.url + ": " + p.Text}
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+	case ctx.Err() != nil: // whatever the connection says of that
+		d.Err = Problem{Interrupted, t.url + ": " + ended(ctx)}
+	case limited.Err() != nil:
 		d.Err = Problem{Unreachable, fmt.Sprintf("%s: it took longer than %v", t.url, t.limit)}
 	case errors.As(err, &p):
 		d.Err = Problem{p.Code, t.url + ": " + err.Error()}
@@ -143,6 +145,14 @@ func (l *lookup) fetch(ctx context.Context, index int, t target) delivery {
 		d.Err = Problem{Unreachable, t.url + ": " + err.Error()}
 	}
 	return d
+}
+
+// ended says why a context has ended.
+func ended(ctx context.Context) string {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+		return cause.Error()
+	}
+	return "time was up before it answered"
 }
 
 // A file is what a URL led to in the end.

@@ -6,7 +6,9 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
+	"context"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -200,5 +202,35 @@ func TestSlowServers(t *testing.T) {
 	w.expect(w.client(), "u@example.test", Verified)
 	if took := time.Since(began); took > downloadTime/2 {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// TestInterruptedDownload holds that a download that the context ends is said to have
+// ended so, whatever the connection was doing.
+func TestInterruptedDownload(t *testing.T) {
+	w := newWorld(t)
+	asked := make(chan bool, 2)
+	w.pages.HandleFunc("/silent", func(rw http.ResponseWriter, r *http.Request) {
+		asked <- true
+		<-r.Context().Done()
+	})
+	w.pages.HandleFunc("/drip", func(rw http.ResponseWriter, r *http.Request) {
+		for asked <- true; r.Context().Err() == nil; <-time.After(time.Millisecond) {
+			rw.Write([]byte("-"))
+			rw.(http.Flusher).Flush()
+		}
+	})
+	for _, path := range []string{"/silent", "/drip"} {
+		name := path[1:] + "@example.test"
+		w.publish(name, user(t, name), []string{"3 1 1"}, w.url("example.test", path))
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() {
+			<-asked
+			cancel(errors.New("the user has gone"))
+		}()
+		r := w.client().Lookup(ctx, parse(t, name))
+		if r.Verdict != Unknown || r.Why.Code != Interrupted || !strings.Contains(r.Why.Text, "the user has gone") {
+			t.Errorf("%s: %s: %s (%s)", path, r.Verdict, r.Why, r.Why.Code)
+		}
 	}
 }

@@ -1,11 +1,13 @@
 package discover
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -115,14 +117,18 @@ func securityWords(r answered) string {
 func (l *lookup) takeTXT(r answered) {
 	for _, rr := range r.records {
 		// A wildcard of the zone, for SPF say, can answer here too.
-		if text := strings.Join(rr.(*dns.TXT).Txt, ""); meansURL(text) {
+		text := strings.Join(rr.(*dns.TXT).Txt, "")
+		if meansURL(text) {
 			r.Data = append(r.Data, text)
+		} else {
+			r.Unusable = append(r.Unusable, strconv.Quote(text[:min(len(text), 100)])+" is no URL")
 		}
 	}
 	slices.Sort(r.Data)
 	r.Data = slices.Compact(r.Data)
 	l.TXT = r.Records
 	l.tellRecords("TXT", r)
+	l.tellUnusable(r)
 }
 
 // meansURL reports whether a TXT record is meant to be a URL, of whatever scheme and
@@ -140,43 +146,54 @@ func meansURL(text string) bool {
 // takeSMIMEA keeps the associations.
 func (l *lookup) takeSMIMEA(r answered) {
 	var all []association
-	var unusable []string
 	for _, rr := range r.records {
 		record := rr.(*dns.SMIMEA)
 		data, err := hex.DecodeString(record.Certificate)
 		a := association{smimea.Association{Usage: record.Usage, Selector: record.Selector, Matching: record.MatchingType}, data}
 		r.Data = append(r.Data, a.String())
-		if err != nil || !a.usable() {
-			unusable = append(unusable, a.Association.String())
+		if why := a.unusable(); err != nil || why != "" {
+			r.Unusable = append(r.Unusable, a.Association.String()+": "+cmp.Or(why, "its data are no hexadecimal digits"))
 			continue
 		}
 		all = append(all, a)
 	}
 	slices.Sort(r.Data)
+	slices.Sort(r.Unusable)
+	r.Unusable = slices.Compact(r.Unusable)
 	l.SMIMEA, l.at = r.Records, r.at
 	l.tellRecords("SMIMEA", r)
-	if len(unusable) > 0 {
-		l.tell("of these, not usable: %s", strings.Join(slices.Compact(slices.Sorted(slices.Values(unusable))), ", "))
-	}
+	l.tellUnusable(r)
 	l.associations = newAssociations(all)
 	l.Result.associations = l.associations.records
 }
 
-// usable reports whether a record can be understood. Others are as if they were
-// not there (RFC 6698 section 4.1).
-func (a association) usable() bool {
-	if a.Usage > smimea.UsageDANEEE || a.Selector > smimea.SelectorSPKI {
-		return false
+// tellUnusable says which records count as if they were not there, the first of them
+// where they are many.
+func (l *lookup) tellUnusable(r answered) {
+	if len(r.Unusable) > 0 {
+		l.tell("not usable: %s", strings.Join(r.Unusable[:min(len(r.Unusable), maxUnused)], ", "))
 	}
-	switch a.Matching {
-	case smimea.MatchingFull:
-		return len(a.data) > 0
-	case smimea.MatchingSHA256:
-		return len(a.data) == 32
-	case smimea.MatchingSHA512:
-		return len(a.data) == 64
+}
+
+// unusable returns why a record says nothing, "" if it does. Such ones are as if they
+// were not there (RFC 6698 section 4.1).
+func (a association) unusable() string {
+	length := map[uint8]int{smimea.MatchingSHA256: 32, smimea.MatchingSHA512: 64}[a.Matching]
+	switch {
+	case a.Usage > smimea.UsageDANEEE:
+		return "there is no such usage"
+	case a.Selector > smimea.SelectorSPKI:
+		return "there is no such selector"
+	case a.Matching == smimea.MatchingFull && len(a.data) > 0:
+		return ""
+	case a.Matching == smimea.MatchingFull:
+		return "it is empty"
+	case length == 0:
+		return "there is no such matching type"
+	case len(a.data) != length:
+		return fmt.Sprintf("its digest has %d octets, and not %d", len(a.data), length)
 	}
-	return false
+	return ""
 }
 
 // associations are the usable records, to be found by what they are of.

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/ocsp"
+
+	"coredns-smimea/certsource/revocation"
 )
 
 // Limits of what a certificate makes us ask.
@@ -105,20 +108,26 @@ func (l *lookup) askCRL(ctx context.Context, place string, cert, issuer *x509.Ce
 	if err != nil {
 		return "", err
 	}
-	list, err := x509.ParseRevocationList(body)
+	lists, _, err := revocation.Read(body)
 	if err != nil {
 		return "", err
 	}
-	if err := list.CheckSignatureFrom(issuer); err != nil {
-		return "", err
-	}
-	if l.now.Before(list.ThisUpdate) || !list.NextUpdate.IsZero() && l.now.After(list.NextUpdate) {
-		return "", errors.New("the list is not of today")
-	}
-	for _, entry := range list.RevokedCertificateEntries {
-		if entry.SerialNumber.Cmp(cert.SerialNumber) == 0 {
-			return " on " + entry.RevocationTime.Format(time.DateOnly), nil
+	var good []revocation.Verified
+	for _, list := range lists {
+		switch verified, err := revocation.Verify(list, []*x509.Certificate{issuer}); {
+		case err != nil:
+			return "", err
+		case l.now.Before(list.ThisUpdate) || !list.NextUpdate.IsZero() && l.now.After(list.NextUpdate):
+			return "", errors.New("the list is not of today")
+		default:
+			good = append(good, verified)
 		}
+	}
+	if refusal := revocation.NewSet(good).Revoked(cert.Raw); refusal != nil {
+		return " " + refusal.Detail, nil
+	}
+	if !slices.ContainsFunc(lists, (*revocation.List).Complete) {
+		return "", errors.New("the list is not of all users' certificates")
 	}
 	return "", nil
 }

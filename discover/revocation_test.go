@@ -12,6 +12,7 @@ func TestRevocation(t *testing.T) {
 	issued := map[string][]byte{}
 	for name, path := range map[string]string{
 		"good.ocsp": "/ocsp", "good.crl": "/crl", "revoked.ocsp": "/ocsp", "revoked.crl": "/crl", "nowhere": "/nowhere",
+		"revoked.pem": "/crl?pem", "part": "/crl?authorities",
 	} {
 		address := name + "@example.test"
 		issued[name] = issuer.Issue(address, path)
@@ -19,6 +20,7 @@ func TestRevocation(t *testing.T) {
 	}
 	issuer.Revoke(issued["revoked.ocsp"])
 	issuer.Revoke(issued["revoked.crl"])
+	issuer.Revoke(issued["revoked.pem"])
 	unknown := user(t, "unknown@example.test") // by somebody who is not there
 	w.publish("unknown@example.test", unknown, []string{"3 0 0"})
 
@@ -28,11 +30,11 @@ func TestRevocation(t *testing.T) {
 	c.Revocation = true
 	for name, want := range map[string]Verdict{
 		"good.ocsp": Verified, "good.crl": Verified, "revoked.ocsp": Wrong, "revoked.crl": Wrong,
-		"nowhere": Verified, "unknown": Verified,
+		"nowhere": Verified, "unknown": Verified, "revoked.pem": Wrong, "part": Verified,
 	} {
 		r := w.expect(c, name+"@example.test", want)
-		if len(r.Certificates) != 1 || r.Certificates[0].Revocation == "" {
-			t.Errorf("%s: nothing is said of its revocation: %+v", name, r.Certificates)
+		if len(r.Certificates) != 1 || r.Certificates[0].Revocation == "" || name == "part" && r.Certificates[0].Revocation == "good" {
+			t.Errorf("%s: of its revocation this is said: %+v", name, r.Certificates)
 		}
 	}
 	c.AllowPrivate = false

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 )
@@ -42,8 +43,9 @@ func ParseServer(s string) (*Server, error) {
 		return &Server{text: s, address: address, tlsName: name, encrypted: true}, nil
 	}
 	if strings.HasPrefix(s, "https://") {
-		if u, err := url.Parse(s); err != nil || u.Host == "" {
-			return nil, fmt.Errorf("the server %q is not a URL", s)
+		u, err := url.Parse(s)
+		if err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port()) {
+			return nil, fmt.Errorf("the server %q is no URL of https with a host", s)
 		}
 		return &Server{text: s, url: s, encrypted: true}, nil
 	}
@@ -61,13 +63,20 @@ func withPort(s, port string) (string, error) {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return net.JoinHostPort(s, port), nil
 	}
-	if _, _, err := net.SplitHostPort(s); err == nil {
+	switch host, given, err := net.SplitHostPort(s); {
+	case err == nil && host == "":
+		return "", errors.New("the host before the port is missing")
+	case err == nil && isPort(given):
 		return s, nil
-	}
-	if strings.Contains(s, ":") {
-		return "", errors.New("the port is missing or wrong")
+	case strings.Contains(s, ":"):
+		return "", errors.New("the port is missing or wrong: want a number from 1 to 65535")
 	}
 	return net.JoinHostPort(s, port), nil
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
 }
 
 func (s *Server) String() string { return s.text }

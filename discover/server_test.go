@@ -24,7 +24,7 @@ func TestParseServer(t *testing.T) {
 			t.Errorf("ParseServer(%q) = %v (private %v), %v; want private %v", text, s, s.Private(), err, private)
 		}
 	}
-	for _, text := range []string{"", "a b", "https://", "tls://", "udp://192.0.2.1", "::1:53:x"} {
+	for _, text := range []string{"", "a b", "https://", "tls://", "udp://192.0.2.1", "::1:53:x", ":53", "tls://:853", "192.0.2.1:0", "192.0.2.1:99999", "192.0.2.1:dns", "https://dns.example.net:0/dns-query", "https://:443/"} {
 		if s, err := ParseServer(text); err == nil {
 			t.Errorf("ParseServer(%q) = %v; want an error", text, s)
 		}

@@ -39,11 +39,19 @@ func (l *lookup) outcome() (Verdict, Problem) {
 	case named:
 		return Wrong, Problem{Mismatch, "the signed SMIMEA records name another certificate than the one found"}
 	case best != nil && secure:
-		return Unverified, Problem{NoRecord, "a certificate was found, but no usable SMIMEA record says that it is right"}
+		return Unverified, Problem{NoRecord, "a certificate was found, but no usable SMIMEA record says that it is right" + l.whyUnusable()}
 	case best != nil:
 		return Unverified, Problem{NotSigned, "a certificate was found, but the zone is not signed: " + l.SMIMEA.why()}
 	}
 	return l.nothing(secure)
+}
+
+// whyUnusable says of the first SMIMEA record that is not usable why.
+func (l *lookup) whyUnusable() string {
+	if len(l.SMIMEA.Unusable) == 0 {
+		return ""
+	}
+	return " (" + l.SMIMEA.Unusable[0] + ")"
 }
 
 // demandsRoots reports whether some record only counts with a known authority.
@@ -86,7 +94,7 @@ func (l *lookup) nothing(secure bool) (Verdict, Problem) {
 	case !secure:
 		return Unverified, Problem{NotSigned, "nothing was found, and the zone is not signed, so that there could be something all the same: " + l.SMIMEA.why()}
 	case len(l.SMIMEA.Data) > 0:
-		return Unverified, Problem{NoRecord, "no SMIMEA record is usable, and no certificate was found"}
+		return Unverified, Problem{NoRecord, "no SMIMEA record is usable, and no certificate was found" + l.whyUnusable()}
 	case l.TXT.Name != "" && l.TXT.Security != dnssec.Secure:
 		return Unverified, Problem{NotSigned, "nothing was found, but that there is no TXT record is not signed"}
 	}

@@ -73,7 +73,7 @@ func listenAddress(s, host, port string) (string, error) {
 		h = host
 	}
 	if n, err := net.LookupPort("tcp", p); p == "" || err != nil || n < 0 {
-		return "", fmt.Errorf("%q has no port: write HOST:PORT, or :PORT", s)
+		return "", fmt.Errorf("%q has no port from 1 to 65535: write HOST:PORT, or :PORT", s)
 	}
 	return net.JoinHostPort(h, p), nil
 }

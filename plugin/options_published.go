@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"coredns-smimea/certsource"
@@ -231,6 +232,11 @@ func (c *config) addLists(a arguments) error {
 	case len(a.list) == 0:
 		return errors.New("want FILE, once or several times, or cdp, or cdp private")
 	case a.list[0] != "cdp":
+		for _, name := range a.list {
+			if strings.Contains(name, "://") {
+				return fmt.Errorf("%q is no file: fetch it into one, or have the lists asked for where certificates say, with cdp", name)
+			}
+		}
 		return a.files(func(file string) error {
 			if slices.Contains(lists.Files, file) {
 				return fmt.Errorf("%q is there twice", file)

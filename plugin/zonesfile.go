@@ -14,6 +14,7 @@ import (
 	"github.com/coredns/caddy"
 
 	"coredns-smimea/internal/disk"
+	"coredns-smimea/internal/plaintext"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -52,7 +53,7 @@ func (f *zonesFile) read() ([]listed, error) {
 func parseZones(text []byte) ([]listed, error) {
 	var origins []listed
 	seen := map[string]bool{}
-	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines := bufio.NewScanner(bytes.NewReader(plaintext.Decode(text)))
 	for n := 1; lines.Scan(); n++ {
 		line, _, _ := strings.Cut(lines.Text(), "#")
 		if line = strings.TrimSpace(line); line == "" {

@@ -16,6 +16,7 @@ func TestParseZones(t *testing.T) {
 		{"example.com\n", 2},
 		{"# comment\n\n example.com # one\r\nexample.org", 4},
 		{"example.com\nEXAMPLE.com.\n", 2},
+		{"\ufeffexample.com\r\n", 2},
 		{"bücher.example\nxn--bcher-kva.example\n", 2},
 		{"", 0},
 		{"# none\n", 0},

@@ -47,9 +47,17 @@ func ParseAddress(s string) (Address, error) {
 	if !utf8.ValidString(s) {
 		return Address{}, errors.New("the address is not valid UTF-8")
 	}
+	if around := strings.TrimSpace(s); strings.HasSuffix(around, ">") || len(around) >= 7 && LowerASCII(around[:7]) == "mailto:" {
+		return Address{}, errors.New("only the address itself is wanted, without a name, <> and mailto:")
+	}
 	local, domain, err := splitAddress(s)
-	if err != nil {
+	switch {
+	case err != nil:
 		return Address{}, err
+	case strings.TrimSpace(local) == "":
+		return Address{}, errors.New("there is nothing before the @")
+	case strings.TrimSpace(domain) == "":
+		return Address{}, errors.New("there is nothing behind the @")
 	}
 	if domain, err = ParseDomain(domain); err != nil {
 		return Address{}, err

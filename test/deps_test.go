@@ -48,7 +48,7 @@ func TestImports(t *testing.T) {
 		{
 			pkg:     "certsource",
 			exact:   true,
-			only:    []string{"golang.org/x/"},
+			only:    []string{"golang.org/x/", module + "/internal/armour", module + "/internal/plaintext"},
 			nowhere: []string{module + "/internal/disk", module + "/internal/table"},
 			why:     "it judges bytes, for those too who have no directory",
 		},
@@ -143,6 +143,18 @@ func TestImports(t *testing.T) {
 			nowhere: []string{module + "/plugin/internal/answer", module + "/plugin/internal/certhost", module + "/plugin/internal/publish"},
 			never:   []string{"os", "net/http"},
 			why:     "it hands zones on, whoever publishes them and answers questions",
+		},
+		{
+			pkg:   "internal/armour",
+			only:  []string{module + "/internal/plaintext"},
+			never: []string{"os", "net/http"},
+			why:   "it reads PEM, wherever it is from and whatever is in it",
+		},
+		{
+			pkg:   "internal/plaintext",
+			only:  []string{},
+			never: []string{"os"},
+			why:   "it reads text, wherever it is from",
 		},
 		{
 			pkg:  "internal/statefile",

@@ -280,6 +280,7 @@ func TestRevocationSyntax(t *testing.T) {
 		"revocation":                         "want FILE",
 		"revocation cdp public":              "after cdp there is private",
 		"revocation a.crl\nrevocation a.crl": "is there twice",
+		"revocation http://ca.example/a.crl": "is no file",
 	} {
 		_, err := tryServer(t, block("example.com", "smimea "+t.TempDir()+" {\n"+options+"\n}"))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -185,6 +185,7 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 		maps.Copy(cleared, d.cleared)
 		d.cleared = cleared
 	}
+	before := maps.Clone(d.unread)
 	switch {
 	case err != nil:
 		d.heard = l.heard
@@ -210,7 +211,22 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 			d.others = others
 		}
 	}
+	d.remarkFolders(before, l)
 	return l.report, err
+}
+
+// remarkFolders says which directories cannot be read, and which can be again.
+func (d *Directory) remarkFolders(before map[string]bool, l *look) {
+	for _, dir := range slices.Sorted(maps.Keys(d.unread)) {
+		if dir != "." && !before[dir] {
+			d.remarks.add(Remark{Kind: Locked, Path: dir, Refusal: certsource.Refuse(certsource.Unreadable, l.causes[dir])})
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(before)) {
+		if _, ok := l.listed[dir]; ok && dir != "." && !d.unread[dir] {
+			d.remarks.add(Remark{Kind: Restored, Path: dir})
+		}
+	}
 }
 
 // record returns what is known of a path, the changes in progress included.

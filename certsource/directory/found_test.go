@@ -440,3 +440,30 @@ func TestManyMissing(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// TestLockedFolder holds that a directory that cannot be read is said, once, and once
+// more when it can be again.
+func TestLockedFolder(t *testing.T) {
+	i := newImagined(t)
+	i.write("open/a.pem", 0)
+	i.write("locked/b.pem", 1)
+	lock := func(locked bool) {
+		for _, call := range []string{"sub", "list", "open", "openroot", "getdents"} {
+			i.failing[call+" "+simDir+"/locked"], i.failing[call+" locked"] = locked, locked
+		}
+	}
+	lock(true)
+	for _, want := range [][]string{{fmt.Sprint(int(Locked), " locked unreadable")}, nil} {
+		i.check(".")
+		if got := said(i.d.Remarks()); !slices.Equal(got, want) {
+			t.Errorf("%q; want %q", got, want)
+		}
+	}
+	lock(false)
+	for _, want := range [][]string{{fmt.Sprint(int(Restored), " locked")}, nil} {
+		i.check(".")
+		if got := said(i.d.Remarks()); !slices.Equal(got, want) {
+			t.Errorf("%q; want %q", got, want)
+		}
+	}
+}

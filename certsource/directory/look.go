@@ -31,6 +31,7 @@ type look struct {
 	listed map[string]listing // directories that were listed
 	below  []job              // see batch
 	unread map[string]bool    // directories that could not be read
+	causes map[string]string  // why
 	// What takes away a certificate comes last: files that are gone, and those
 	// that hold something else now, by their numbers.
 	gone     []string
@@ -45,7 +46,7 @@ type look struct {
 func newLook(d *Directory, r *reader, changed func(Change)) *look {
 	return &look{
 		Directory: d, reader: r, changed: changed, before: r.files, report: Report{Held: d.held},
-		walked: map[string]bool{}, listed: map[string]listing{}, unread: map[string]bool{}, replaced: map[uint32]Change{}, others: map[string]other{}, fresh: map[string]reading{}, cleared: map[revocation.ID]bool{},
+		walked: map[string]bool{}, listed: map[string]listing{}, unread: map[string]bool{}, causes: map[string]string{}, replaced: map[uint32]Change{}, others: map[string]other{}, fresh: map[string]reading{}, cleared: map[revocation.ID]bool{},
 	}
 }
 
@@ -191,7 +192,7 @@ func (l *look) take(b batch) {
 	}
 	for _, u := range b.unread {
 		if !leadsNowhere(u.err) {
-			l.unread[u.dir] = true
+			l.unread[u.dir], l.causes[u.dir] = true, cause(u.err)
 		}
 	}
 	l.below = append(l.below, b.below...)

@@ -10,7 +10,7 @@ import (
 type Remark struct {
 	Kind RemarkKind
 	Path string
-	// Refusal is the reason for Skipped, Kept and Secret.
+	// Refusal is the reason for Skipped, Kept, Secret and Locked.
 	Refusal *certsource.Refusal
 	// Part is what of the file is not published, for Partly.
 	Part string
@@ -25,10 +25,11 @@ type RemarkKind int
 const (
 	Skipped  RemarkKind = iota // the file is left out
 	Kept                       // the file cannot be read now; what it published stays
-	Restored                   // the file is all right again
+	Restored                   // the file, or the directory, is all right again
 	Gone                       // the file is gone, and what it published with it
 	Secret                     // the file holds a private key, and is not one that is looked at otherwise
 	Partly                     // a part of the file is not published
+	Locked                     // it is a directory that cannot be read: what it published stays, and nothing new of it is seen
 )
 
 // maxAlike is how many remarks of one kind, for one reason, are made between

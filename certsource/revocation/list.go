@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
@@ -14,6 +13,10 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/internal/armour"
+	"coredns-smimea/internal/plaintext"
 )
 
 // MaxSize is the size in octets above which a list, or a file of lists, is not read:
@@ -29,6 +32,7 @@ type List struct {
 
 	issuer  []byte // DER of its name
 	scope   []byte // the issuing distribution point, nil for all certificates of the issuer
+	part    bool   // it is not of all that users have
 	number  *big.Int
 	entries []entry // by ID
 	head    *x509.RevocationList
@@ -41,6 +45,10 @@ type entry struct {
 	at     uint32 // Unix time
 	reason uint8
 }
+
+// Complete reports whether a list is of users' certificates and of all reasons to revoke
+// them: only then it says that those it does not have are good.
+func (l *List) Complete() bool { return !l.part }
 
 // Len returns the number of certificates that the list revokes.
 func (l *List) Len() int { return len(l.entries) }
@@ -78,37 +86,54 @@ func damaged(what string) error {
 }
 
 // Read returns the lists and the certificates in data, which are PEM with any text
-// around it, or one list in DER. The certificates are those of issuers: of use to
-// verify the lists.
+// around it, read as files of certificates are, or one list in DER. The certificates
+// are those of issuers: of use to verify the lists.
 func Read(data []byte) (lists []*List, issuers []*x509.Certificate, err error) {
 	if len(data) > MaxSize {
 		return nil, nil, fmt.Errorf("it is larger than %d octets: have the issuer split it by distribution points", MaxSize)
 	}
-	if !bytes.Contains(data, []byte("-----BEGIN ")) {
+	data = plaintext.Decode(data)
+	if !bytes.Contains(data, []byte(armour.Begin)) {
+		// Editors add line ends.
+		rest := cryptobyte.String(data)
+		if der := cryptobyte.String(nil); rest.ReadASN1Element(&der, asn1.SEQUENCE) && len(bytes.TrimRight(rest, "\r\n")) == 0 {
+			data = der
+		}
 		l, err := Parse(data)
 		if err != nil {
 			return nil, nil, err
 		}
 		return []*List{l}, nil, nil
 	}
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		switch block.Type {
-		case "X509 CRL":
-			l, err := Parse(block.Bytes)
+	for block := range armour.Blocks(data) {
+		if string(block.Label) == "X509 CRL" {
+			if block.Damage != "" {
+				return nil, nil, damaged(fmt.Sprintf("line %d: %s", block.Line, block.Damage))
+			}
+			l, err := Parse(block.DER)
 			if err != nil {
 				return nil, nil, err
 			}
 			lists = append(lists, l)
-		case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
-			cert, err := x509.ParseCertificate(block.Bytes)
+			continue
+		}
+		certs, unused := certsource.ReadBlock(block)
+		for _, u := range unused {
+			switch u.Refusal.Reason {
+			case certsource.NoCertificate: // of another kind
+			case certsource.PrivateKey:
+				return nil, nil, fmt.Errorf("%v is in it: take it out, and replace the key if others could have read it", u)
+			default:
+				return nil, nil, damaged(u.String())
+			}
+		}
+		for _, der := range certs {
+			cert, err := x509.ParseCertificate(der)
 			if err != nil {
 				return nil, nil, errors.New("a certificate in it cannot be read by Go's crypto/x509: take it out, or have it issued anew")
 			}
 			issuers = append(issuers, cert)
 		}
-	}
-	if n := bytes.Count(data, []byte("-----BEGIN X509 CRL-----")); n != len(lists) {
-		return nil, nil, damaged("a PEM block in it cannot be read")
 	}
 	if len(lists) == 0 {
 		return nil, nil, errors.New("there is no list in it: name a file of a certificate revocation list, as PEM (X509 CRL) or DER")
@@ -174,7 +199,7 @@ func (l *List) readExtensions(extensions []pkix.Extension) error {
 			return errDelta
 		case x.Id.Equal(idDistributionPoint):
 			l.scope = x.Value
-			if err := checkScope(x.Value); err != nil {
+			if err := l.readScope(x.Value); err != nil {
 				return err
 			}
 		case x.Id.Equal(idNumber) || x.Id.Equal(idAuthorityKey):
@@ -185,9 +210,9 @@ func (l *List) readExtensions(extensions []pkix.Extension) error {
 	return nil
 }
 
-// checkScope reads an issuing distribution point (RFC 5280 section 5.2.5). Which part of
-// the certificates a list is of does not matter: what it names is revoked.
-func checkScope(der []byte) error {
+// readScope reads an issuing distribution point (RFC 5280 section 5.2.5). Which part of
+// the certificates a list is of does not matter to what it names: that is revoked.
+func (l *List) readScope(der []byte) error {
 	input := cryptobyte.String(der)
 	var point cryptobyte.String
 	if !input.ReadASN1(&point, asn1.SEQUENCE) || !input.Empty() {
@@ -205,6 +230,10 @@ func checkScope(der []byte) error {
 			return errIndirect
 		case tag == asn1.Tag(5).ContextSpecific() && yes:
 			return errAttCerts
+		case tag == asn1.Tag(2).ContextSpecific() && yes: // of authorities only
+			l.part = true
+		case tag == asn1.Tag(3).ContextSpecific(): // for some reasons only
+			l.part = true
 		}
 	}
 	return nil

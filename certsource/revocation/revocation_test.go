@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -231,9 +232,18 @@ func TestRead(t *testing.T) {
 	der := a.list(1, revoked(1, 7))
 	list := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
 	issuer := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
-	for name, data := range map[string][]byte{"DER": der, "PEM": list, "both": append(append([]byte("the list of A\n"), list...), issuer...)} {
+	for name, data := range map[string][]byte{"DER": der, "PEM": list, "both": append(append([]byte("the list of A\n"), list...), issuer...),
+		"mark":               append([]byte("\xef\xbb\xbf"), list...),
+		"CRLF":               bytes.ReplaceAll(list, []byte("\n"), []byte("\r\n")),
+		"CR":                 bytes.ReplaceAll(list, []byte("\n"), []byte("\r")),
+		"indented":           bytes.ReplaceAll(list, []byte("\n"), []byte("\n  ")),
+		"joined":             append(bytes.TrimSpace(issuer), list...),
+		"DER and a line end": append(der[:len(der):len(der)], "\r\n"...),
+		"header":             bytes.Replace(list, []byte("CRL-----\n"), []byte("CRL-----\nComment: today\n\n"), 1),
+		"trusted":            append(list[:len(list):len(list)], pem.EncodeToMemory(&pem.Block{Type: "TRUSTED CERTIFICATE", Bytes: append(a.cert.Raw[:len(a.cert.Raw):len(a.cert.Raw)], 0x30, 0)})...),
+	} {
 		lists, issuers, err := Read(data)
-		if err != nil || len(lists) != 1 || lists[0].Len() != 1 || len(issuers) != strings.Count(string(data), "BEGIN CERTIFICATE") {
+		if err != nil || len(lists) != 1 || lists[0].Len() != 1 || len(issuers) != strings.Count(string(data), "-----BEGIN ")-strings.Count(string(data), "BEGIN X509 CRL") {
 			t.Errorf("%s: %d lists, %d issuers, %v", name, len(lists), len(issuers), err)
 		}
 	}
@@ -245,6 +255,7 @@ func TestRead(t *testing.T) {
 		"cut off": {list[:200], "damaged"},
 		"torn":    {append(list[:len(list):len(list)], list[:len(list)-20]...), "damaged"},
 		"text":    {[]byte("hello"), "no certificate revocation list"},
+		"a key":   {append(list[:len(list):len(list)], "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"...), "a private key is in it"},
 		"large":   {make([]byte, MaxSize+1), "larger than"},
 	} {
 		if _, _, err := Read(c.data); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"runtime/debug"
-
 	"github.com/coredns/coredns/coremain"
+
+	"coredns-smimea/internal/version"
 )
 
-// version is the plugin's, set when a package is built.
-var version = ""
+// packaged is the plugin's version, set when a package is built.
+var packaged = ""
 
 // nameVersion has CoreDNS say with its own version which smimea is in it: in what
 // -version prints, in the log, and as the revision in its build information metric.
@@ -17,16 +17,5 @@ func nameVersion() {
 	if revision != "" {
 		revision += ", "
 	}
-	coremain.GitCommit = revision + "smimea-" + pluginVersion()
-}
-
-// pluginVersion returns the version that was set, or that Go has of the module.
-func pluginVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
+	coremain.GitCommit = revision + "smimea-" + version.Or(packaged)
 }

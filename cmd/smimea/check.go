@@ -3,12 +3,10 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -40,8 +38,7 @@ bind public authorities only, and takes longer.
 		o := checkOptions{}
 		o.define(f)
 		f.Var(&o.domains, "domain", "mail `DOMAIN` that is served, may be repeated; addresses in others are warned of (default all)")
-		o.soon = days(30 * 24 * time.Hour)
-		f.Var(&o.soon, "soon", "`DURATION` before its end from which a certificate is warned of, 30d or 720h (default 30d)")
+		durationVar(f, &o.soon, "soon", 30*24*time.Hour, "`DURATION` before its end from which a certificate is warned of, 30d or 720h (default 30d)")
 		f.Var(&o.lists, "crl", "`FILE` of a list of revoked certificates, may be repeated")
 		f.BoolVar(&o.lint, "lint", false, "check the CA/Browser Forum's rules for S/MIME too")
 		f.Var(&o.chain, "chain", "`FILE` of issuers' certificates that users' files need not have, as the server's option chain; may be repeated")
@@ -55,7 +52,7 @@ type checkOptions struct {
 	domains     list
 	lists       list
 	chain       list
-	soon        days
+	soon        time.Duration
 	lint, quiet bool
 }
 
@@ -369,27 +366,8 @@ func (c *checker) print(u *ui) {
 	if s.LeftOut+s.Warnings > 0 {
 		paint = yellow
 	}
+	if s.Files == 0 {
+		u.print("no file is there whose name ends in .pem, .crt, .cer, .der, .p7b or .p7c\n")
+	}
 	u.print("%s\n", u.paint(paint, fmt.Sprintf("%d files: %d published for %d users, %d left out, %d warnings", s.Files, s.Published, s.Users, s.LeftOut, s.Warnings)))
-}
-
-// days is a duration that can be given in days, too: 30d.
-type days time.Duration
-
-func (d *days) String() string { return time.Duration(*d).String() }
-
-func (d *days) Set(s string) error {
-	if number, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(number, 10, 16)
-		if err != nil {
-			return errors.New("want a number of days before the d, as in 30d")
-		}
-		*d = days(time.Duration(n) * 24 * time.Hour)
-		return nil
-	}
-	duration, err := time.ParseDuration(s)
-	if err == nil && duration < 0 {
-		err = errors.New("want no negative duration")
-	}
-	*d = days(duration)
-	return err
 }

@@ -31,7 +31,7 @@ func FuzzCheckFile(f *testing.F) {
 	now := time.Now()
 	f.Fuzz(func(t *testing.T, path string, data []byte) {
 		p := &policy{Policy: smimea.Policy{Records: records, URL: url, Lower: true}, ttl: time.Hour, now: now}
-		c := &checker{checkOptions: &checkOptions{soon: days(time.Hour)}, policy: p}
+		c := &checker{checkOptions: &checkOptions{soon: time.Hour}, policy: p}
 		c.file(judged(directory.Judge(path, data, directory.Options{Margin: time.Hour}, now)))
 		c.compare()
 		c.count()

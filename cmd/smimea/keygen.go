@@ -96,7 +96,7 @@ func keygen(u *ui, operands []string, o *keygenOptions) (exit, error) {
 	number, ok := dns.StringToAlgorithm[strings.ToUpper(o.algorithm)]
 	bits := keyBits[number]
 	if !ok || bits == 0 {
-		return 0, usageError("unknown algorithm " + quote(o.algorithm))
+		return 0, usageError("unknown -algorithm " + quote(o.algorithm) + ": want ECDSAP256SHA256, ECDSAP384SHA384, ED25519 or RSASHA256")
 	}
 	reader, err := readerOf(o.user, o.group)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sync"
 	"syscall"
@@ -63,7 +64,7 @@ certificate read again.
 		f.StringVar(&o.base, "base", "o=smimea", "`DN` that the directory calls its own; searches may have any")
 		f.StringVar(&o.dir, "dir", "", "`DIR` of certificates of your own, as the server publishes them")
 		f.StringVar(&o.dirRoots, "dir-roots", "", "`FILE` of authorities that the certificates of -dir must chain to")
-		f.DurationVar(&o.ttl, "ttl", time.Hour, "`DURATION` before its end that a certificate of -dir is withdrawn")
+		durationVar(f, &o.ttl, "ttl", time.Hour, "`DURATION` before its end that a certificate of -dir is withdrawn (default 1h)")
 		f.StringVar(&o.casing, "case", "lower", "`FORMS` in which those of -dir are found: lower, also in lower case, or exact")
 		f.BoolVar(&o.world, "world", true, "look addresses up in the DNS; -world=false leaves -dir only")
 		f.BoolVar(&o.unverified, "unverified", false, "hand out what nothing signed vouches for, too")
@@ -101,7 +102,16 @@ type ldapOptions struct {
 	print, write             string
 }
 
+// dn is what a distinguished name looks like (RFC 4514 section 3).
+var dn = func() *regexp.Regexp {
+	const pair = `(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*) *= *(?:[^\\,+"<>;\x00-\x1f]|\\(?:[0-9A-Fa-f]{2}|[ #=,+"<>;\\]))+`
+	return regexp.MustCompile(`^(?:` + pair + `(?: *[,+] *` + pair + `)*)?$`)
+}()
+
 func runLDAP(u *ui, o *ldapOptions) (exit, error) {
+	if !dn.MatchString(o.base) {
+		return 0, usageError(fmt.Sprintf("-base %s is no distinguished name: want one such as o=smimea", quote(o.base)))
+	}
 	if o.print != "" || o.write != "" {
 		return settings(u, o)
 	}

@@ -8,11 +8,14 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"coredns-smimea/internal/armour"
 )
 
 const defaultListen = "ldap://127.0.0.1:3890"
@@ -98,7 +101,15 @@ func newKeyPair(certFile, keyFile string) (*keyPair, error) {
 }
 
 func (k *keyPair) read() error {
-	pair, err := tls.LoadX509KeyPair(k.certFile, k.keyFile)
+	cert, err := os.ReadFile(k.certFile)
+	if err != nil {
+		return fail(exitNoInput, err)
+	}
+	key, err := os.ReadFile(k.keyFile)
+	if err != nil {
+		return fail(exitNoInput, err)
+	}
+	pair, err := armour.KeyPair(cert, key)
 	if err != nil {
 		return fail(exitNoInput, fmt.Errorf("reading %q and %q: %w", k.certFile, k.keyFile, err))
 	}

@@ -56,7 +56,7 @@ func usageError(text string) error { return fail(exitUsage, errors.New(text)) }
 var verbs []*verb
 
 func init() {
-	verbs = []*verb{&lookupVerb, &checkVerb, &doctorVerb, &recordsVerb, &ownerVerb, &keygenVerb, &ldapVerb, &completionVerb}
+	verbs = []*verb{&lookupVerb, &checkVerb, &doctorVerb, &recordsVerb, &ownerVerb, &keygenVerb, &ldapVerb, &completionVerb, &versionVerb}
 }
 
 func main() {
@@ -89,6 +89,8 @@ func dispatch(u *ui, args []string) exit {
 		}
 		u.usage(u.stdout)
 		return exitOK
+	case "-version", "--version":
+		args[0] = versionVerb.name
 	}
 	v := verbNamed(args[0])
 	if v == nil {

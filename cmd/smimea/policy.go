@@ -27,7 +27,7 @@ type policyFlags struct {
 func (o *policyFlags) define(f *flag.FlagSet) {
 	f.Var(&o.records, "record", "`\"USAGE SELECTOR MATCHING\"` of the SMIMEA records, may be repeated (default \"3 1 1\")")
 	f.StringVar(&o.url, "url", "https://{domain}/.well-known/smime/{file}", "`TEMPLATE` of the URL in the TXT records, with {domain}, {file}, {hash}, or off")
-	f.DurationVar(&o.ttl, "ttl", time.Hour, "`DURATION` for which records can be cached; a certificate is left out that long before its end")
+	durationVar(f, &o.ttl, "ttl", time.Hour, "`DURATION` for which records can be cached; a certificate is left out that long before its end (default 1h)")
 	f.StringVar(&o.casing, "case", "lower", "`FORMS`: lower, to publish under the lower-case local-part too, or exact")
 	f.StringVar(&o.roots, "roots", "", "`FILE` of authorities that certificates must chain to")
 }

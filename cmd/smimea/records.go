@@ -87,7 +87,7 @@ func records(u *ui, operands []string, o *recordsOptions) (exit, error) {
 	}
 	write := map[string]func(*zoneWriter){"zone": (*zoneWriter).zone, "rfc3597": (*zoneWriter).rfc3597, "nsupdate": (*zoneWriter).nsupdate}[o.format]
 	if write == nil {
-		return 0, usageError("unknown -format " + quote(o.format))
+		return 0, usageError("unknown -format " + quote(o.format) + ": want zone, rfc3597 or nsupdate")
 	}
 	p, err := o.policy(u)
 	if err != nil {

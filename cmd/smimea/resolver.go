@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,7 +27,7 @@ func (o *resolverFlags) define(f *flag.FlagSet) {
 	f.StringVar(&o.server, "server", "", "`ADDR[:PORT]`, tls://HOST or https://HOST/PATH of the resolver or name server to ask (default the system's resolvers, in turn)")
 	f.Var(&o.anchor, "anchor", "`FILE` of DNSKEY or DS records to trust, may be repeated (default the root's keys)")
 	f.BoolVar(&o.trustAD, "trust-ad", false, "believe the server's AD flag, in place of validating; for servers on this machine, tls:// and https:// only")
-	f.DurationVar(&o.timeout, "timeout", time.Minute, "`DURATION` after which to give up")
+	durationVar(f, &o.timeout, "timeout", time.Minute, "`DURATION` after which to give up (default 1m)")
 }
 
 // context ends with the time-out, or when the user interrupts. A second interrupt ends
@@ -38,6 +40,9 @@ func (o *resolverFlags) context() (context.Context, context.CancelFunc) {
 }
 
 func (o *resolverFlags) serverToAsk() (*discover.Server, error) {
+	if o.timeout <= 0 {
+		return nil, usageError("-timeout 0 leaves no time to ask anybody: want 30s, say")
+	}
 	if o.server == "" {
 		server, err := discover.SystemServer()
 		if err != nil {
@@ -64,6 +69,9 @@ func (o *resolverFlags) anchors() (dnssec.Anchors, error) {
 		}
 		anchors, err := dnssec.ReadAnchors(file)
 		file.Close()
+		if unread := (*fs.PathError)(nil); errors.As(err, &unread) {
+			return nil, fail(exitNoInput, err)
+		}
 		if err != nil {
 			return nil, fail(exitUsage, fmt.Errorf("reading %q: %w", path, err))
 		}

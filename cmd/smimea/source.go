@@ -74,11 +74,25 @@ func (s *source) read(operands []string, found func(sourceFile)) error {
 func (s *source) readDirectory(dir string, found func(sourceFile)) error {
 	o := s.Options
 	o.Dir, o.MaxWithdraw = dir, 100
-	_, err := directory.New(o).Look(context.Background(), s.now, func(c directory.Change) {
+	d := directory.New(o)
+	_, err := d.Look(context.Background(), s.now, func(c directory.Change) {
 		found(judged(c))
 	})
 	if err != nil {
 		return fail(exitNoInput, err)
+	}
+	// The changes have all but private keys in files that are not of certificates, and
+	// directories that cannot be read.
+	for _, r := range d.Remarks() {
+		switch {
+		case r.Kind != directory.Secret && r.Kind != directory.Locked:
+		case r.More > 0:
+			found(sourceFile{path: fmt.Sprintf("(%d more)", r.More), refusal: r.Refusal})
+		case r.Kind == directory.Locked:
+			found(sourceFile{path: r.Path + "/", refusal: r.Refusal})
+		default:
+			found(sourceFile{path: r.Path, refusal: r.Refusal})
+		}
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ func (e *examination) address(ctx context.Context, a smimea.Address) {
 		f.Remedy = remedy(r)
 		e.blame(about(r), f)
 	}
+	e.unusable(r)
 	for _, d := range r.Downloads {
 		e.downloaded(d)
 	}
@@ -52,6 +53,21 @@ func (e *examination) address(ctx context.Context, a smimea.Address) {
 		if !c.NotAfter.IsZero() && time.Until(c.NotAfter) < minCertificate && !expired(c) {
 			e.say(Warning, "expires", where, "its certificate ends on "+c.NotAfter.Format(time.DateOnly), "have it renewed, and publish the new one two TTLs before it is used")
 		}
+	}
+}
+
+// unusable says which records count as if they were not there. A TXT record of the
+// whole zone's wildcard, for SPF say, does no harm while all is well.
+func (e *examination) unusable(r *discover.Result) {
+	const most = 5
+	for _, text := range r.SMIMEA.Unusable[:min(len(r.SMIMEA.Unusable), most)] {
+		e.say(Warning, "unusable", r.SMIMEA.Name, "an SMIMEA record says nothing: "+text, "publish it as smimea records prints it, or take it away")
+	}
+	if r.Verdict == discover.Verified || len(r.TXT.Data) > 0 {
+		return
+	}
+	for _, text := range r.TXT.Unusable[:min(len(r.TXT.Unusable), most)] {
+		e.say(Warning, "unusable", r.TXT.Name, "a TXT record says nothing: "+text, "have it be the certificate's URL, from https:// on, and nothing else")
 	}
 }
 
@@ -113,6 +129,8 @@ func remedy(r *discover.Result) string {
 		return "see that the web server answers for " + downloads(r)
 	case discover.PrivateAddress:
 		return "give the web server's name an address that everybody can reach"
+	case discover.Interrupted:
+		return "look again, and leave more time; if that does not help, see that the web server answers for " + downloads(r)
 	case discover.Bogus, discover.Indeterminate, discover.NoAnswer:
 		return "see that the names can be resolved and validate"
 	}

@@ -100,6 +100,27 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestUnusable holds that what is published, and says nothing, is named with the reason.
+func TestUnusable(t *testing.T) {
+	owner := strings.Fields(records("example.test")[0])[0]
+	for text, want := range map[string]string{
+		owner + " IN SMIMEA 3 0 1 abcd":                                "3 0 1: its digest has 2 octets, and not 32",
+		owner + " IN SMIMEA 3 0 9 abcd":                                "3 0 9: there is no such matching type",
+		owner + " IN SMIMEA 3 7 1 " + strings.Repeat("ab", 32):         "3 7 1: there is no such selector",
+		owner + " IN SMIMEA 9 0 1 " + strings.Repeat("ab", 32):         "9 0 1: there is no such usage",
+		`hugh._smime IN TXT "example.test/.well-known/smime/hugh.crt"`: `"example.test/.well-known/smime/hugh.crt" is no URL`,
+	} {
+		d, _ := doctor(t, discovertest.Zone{Name: "example.test", Records: []string{text}})
+		found := false
+		for _, f := range d.Examine(t.Context(), "example.test", []smimea.Address{hugh}) {
+			found = found || f.Level == Warning && f.Code == "unusable" && strings.Contains(f.Text, want) && f.Remedy != ""
+		}
+		if !found {
+			t.Errorf("of %s it is not said that %s", text, want)
+		}
+	}
+}
+
 // TestSerials has two servers that differ.
 func TestSerials(t *testing.T) {
 	zone := discovertest.Zone{Name: "example.test", Records: records("example.test")}

@@ -6,10 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -67,7 +69,8 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 }
 
 // Issue makes a certificate that says where to ask: of the paths of the
-// issuer's server, "/ocsp" or "/crl".
+// issuer's server, "/ocsp", "/crl", "/crl?pem" for a list in PEM, or "/crl?authorities"
+// for one that is of authorities only.
 func (i *Issuer) Issue(address, path string) []byte {
 	i.t.Helper()
 	i.mu.Lock()
@@ -78,7 +81,7 @@ func (i *Issuer) Issue(address, path string) []byte {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 6, 0),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
 	}
-	if path == "/crl" {
+	if strings.HasPrefix(path, "/crl") {
 		template.CRLDistributionPoints = []string{i.URL + path}
 	} else {
 		template.OCSPServer = []string{i.URL + path}
@@ -134,8 +137,17 @@ func (i *Issuer) serveCRL(w http.ResponseWriter, r *http.Request) {
 	for serial, at := range i.revoked {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: big.NewInt(serial), RevocationTime: at})
 	}
-	der, err := x509.CreateRevocationList(rand.Reader, list, i.Certificate, i.key)
-	if err == nil {
-		w.Write(der)
+	if r.URL.RawQuery == "authorities" {
+		onlyAuthorities := []byte{0x30, 3, 0x82, 1, 0xff} // RFC 5280 section 5.2.5
+		list.ExtraExtensions = []pkix.Extension{{Id: []int{2, 5, 29, 28}, Critical: true, Value: onlyAuthorities}}
+		list.RevokedCertificateEntries = nil
 	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, i.Certificate, i.key)
+	if err != nil {
+		return
+	}
+	if r.URL.RawQuery == "pem" {
+		der = pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+	}
+	w.Write(der)
 }

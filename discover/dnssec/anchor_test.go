@@ -20,11 +20,38 @@ func TestReadAnchors(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "; nothing", "nonsense", "example.com. IN A 127.0.0.1", "$INCLUDE /etc/passwd",
+		"example.com. IN DS 1 13 2 abcd", "example.com. IN DS 1 13 9 abcd", "example.com. IN DS 1 5 2 " + strings.Repeat("ab", 32),
+		"example.com. IN DNSKEY 257 3 13 !!!!", "example.com. IN DNSKEY 257 3 5 AAAA",
 		"example.com. IN DNSKEY 385 3 13 AAAA", "example.com. IN DNSKEY 0 3 13 AAAA", "example.com. IN DNSKEY 257 2 13 AAAA",
 	} {
 		if a, err := ReadAnchors(strings.NewReader(text)); err == nil {
 			t.Errorf("ReadAnchors(%q) = %v; want an error", text, a)
 		}
+	}
+}
+
+// TestAnchorFiles reads anchors as other systems write them.
+func TestAnchorFiles(t *testing.T) {
+	text := "; a comment\nexample.com. IN DS 1 13 2 " + strings.Repeat("ab", 32) + "\nexample.net. IN DNSKEY 257 3 13 AAAA ;;state=2 [  VALID  ]\n"
+	wide := "\xff\xfe"
+	for _, c := range text {
+		wide += string(c) + "\x00"
+	}
+	for name, text := range map[string]string{
+		"mark": "\xef\xbb\xbf" + text, "mark before a record": "\xef\xbb\xbf" + text[strings.Index(text, "\n")+1:], "CRLF": strings.ReplaceAll(text, "\n", "\r\n"),
+		"CR": strings.ReplaceAll(text, "\n", "\r"), "UTF-16": wide,
+	} {
+		if a, err := ReadAnchors(strings.NewReader(text)); err != nil || len(a["example.com."]) != 1 || len(a["example.net."]) != 1 {
+			t.Errorf("%s: %v, %v", name, a, err)
+		}
+	}
+	beside := text + "example.com. IN DS 1 13 9 abcd\n"
+	if a, err := ReadAnchors(strings.NewReader(beside)); err != nil || len(a["example.com."]) != 2 {
+		t.Errorf("one that is not supported, beside one that is: %v, %v", a, err)
+	}
+	_, err := ReadAnchors(strings.NewReader("; a comment\n-----BEGIN SECRET-----\n"))
+	if err == nil || !strings.Contains(err.Error(), "line 2") || strings.Contains(err.Error(), "SECRET") {
+		t.Errorf("of a file that is none is said: %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coredns-smimea/internal/armour"
 	"coredns-smimea/internal/disk"
 )
 
@@ -123,7 +124,7 @@ func (p *filePair) read() (read pairBytes, err error) {
 // take leaves the current certificate as it is if the new one is bad.
 func (p *filePair) take(read pairBytes) error {
 	p.seen = read
-	pair, err := tls.X509KeyPair(read.cert, read.key)
+	pair, err := armour.KeyPair(read.cert, read.key)
 	if err != nil {
 		return fmt.Errorf("reading %q and %q: %w", p.certFile, p.keyFile, err)
 	}

@@ -276,6 +276,10 @@ func (p *Publisher) remark() {
 			log.Infof("What %s published is withdrawn: the file is gone", what)
 		case r.Kind == directory.Restored:
 			log.Infof("Reading %s again: it is all right now", what)
+		case r.Kind == directory.Locked && r.More > 0:
+			log.Errorf("%s directories cannot be read, and nothing new in them is seen: let the server read them", what)
+		case r.Kind == directory.Locked:
+			log.Errorf("The directory %s cannot be read (%s), and nothing new in it is seen: let the server read it", what, r.Refusal.Detail)
 		case r.Kind == directory.Partly && r.More > 0:
 			log.Warningf("Of %s files a part is not published", what)
 		case r.Kind == directory.Partly:

@@ -1,0 +1,213 @@
+// Package armour reads PEM (RFC 7468) as it comes: from editors, from other systems,
+// pasted, or joined by cat.
+package armour
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"iter"
+
+	"coredns-smimea/internal/plaintext"
+)
+
+var (
+	pemBegin = []byte(Begin)
+	pemEnd   = []byte("END ")
+	dashes   = []byte("-----")
+)
+
+// Begin is what a block begins with.
+const Begin = "-----BEGIN "
+
+// A Block is a PEM block in a text, or what was to be one.
+type Block struct {
+	Line  int // where it begins, the first is 1
+	Label []byte
+	DER   []byte // of a block that is damaged what comes before the damage
+	// Damage is why the block is not whole, "" if it is.
+	Damage string
+	// Cut is set where the block does not end: what follows may be a part of it.
+	Cut bool
+}
+
+// Blocks returns all PEM blocks (RFC 7468) in text. Like encoding/pem it takes any
+// text around the blocks, any line ends, white space in and at the end of lines, and
+// headers in a block; also blocks that are indented, and such that follow the one
+// before on its line, as cat makes of files that end without a line break. Unlike it,
+// it skips nothing in silence.
+func Blocks(text []byte) iter.Seq[Block] {
+	return func(yield func(Block) bool) {
+		whole := text
+		for line, counted := 1, 0; ; {
+			begin := bytes.Index(text, pemBegin)
+			if begin < 0 {
+				return
+			}
+			at := len(whole) - len(text) + begin
+			line += countLines(whole[counted:at])
+			counted = at
+			inline := !startsLine(text[:begin])
+			text = text[begin+len(pemBegin):]
+			var b Block
+			switch {
+			case !inline:
+				b, text = cutBlock(text)
+			case endsLine(text):
+				b.Damage = "a PEM block does not begin its line"
+			default:
+				continue // text about PEM
+			}
+			b.Line = line
+			if !yield(b) {
+				return
+			}
+		}
+	}
+}
+
+// KeyPair is [tls.X509KeyPair] for files as they come, which that would leave out parts of
+// in silence, such as an issuer of the chain. The error names a block that is damaged, and
+// has nothing of the key.
+func KeyPair(cert, key []byte) (tls.Certificate, error) {
+	chain, err := tidy(cert)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("of the certificate, %w", err)
+	}
+	private, err := tidy(key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("of the key, %w", err)
+	}
+	return tls.X509KeyPair(chain, private)
+}
+
+// tidy returns all blocks of data as encoding/pem reads them.
+func tidy(data []byte) ([]byte, error) {
+	var all []byte
+	for b := range Blocks(plaintext.Decode(data)) {
+		if b.Damage != "" {
+			return nil, fmt.Errorf("line %d: %s", b.Line, b.Damage)
+		}
+		all = append(all, pem.EncodeToMemory(&pem.Block{Type: string(b.Label), Bytes: b.DER})...)
+	}
+	return all, nil
+}
+
+// countLines counts line ends, each of them LF, CR or both.
+func countLines(text []byte) int {
+	return bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")) - bytes.Count(text, []byte("\r\n"))
+}
+
+// startsLine reports whether what follows before is the first thing on its line.
+func startsLine(before []byte) bool {
+	before = bytes.TrimRight(before, " \t")
+	if len(before) == 0 {
+		return true
+	}
+	last := before[len(before)-1]
+	return last == '\n' || last == '\r'
+}
+
+// endsLine reports whether text, which starts with a label, has nothing behind the
+// label's dashes on their line.
+func endsLine(text []byte) bool {
+	_, _, ok := cutLabel(text)
+	return ok
+}
+
+// cutLabel cuts text into the label that it starts with, and what follows its line.
+func cutLabel(text []byte) (label, rest []byte, ok bool) {
+	// The dashes come first: the end of the line may be far away.
+	end := bytes.Index(text, dashes)
+	if end < 0 || bytes.ContainsAny(text[:end], "\r\n") {
+		return nil, text, false
+	}
+	rest = bytes.TrimLeft(text[end+len(dashes):], " \t")
+	if len(rest) > 0 && rest[0] != '\r' && rest[0] != '\n' {
+		return nil, text, false
+	}
+	return text[:end], rest, true
+}
+
+// cutBlock cuts text, which starts with a block's label, into that block and the
+// text after it. What does not end as a block is cut off behind its label's dashes.
+func cutBlock(text []byte) (b Block, rest []byte) {
+	label, body, rest, damage := cutWhole(text)
+	if damage == "" {
+		b.Label = label
+		var ok bool
+		if b.DER, ok = decodeBody(body); !ok {
+			b.Damage = "the base64 of a PEM block is broken"
+		}
+		return b, rest
+	}
+	b.Damage, b.Cut = damage, true
+	b.Label, rest, _ = bytes.Cut(text, dashes)
+	torn, _, _ := bytes.Cut(rest, dashes)
+	b.DER, _ = decodeBody(torn)
+	return b, text
+}
+
+// cutWhole cuts text, which starts with a block's label, into that label, the
+// block's body and the text after the block.
+func cutWhole(text []byte) (label, body, rest []byte, damage string) {
+	label, text, ok := cutLabel(text)
+	if !ok {
+		return nil, nil, nil, "a PEM block does not begin as one"
+	}
+
+	// Base64 has no dashes: the next ones end the block, or it has no end.
+	end := bytes.Index(text, dashes)
+	if end < 0 {
+		return nil, nil, nil, "a PEM block has no END line"
+	}
+	body, rest = text[:end], text[end+len(dashes):]
+	for _, part := range [...][]byte{pemEnd, label, dashes} {
+		if !bytes.HasPrefix(rest, part) {
+			return nil, nil, nil, "a PEM block does not end as it begins"
+		}
+		rest = rest[len(part):]
+	}
+	if bytes.HasPrefix(rest, pemBegin[len(dashes):]) {
+		// The next block begins with the dashes that this one ends with.
+		rest = text[len(text)-len(rest)-len(dashes):]
+	}
+	return label, body, rest, ""
+}
+
+// decodeBody decodes the base64 of a block, after headers, if there are any. Of
+// base64 that is broken it returns what comes before.
+func decodeBody(body []byte) ([]byte, bool) {
+	if bytes.IndexByte(body, ':') >= 0 {
+		body = skipHeaders(body)
+	}
+	if bytes.IndexByte(body, ' ') >= 0 || bytes.IndexByte(body, '\t') >= 0 {
+		body = bytes.Map(func(r rune) rune {
+			if r == ' ' || r == '\t' {
+				return -1
+			}
+			return r
+		}, body)
+	}
+	der := make([]byte, base64.StdEncoding.DecodedLen(len(body)))
+	n, err := base64.StdEncoding.Decode(der, body)
+	return der[:n], err == nil && n > 0
+}
+
+// skipHeaders returns the lines of body after those that are headers (RFC 1421:
+// "Key: value").
+func skipHeaders(body []byte) []byte {
+	for {
+		body = bytes.TrimLeft(body, " \t\r\n")
+		line, rest := body, []byte(nil)
+		if end := bytes.IndexAny(body, "\r\n"); end >= 0 {
+			line, rest = body[:end], body[end:]
+		}
+		if bytes.IndexByte(line, ':') < 0 {
+			return body
+		}
+		body = rest
+	}
+}

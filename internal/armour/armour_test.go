@@ -1,0 +1,70 @@
+package armour
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"strings"
+	"testing"
+
+	"coredns-smimea/internal/testcert"
+)
+
+// TestKeyPair holds that a chain and its key are read however they are written, or that
+// what is damaged is named.
+func TestKeyPair(t *testing.T) {
+	signer, err := testcert.NewSigner(testcert.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := testcert.Template{Addresses: []string{"a@example.com"}, Signer: signer}.DER()
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(signer.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := testcert.Shared().Certificate
+	chain := string(testcert.PEM(leaf)) + string(testcert.PEM(issuer))
+	private := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	for name, c := range map[string]struct {
+		chain, key, want string
+	}{
+		"plain":       {chain, private, ""},
+		"mark":        {"\xef\xbb\xbf" + chain, "\xef\xbb\xbf" + private, ""},
+		"CR":          {strings.ReplaceAll(chain, "\n", "\r"), strings.ReplaceAll(private, "\n", "\r"), ""},
+		"joined":      {strings.ReplaceAll(chain, "-----\n-----", "----------"), private, ""},
+		"five dashes": {strings.ReplaceAll(chain, "-----\n-----", "-----"), private, ""},
+		"indented":    {"  " + strings.ReplaceAll(chain, "\n", "\n  "), private, ""},
+		"in one file": {private + chain, private + chain, ""},
+		"torn chain":  {chain[:len(chain)-40], private, "of the certificate, line"},
+		"broken key":  {chain, strings.Replace(private, "M", "!", 1), "of the key, line 1: the base64 of a PEM block is broken"},
+		"no PEM":      {"hello", private, "failed to find any PEM data"},
+	} {
+		pair, err := KeyPair([]byte(c.chain), []byte(c.key))
+		switch {
+		case c.want != "":
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v; want it to say %q", name, err, c.want)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", name, err)
+		case len(pair.Certificate) != 2 || !bytes.Equal(pair.Certificate[0], leaf) || !bytes.Equal(pair.Certificate[1], issuer):
+			t.Errorf("%s: %d certificates", name, len(pair.Certificate))
+		}
+	}
+}
+
+func FuzzBlocks(f *testing.F) {
+	f.Add([]byte("-----BEGIN A-----\nAAAA\n-----END A----------BEGIN B-----"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		line := 1
+		for b := range Blocks(text) {
+			if b.Line < line || b.Cut && b.Damage == "" {
+				t.Fatalf("%+v after line %d", b, line)
+			}
+			line = b.Line
+		}
+	})
+}

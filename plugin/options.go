@@ -12,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"coredns-smimea/plugin/internal/publish"
 	"coredns-smimea/smimea"
 )
 
@@ -19,6 +20,9 @@ import (
 type option struct {
 	// part is what depends on it: where its value is kept in config.
 	part part
+	// many says that each time that it is there adds to what there is; of others the
+	// last one counts.
+	many bool
 	// set reads its arguments, each time that it is there.
 	set func(c *config, a arguments) error
 	// preset is its value where it is not there; nil: the zero value.
@@ -76,7 +80,12 @@ func (c *config) check() error {
 			}
 		}
 	}
-	return checkDir(c.published.Dir)
+	err := checkDir(c.published.Dir)
+	if err != nil && publish.Keeps(&c.published) {
+		log.Errorf("%v; what the state has of it is served until then", err)
+		return nil
+	}
+	return err
 }
 
 // one returns the only argument; what says what it is.

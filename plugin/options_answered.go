@@ -28,6 +28,7 @@ var answeredOptions = map[string]option{
 	},
 	"key": {
 		part: asked,
+		many: true,
 		set: func(c *config, a arguments) error {
 			if len(a.list) < 2 || a.list[0] != "file" {
 				return errors.New("want file KEY..., as in *dnssec*")

@@ -35,6 +35,7 @@ var hostOptions = map[string]option{
 	},
 	"chain": {
 		part: hosted,
+		many: true,
 		set:  func(c *config, a arguments) error { return a.files(c.host.addChain) },
 	},
 	"tls": {
@@ -49,6 +50,7 @@ var hostOptions = map[string]option{
 	},
 	"acme": {
 		part: hosted,
+		many: true,
 		set: func(c *config, a arguments) error {
 			if len(a.list) == 0 {
 				return errors.New("want DOMAIN, once or several times")

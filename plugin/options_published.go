@@ -22,14 +22,17 @@ const maxTTL = time.Hour
 var publishedOptions = map[string]option{
 	"roots": {
 		part: read,
+		many: true,
 		set:  func(c *config, a arguments) error { return a.files(c.addRoots) },
 	},
 	"revocation": {
 		part: followed,
+		many: true,
 		set:  func(c *config, a arguments) error { return c.addLists(a) },
 	},
 	"record": {
 		part: become,
+		many: true,
 		set: func(c *config, a arguments) error {
 			if len(a.list) != 3 {
 				return errors.New("want USAGE SELECTOR MATCHING, three numbers")
@@ -93,6 +96,7 @@ var publishedOptions = map[string]option{
 	},
 	"ns": {
 		part: become,
+		many: true,
 		set: func(c *config, a arguments) error {
 			if len(a.list) == 0 {
 				return errors.New("want NAME [ADDRESS...], once or several times")
@@ -152,6 +156,9 @@ var publishedOptions = map[string]option{
 				if c.published.Signed {
 					c.apex.expire = 2 * 24 * time.Hour // signatures last longer: see sign.RenewBefore
 				}
+			}
+			if least := c.apex.refresh + c.apex.retry; c.apex.expire < least {
+				log.Warningf("%v", c.at("expire", fmt.Errorf("it is %v, and refresh and retry are %v together: a secondary gives the zone up before it has asked twice; make expire longer, or these shorter", c.apex.expire, least)))
 			}
 			return nil
 		},

@@ -125,6 +125,9 @@ func parse(c *caddy.Controller) (*config, error) {
 				return nil, c.Errf("unknown option %q: known are %s", c.Val(), strings.Join(optionNames(), ", "))
 			}
 			option, args := c.Val(), c.RemainingArgs()
+			if first, twice := conf.lines[option]; twice && !known.many {
+				log.Warningf("%s:%d - option %s: is there twice, and what is said at %s does not count: leave out one of them", c.File(), c.Line(), option, first)
+			}
 			conf.lines[option] = fmt.Sprintf("%s:%d", c.File(), c.Line())
 			if slices.Contains(args, "") {
 				return nil, c.Errf("option %s: an argument is empty: write it, or leave the option out", option)

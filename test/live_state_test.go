@@ -230,6 +230,29 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// TestStateWithoutDirectory starts a server whose directory is not there, as one that is
+// in a file system that is not mounted: what the state has of it is served until it is.
+func TestStateWithoutDirectory(t *testing.T) {
+	t.Parallel()
+	r := newRestarted(t, true)
+	r.options = "reload 200ms"
+	alice := r.write("alice.pem", "alice")
+	r.start()
+	r.settled()
+	r.stop(syscall.SIGTERM)
+	away := r.dir + ".away"
+	r.must(os.Rename(r.dir, away))
+	r.start()
+	r.wait("without the directory", map[string]string{"alice": alice})
+	waitFor(t, "the error", func() bool { return strings.Contains(r.log.String(), "does not exist") })
+	if !strings.Contains(r.log.String(), "option reload: is there twice") {
+		t.Errorf("an option that does not count is dropped in silence:\n%s", r.log)
+	}
+	r.must(os.Rename(away, r.dir))
+	bob := r.write("bob.pem", "bob")
+	r.wait("with it again", map[string]string{"alice": alice, "bob": bob})
+}
+
 // TestStateDamaged holds that a state that is of no use is set aside, and all is
 // as without one.
 func TestStateDamaged(t *testing.T) {

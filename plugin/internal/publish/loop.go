@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/directory"
 )
 
@@ -147,12 +148,17 @@ func (p *Publisher) nextExpiry() time.Time {
 
 // pause returns how long to wait for the next look at everything. Where changes
 // are heard of it only makes sure, and takes a 250th of all processors at most;
-// but it is never put off for long, as after a first look that had to read all.
+// but it is never put off for long, as after a first look that had to read all. Nobody
+// is told when a file can be read that could not: for these it takes a 25th.
 func (p *Publisher) pause() time.Duration {
 	const long = 15 * time.Minute
 	pause := p.config.Reload
 	if p.watch != nil && p.watch.Deaf() == nil && p.State() == Serving {
-		pause = max(pause, min(250*p.duration, long))
+		times := time.Duration(250)
+		if p.directory.Failing()[certsource.Unreadable] > 0 {
+			times = 25
+		}
+		pause = max(pause, min(times*p.duration, long))
 	}
 	return pause
 }

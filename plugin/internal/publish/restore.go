@@ -21,6 +21,21 @@ import (
 // same: they are served until the files have been read again.
 var errForm = statefile.Damage("its records are of another configuration")
 
+// Keeps reports whether there is a state of a directory, as far as its header tells: what
+// it has can be served while the directory cannot be read.
+func Keeps(c *Config) bool {
+	if c.State == "" {
+		return false
+	}
+	r, err := statefile.At(c.State).Open()
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	var h savedHeader
+	return json.Unmarshal(r.Header, &h) == nil && h.Key == c.readKey()
+}
+
 // restore begins with what an earlier process has saved. It publishes it, if it is
 // what was served then; otherwise the first look does. Nothing of it is believed
 // for longer than that look takes.

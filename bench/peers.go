@@ -142,8 +142,9 @@ func (b *bench) beyond(t *measure.Table, s *measure.Server) error {
 func (b *bench) signZone() (string, error) {
 	b.Say("signing the zone file")
 	path := filepath.Join(b.dir, "db.signed")
-	out, err := exec.Command("dnssec-signzone", "-S", "-z", "-K", b.dir, "-o", measure.Domain, "-O", "full", "-f", path, b.users.Zone).CombinedOutput()
-	if err != nil {
+	cmd := exec.Command("dnssec-signzone", "-S", "-z", "-K", b.dir, "-o", measure.Domain, "-O", "full", "-f", path, b.users.Zone)
+	cmd.Dir = b.dir // where it leaves a file of DS records
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("signing the zone file: %w\n%s", err, out)
 	}
 	return path, nil

@@ -60,6 +60,7 @@ type socket struct {
 	errno   syscall.Errno
 
 	probes chan probe
+	steers bool // has given its group a program
 }
 
 // listen opens a socket beside CoreDNS's own, in the way that CoreDNS does.
@@ -92,15 +93,22 @@ func (s *socket) setOptions() error {
 	if !s.wildcard {
 		return nil
 	}
-	var err error
-	control := func(fd uintptr) {
+	return s.control(func(fd int) error {
 		// An IPv6 socket tells IPv4 addresses in the same way, as mapped ones.
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-		if err != nil {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1); err == nil {
+			return nil
 		}
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+	})
+}
+
+// control calls f with the socket's descriptor.
+func (s *socket) control(f func(fd int) error) error {
+	var err error
+	if controlled := s.raw.Control(func(fd uintptr) { err = f(int(fd)) }); controlled != nil {
+		return controlled
 	}
-	return errors.Join(s.raw.Control(control), err)
+	return err
 }
 
 // prepare connects the kernel's structures with the buffers.

@@ -196,11 +196,11 @@ func (g *group) abandon() {
 	}
 }
 
-// answer asks the blocks.
-func (l *Lane) answer(q *Query, room []byte, request int) ([]byte, bool) {
+// answer asks the blocks: Block.Answer or Block.Sign.
+func (l *Lane) answer(q *Query, room []byte, request int, ask func(Block, *Query, []byte) ([]byte, bool)) ([]byte, bool) {
 	for i := range l.Blocks {
 		b := &l.Blocks[i]
-		reply, ok := b.Answer(q, room)
+		reply, ok := ask(b.Block, q, room)
 		if !ok {
 			continue
 		}

@@ -42,7 +42,9 @@ func (l *logs) has(text string) bool {
 	return slices.ContainsFunc(l.lines, func(line string) bool { return strings.Contains(line, text) })
 }
 
-// texts answers questions for TXT, with AA, and panics at one of type ANY.
+// texts answers questions for TXT, with AA, and panics at one of type ANY. Those for A
+// records of IPv6 it answers by signing, those for MX it cannot sign for, and signing for
+// SRV is a panic.
 type texts struct{}
 
 func (texts) Answer(q *Query, room []byte) ([]byte, bool) {
@@ -50,10 +52,23 @@ func (texts) Answer(q *Query, room []byte) ([]byte, bool) {
 		panic("ANY")
 	}
 	if q.Type != dns.TypeTXT {
+		q.Granted = q.Type == dns.TypeAAAA || q.Type == dns.TypeMX || q.Type == dns.TypeSRV
 		return nil, false
 	}
+	return authoritative(q, room), true
+}
+
+func (texts) Sign(q *Query, room []byte) ([]byte, bool) {
+	if q.Type == dns.TypeSRV {
+		panic("SRV")
+	}
+	return authoritative(q, room), q.Type == dns.TypeAAAA
+}
+
+// authoritative appends a reply with AA, and nothing else.
+func authoritative(q *Query, room []byte) []byte {
 	reply := append(room, byte(q.ID>>8), byte(q.ID), 0x84, 0, 0, 1, 0, 0, 0, 0, 0, 0)
-	return append(append(reply, q.Asked...), byte(q.Type>>8), byte(q.Type), 0, 1), true
+	return append(append(reply, q.Asked...), byte(q.Type>>8), byte(q.Type), 0, 1)
 }
 
 // serve runs CoreDNS's own server with some sockets. Its plugin answers without AA.
@@ -153,9 +168,13 @@ func TestLane(t *testing.T) {
 		}
 		wantLane(t, addr, dns.TypeTXT, true)
 		wantLane(t, addr, dns.TypeA, false)
-		wantLane(t, addr, dns.TypeANY, false) // after a panic
-		if !log.has("error: Recovered from panic") {
-			t.Errorf("the log says nothing of the panic: %q", log.lines)
+		wantLane(t, addr, dns.TypeAAAA, true)
+		wantLane(t, addr, dns.TypeMX, false)
+		for what, qtype := range map[string]uint16{"ANY": dns.TypeANY, "SRV": dns.TypeSRV} {
+			wantLane(t, addr, qtype, false) // after a panic
+			if !log.has("error: Recovered from panic in the fast lane of \"dns://" + addr + "\": " + what) {
+				t.Errorf("the log says nothing of the panic at %s: %q", what, log.lines)
+			}
 		}
 		l.Close()
 		l.Close()
@@ -383,9 +402,112 @@ func TestUnwanted(t *testing.T) {
 	}
 }
 
+// gate waits at its questions for MX, and at each signature for TXT, to be let pass.
+type gate struct{ asked, pass chan struct{} }
+
+func (g gate) wait() { g.asked <- struct{}{}; <-g.pass }
+
+func (g gate) Answer(q *Query, room []byte) ([]byte, bool) {
+	if q.Type == dns.TypeMX {
+		g.wait()
+	}
+	q.Granted = q.Type == dns.TypeTXT
+	return authoritative(q, room), q.Type == dns.TypeMX
+}
+
+func (g gate) Sign(q *Query, room []byte) ([]byte, bool) {
+	g.wait()
+	return authoritative(q, room), true
+}
+
+// TestQueue holds how many wait, and in which order.
+func TestQueue(t *testing.T) {
+	r := &reader{socket: new(socket)}
+	for i := range 2*mostWaiting + 1 {
+		if i >= mostWaiting {
+			if r.postpone(0, []byte{0, 0}) {
+				t.Fatalf("%d wait", r.waiting.count)
+			}
+			if w := r.waiting.next(); string(w.packet[:w.length]) != fmt.Sprint(i-mostWaiting) {
+				t.Fatalf("%q is next after %d", w.packet[:w.length], i-mostWaiting)
+			}
+		}
+		if !r.postpone(0, fmt.Append(nil, i)) {
+			t.Fatalf("only %d wait", r.waiting.count)
+		}
+	}
+}
+
+// TestWaiting has a lane taken over while queries wait for a signature, and wants an
+// answer to each.
+func TestWaiting(t *testing.T) {
+	s, addr := serve(t, 1)
+	o, g := newOptions(s, 1, new(logs)), gate{make(chan struct{}), make(chan struct{})}
+	o.Blocks[0].Block, o.Sockets = g, 1
+	first, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write(packed(t, "example.", dns.TypeMX, nil)); err != nil {
+		t.Fatal(err)
+	}
+	<-g.asked              // and these make whole batches
+	const sent = 2 * batch // for which there is room in sockets
+	for i := range sent {
+		if _, err := conn.Write(packed(t, "example.", dns.TypeTXT, func(m *dns.Msg) { m.Id = uint16(i) })); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.pass <- struct{}{}
+	<-g.asked
+	opened := make(chan error)
+	var second *Lane
+	go func() {
+		var err error
+		o.Blocks = []Counted{{Block: texts{}}}
+		second, err = Open(o)
+		opened <- err
+	}()
+	if !harness.Wait(10*time.Second, nil, func() bool { return first.readers[0].stopping.Load() }) {
+		t.Fatal("the first lane is not told to stop")
+	}
+	g.pass <- struct{}{}
+	go func() { // the rest of what is being signed
+		for range g.asked {
+			g.pass <- struct{}{}
+		}
+	}()
+	if err := <-opened; err != nil {
+		t.Fatal(err)
+	}
+	close(g.asked)
+	answered := map[uint16]bool{}
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for reply := make([]byte, 512); len(answered) < sent; {
+		n, err := conn.Read(reply)
+		if err != nil {
+			t.Fatalf("%d of %d queries are answered: %v", len(answered), sent, err)
+		}
+		m := new(dns.Msg)
+		if err := m.Unpack(reply[:n]); err != nil {
+			t.Fatal(err)
+		}
+		if m.Question[0].Qtype == dns.TypeTXT {
+			answered[m.Id] = true
+		}
+	}
+	second.Close()
+}
+
 type blockFunc func(*Query, []byte) ([]byte, bool)
 
 func (f blockFunc) Answer(q *Query, room []byte) ([]byte, bool) { return f(q, room) }
+func (blockFunc) Sign(*Query, []byte) ([]byte, bool)            { return nil, false }
 
 // TestOpenFails has the address taken by somebody who does not share it.
 func TestOpenFails(t *testing.T) {

@@ -171,12 +171,22 @@ func (s *socket) query(i int) []byte { return s.queries[i][:min(s.in[i].length, 
 
 // queue has a reply to packet i sent with the next flush.
 func (s *socket) queue(i int, reply []byte) {
-	in, out := &s.in[i].header, &s.out[s.queued].header
-	out.Name, out.Namelen = in.Name, in.Namelen
+	in := &s.in[i].header
+	var control []byte
+	if s.wildcard {
+		control = s.source(i)
+	}
+	s.queueTo(in.Name, in.Namelen, control, reply)
+}
+
+// queueTo has a reply sent with the next flush, to a client's address of some octets.
+func (s *socket) queueTo(name *byte, size uint32, control, reply []byte) {
+	out := &s.out[s.queued].header
+	out.Name, out.Namelen = name, size
 	out.Iov.Base = &reply[0]
 	out.Iov.SetLen(len(reply))
 	if s.wildcard {
-		if control := s.source(i); len(control) > 0 {
+		if len(control) > 0 {
 			out.Control = &control[0]
 			out.SetControllen(len(control))
 		} else {
@@ -235,8 +245,14 @@ func (s *socket) ipv6(i int) bool {
 
 // client returns who has sent packet i.
 func (s *socket) client(i int) *client {
-	c := new(client)
-	name := &s.names[i]
+	if !s.wildcard {
+		return newClient(&s.names[i], nil)
+	}
+	return newClient(&s.names[i], s.source(i))
+}
+
+func newClient(name *unix.RawSockaddrInet6, control []byte) *client {
+	c := &client{control: append([]byte(nil), control...)}
 	port := (*[2]byte)(unsafe.Pointer(&name.Port))
 	c.udp.Port = int(binary.BigEndian.Uint16(port[:]))
 	if name.Family == unix.AF_INET {
@@ -250,9 +266,6 @@ func (s *socket) client(i int) *client {
 				c.udp.Zone = link.Name
 			}
 		}
-	}
-	if s.wildcard {
-		c.control = append(c.control, s.source(i)...)
 	}
 	return c
 }

@@ -9,9 +9,10 @@ import (
 )
 
 const (
-	// mostWaiting is how many queries wait for a signature at a socket. What comes
-	// beyond that is the chain's.
-	mostWaiting = 1024
+	// mostWaiting is how many queries wait for a signature at a socket, some 400 octets
+	// each: those that the default limit of denials grants at once. What comes beyond
+	// that is the chain's.
+	mostWaiting = 4096
 	// signFor is how long signatures are made before the next packets are looked for:
 	// as long as it takes to answer a batch, and at least one.
 	signFor = 200 * time.Microsecond

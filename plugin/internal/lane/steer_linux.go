@@ -101,13 +101,16 @@ func (s *socket) probed(packet []byte) bool {
 const (
 	probeWait   = 200 * time.Millisecond
 	probeTries  = 3
+	probes      = 20
 	scanWait    = 20 * time.Millisecond
 	mostSockets = 256 // that a group is searched for ours
 )
 
-// reaches reports whether packets come to s now, three of three from different ports.
+// reaches reports whether packets come to s now, all of some from different ports: where
+// there is no socket of a number, the kernel picks one by the port, and half of them may
+// be picked for s.
 func (s *socket) reaches(wait time.Duration) (bool, error) {
-	for range 3 {
+	for range probes {
 		p := newProbe()
 		if err := s.sendProbe(p); err != nil {
 			return false, err

@@ -39,7 +39,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "`N` rounds")
 	flag.DurationVar(&o.time, "time", 10*time.Second, "`DURATION` of one measurement")
 	flag.BoolVar(&o.check, "check", true, "end with status 1 if anything is slower than it must be")
-	flag.StringVar(&o.parts, "parts", "peers answers denials beside million amplification", "`WORDS` for what is measured")
+	flag.StringVar(&o.parts, "parts", "peers two answers denials beside million amplification", "`WORDS` for what is measured")
 	flag.StringVar(&o.server, "server", "", "`FILE` of a server that is built already")
 	flag.Parse()
 	o.queries = 500_000
@@ -68,7 +68,7 @@ func run(o options) (missed int, err error) {
 	began := measure.Machine()
 	var tables []*measure.Table
 	parts := map[string]func() (*measure.Table, error){
-		"peers": b.peers, "answers": b.answers, "denials": b.denials, "beside": b.beside, "million": b.million, "amplification": b.amplification,
+		"peers": b.peers, "two": b.two, "answers": b.answers, "denials": b.denials, "beside": b.beside, "million": b.million, "amplification": b.amplification,
 	}
 	for _, name := range strings.Fields(o.parts) {
 		part, ok := parts[name]
@@ -110,6 +110,7 @@ type bench struct {
 const (
 	serverPin = measure.Pin("0")
 	clientPin = measure.Pin("1")
+	bothPin   = measure.Pin("0,1")
 )
 
 func (b *bench) prepare() error {
@@ -163,8 +164,12 @@ func (b *bench) questions(n int) error {
 
 // start starts a server with a block of the zone.
 func (b *bench) start(name, block string, ready dns.Question) (*measure.Server, error) {
+	return b.startOn(serverPin, name, block, ready)
+}
+
+func (b *bench) startOn(pin measure.Pin, name, block string, ready dns.Question) (*measure.Server, error) {
 	b.Say("starting %s", name)
-	s, err := measure.Spec{Name: name, Binary: b.binary, Block: block, Ready: ready, Pin: serverPin, Dir: b.dir, Wait: 20 * time.Minute}.Start()
+	s, err := measure.Spec{Name: name, Binary: b.binary, Block: block, Ready: ready, Pin: pin, Dir: b.dir, Wait: 20 * time.Minute}.Start()
 	if s != nil {
 		b.running = append(b.running, s)
 	}
@@ -214,6 +219,7 @@ var anA = dns.Question{Name: "host0." + measure.Domain + ".", Qtype: dns.TypeA, 
 type contest struct {
 	*bench
 	batched bool // by package sender, and not by dnsperf
+	rate    int  // questions a second of batched loads, on any processor; 0: as many as are answered
 	entries []*entry
 }
 
@@ -230,6 +236,9 @@ type entry struct {
 
 func (c *contest) add(name string, s *measure.Server, queries string, do bool) *entry {
 	e := &entry{name: name, server: s, load: measure.Load{Queries: c.asks[queries], DO: do, Time: c.time, Pin: clientPin, Batched: c.batched, Urgent: c.batched}}
+	if c.rate > 0 {
+		e.load.QPS, e.load.Pin, e.load.Urgent = c.rate, "", false
+	}
 	c.entries = append(c.entries, e)
 	return e
 }

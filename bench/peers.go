@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -14,6 +16,20 @@ import (
 // with the same records: one processor for the server, the other for a sender that
 // fills batches.
 func (b *bench) peers() (*measure.Table, error) {
+	return b.besidePeers(serverPin, &contest{bench: b, batched: true})
+}
+
+// bothRate is a rate of questions that two processors sustain, with their sender.
+const bothRate = 100_000
+
+// two measures the same of servers that use two processors. The sender has to share
+// them, so that it asks at a steady rate, and not at saturation.
+func (b *bench) two() (*measure.Table, error) {
+	return b.besidePeers(bothPin, &contest{bench: b, batched: true, rate: bothRate})
+}
+
+// besidePeers has servers on some processors take part in a contest.
+func (b *bench) besidePeers(pin measure.Pin, c *contest) (*measure.Table, error) {
 	if err := measure.Tools("nsd", "knotd", "dnssec-signzone"); err != nil {
 		return nil, err
 	}
@@ -21,51 +37,38 @@ func (b *bench) peers() (*measure.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	var servers []*measure.Server
-	defer func() { b.stop(servers...) }()
-	add := func(s *measure.Server, err error) (*measure.Server, error) {
-		if s != nil {
-			servers = append(servers, s)
-		}
-		return s, err
-	}
 	metrics, err := harness.FreePort()
 	if err != nil {
 		return nil, err
 	}
+	var servers []*measure.Server
+	defer func() { b.stop(servers...) }()
+	var errs []error
+	add := func(s *measure.Server, err error) *measure.Server {
+		if s != nil {
+			servers = append(servers, s)
+		}
+		errs = append(errs, err)
+		return s
+	}
 	const wait = 3 * time.Minute
-	smimea, err := add(b.start("smimea", b.dnssec(false)+ours(b.users), certificate))
-	if err != nil {
-		return nil, err
-	}
-	counted, err := add(b.start("smimea with prometheus", "\tprometheus "+harness.Loopback(metrics)+"\n"+b.dnssec(false)+ours(b.users), certificate))
-	if err != nil {
-		return nil, err
-	}
+	smimea := add(b.startOn(pin, "smimea", b.dnssec(false)+ours(b.users), certificate))
+	counted := add(b.startOn(pin, "smimea with prometheus", "\tprometheus "+harness.Loopback(metrics)+"\n"+b.dnssec(false)+ours(b.users), certificate))
+	flooded := add(b.startOn(pin, "smimea, always over the limit", b.dnssec(false)+ours(b.users, "denials_per_second 1"), certificate))
 	b.Say("starting NSD and Knot")
-	nsd, err := add(measure.StartNSD(b.dir, b.users.Zone, certificate, serverPin, wait))
-	if err != nil {
+	nsd := add(measure.StartNSD(b.dir, b.users.Zone, certificate, pin, wait))
+	knot := add(measure.StartKnot(b.dir, b.users.Zone, certificate, pin, wait))
+	signedNSD := add(measure.StartNSD(b.dir, signed, certificate, pin, wait))
+	signedKnot := add(measure.StartKnot(b.dir, signed, certificate, pin, wait))
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	knot, err := add(measure.StartKnot(b.dir, b.users.Zone, certificate, serverPin, wait))
-	if err != nil {
-		return nil, err
-	}
-	signedNSD, err := add(measure.StartNSD(b.dir, signed, certificate, serverPin, wait))
-	if err != nil {
-		return nil, err
-	}
-	signedKnot, err := add(measure.StartKnot(b.dir, signed, certificate, serverPin, wait))
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range []*measure.Server{smimea, counted} {
+	for _, s := range []*measure.Server{smimea, counted, flooded} {
 		if err := s.Signed(2*b.users.N, 10*time.Minute); err != nil {
 			return nil, err
 		}
 	}
 
-	c := &contest{bench: b, batched: true}
 	type trio struct {
 		what            string
 		floor           float64
@@ -89,11 +92,16 @@ func (b *bench) peers() (*measure.Table, error) {
 		}
 		rows = append(rows, r)
 	}
+	tc := c.add("smimea, TC alone", flooded, "absent", true)
 	prometheus := c.add("smimea with prometheus, SMIMEA", counted, "smimea", false)
 	if err := c.run(b.rounds); err != nil {
 		return nil, err
 	}
-	t := measure.NewTable(fmt.Sprintf("%d users: processor time of an answer, beside NSD's and Knot's", b.users.N))
+	title := fmt.Sprintf("%d users: processor time of an answer, beside NSD's and Knot's", b.users.N)
+	if c.rate > 0 {
+		title += fmt.Sprintf(", %d processors, %d questions a second", pin.Processors(), c.rate)
+	}
+	t := measure.NewTable(title)
 	for _, r := range rows {
 		better, name := r.nsd, "NSD"
 		if r.what != floodRow && r.knot.cpu.Median() < r.nsd.cpu.Median() {
@@ -104,9 +112,18 @@ func (b *bench) peers() (*measure.Table, error) {
 		t.Least(r.what, r.ours.String(), name, better.cpu.Median()/r.ours.cpu.Median(), r.floor)
 		if r.what == floodRow {
 			t.Row("of these TC, share", fmt.Sprintf("%.3f", r.ours.tc.Median()), "")
+			t.Least("the same with next to no denial signed: TC alone", tc.String(), name, better.cpu.Median()/tc.cpu.Median(), r.floor)
 		}
 	}
 	t.Least("SMIMEA, with *prometheus*", prometheus.String(), "without", rows[0].ours.cpu.Median()/prometheus.cpu.Median(), 0.8)
+	if c.rate > 0 {
+		var lost measure.Samples
+		for _, e := range c.entries {
+			lost = append(lost, e.lost...)
+		}
+		t.Row("lost, share, of the worst", fmt.Sprintf("%.4f", lost.Worst()), "")
+		return t, nil
+	}
 	return t, b.beyond(t, smimea)
 }
 
@@ -138,12 +155,16 @@ func (b *bench) beyond(t *measure.Table, s *measure.Server) error {
 	return nil
 }
 
-// signZone signs the zone file as NSD and Knot want it, with NSEC.
+// signZone signs the zone file as NSD and Knot want it, with NSEC, once.
 func (b *bench) signZone() (string, error) {
-	b.Say("signing the zone file")
 	path := filepath.Join(b.dir, "db.signed")
-	out, err := exec.Command("dnssec-signzone", "-S", "-z", "-K", b.dir, "-o", measure.Domain, "-O", "full", "-f", path, b.users.Zone).CombinedOutput()
-	if err != nil {
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	b.Say("signing the zone file")
+	cmd := exec.Command("dnssec-signzone", "-S", "-z", "-K", b.dir, "-o", measure.Domain, "-O", "full", "-f", path, b.users.Zone)
+	cmd.Dir = b.dir // where it leaves a file of DS records
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("signing the zone file: %w\n%s", err, out)
 	}
 	return path, nil

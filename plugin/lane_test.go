@@ -36,17 +36,22 @@ func (b *bench) lane() *laneBlock {
 	return &laneBlock{b.SMIMEA, answer.NewDirect(b.answers, b.answers.UDPLimit, [][3]bool{{true, true, true}}, nil)}
 }
 
-// sameAsChain gives a packet to the lane, and if that answers, to the chain as
-// CoreDNS does. It reports whether the lane answers.
+// sameAsChain gives a packet to the lane, and if that answers, at once or with a new
+// signature, to the chain as CoreDNS does. It reports whether the lane answers at once.
 func sameAsChain(tb testing.TB, b *laneBlock, packet []byte) bool {
 	tb.Helper()
 	q := &lane.Query{Now: time.Now()}
 	if !q.Parse(packet) {
 		return false
 	}
-	got, ok := b.Answer(q, make([]byte, 0, 1500))
-	if !ok {
-		return false
+	got, atOnce := b.Answer(q, make([]byte, 0, 1500))
+	if ok := atOnce; !ok {
+		if q.Granted {
+			got, ok = b.Sign(q, make([]byte, 0, 1500))
+		}
+		if !ok {
+			return false
+		}
 	}
 	got = slices.Clone(got)
 	m := new(dns.Msg)
@@ -65,7 +70,7 @@ func sameAsChain(tb testing.TB, b *laneBlock, packet []byte) bool {
 		_ = want.Unpack(w.got)
 		tb.Fatalf("to\n%v\nthe lane answers\n%x (%v)\n%v\nwant\n%x\n%v", m, got, err, reply, w.got, want)
 	}
-	return true
+	return atOnce
 }
 
 // randomQuery returns a question for one of the owners.
@@ -142,6 +147,13 @@ func TestLaneFlood(t *testing.T) {
 	if sameAsChain(t, b, packet) {
 		t.Errorf("the lane answers without a signature")
 	}
+	signs := &lane.Query{Now: time.Now()}
+	if !signs.Parse(packet) {
+		t.Fatal("not parsed")
+	}
+	if _, ok := b.Sign(signs, make([]byte, 0, 1500)); !ok {
+		t.Errorf("the lane does not sign")
+	}
 }
 
 // TestLaneKept wants the lane to answer what has been denied with signatures before,
@@ -168,8 +180,10 @@ func TestLaneKept(t *testing.T) {
 				if name == "other.example." {
 					continue
 				}
-				if _, err := b.ServeDNS(context.Background(), newScrub(q, new(client)), q); err != nil {
-					t.Fatal(err)
+				for range 2 {
+					if _, err := b.ServeDNS(context.Background(), newScrub(q, new(client)), q.Copy()); err != nil {
+						t.Fatal(err)
+					}
 				}
 				if sameAsChain(t, b, packet) {
 					kept++
@@ -243,6 +257,7 @@ func FuzzLane(f *testing.F) {
 func BenchmarkLane(b *testing.B) {
 	const users = 100_000
 	l := newBench(b, users).lane()
+	l.answers.Denials = answer.NewLimit(1)
 	for _, c := range []struct {
 		name string
 		do   bool
@@ -251,6 +266,7 @@ func BenchmarkLane(b *testing.B) {
 		{"SMIMEA", false, func(i int) (string, uint16) { return benchAddress(i).Owner(), dns.TypeSMIMEA }},
 		{"SMIMEA with DO", true, func(i int) (string, uint16) { return benchAddress(i).Owner(), dns.TypeSMIMEA }},
 		{"absent", false, func(i int) (string, uint16) { return fmt.Sprintf("nobody%d._smime.%s", i, benchZone), dns.TypeTXT }},
+		{"absent with DO, over the limit", true, func(i int) (string, uint16) { return fmt.Sprintf("nobody%d._smime.%s", i, benchZone), dns.TypeTXT }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			var packets [][]byte
@@ -267,6 +283,7 @@ func BenchmarkLane(b *testing.B) {
 				packets = append(packets, packet)
 			}
 			q, room := &lane.Query{Now: time.Now()}, make([]byte, 0, 1500)
+			l.answers.Denials.Take(q.Now) // the only one of that moment
 			for i := 0; b.Loop(); i++ {
 				if !q.Parse(packets[i%len(packets)]) {
 					b.Fatal("not parsed")
@@ -277,6 +294,52 @@ func BenchmarkLane(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkDenial signs for names that nobody has asked for, in the lane and in the
+// chain.
+func BenchmarkDenial(b *testing.B) {
+	l := newBench(b, 1000).lane()
+	l.answers.Kept = answer.NewKept()
+	m := new(dns.Msg)
+	m.SetQuestion(benchAbsent(0), dns.TypeSMIMEA)
+	m.SetEdns0(1232, true)
+	packet, err := m.Pack()
+	if err != nil {
+		b.Fatal(err)
+	}
+	asked := 0
+	ask := func() { // for another name
+		asked++
+		copy(packet[13:], fmt.Sprintf("%056x", asked))
+	}
+	b.Run("lane", func(b *testing.B) {
+		q, room := &lane.Query{Now: time.Now()}, make([]byte, 0, 1500)
+		b.ReportAllocs()
+		for b.Loop() {
+			ask()
+			if !q.Parse(packet) {
+				b.Fatal("not parsed")
+			}
+			if _, ok := l.Sign(q, room); !ok {
+				b.Fatal("not answered")
+			}
+		}
+	})
+	b.Run("chain", func(b *testing.B) {
+		w := &sink{pack: true}
+		b.ReportAllocs()
+		for b.Loop() {
+			ask()
+			r := new(dns.Msg)
+			if err := r.Unpack(packet); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := l.ServeDNS(context.Background(), newScrub(r, w), r); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 var _ lane.Block = (*laneBlock)(nil)

@@ -104,6 +104,16 @@ type laneBlock struct {
 // Answer implements lane.Block.
 func (b *laneBlock) Answer(q *lane.Query, room []byte) ([]byte, bool) {
 	reply, zone, result, ok := b.direct.Answer(q, room)
+	return b.count(q, reply, zone, result, ok)
+}
+
+// Sign implements lane.Block.
+func (b *laneBlock) Sign(q *lane.Query, room []byte) ([]byte, bool) {
+	reply, zone, result, ok := b.direct.Sign(q, room)
+	return b.count(q, reply, zone, result, ok)
+}
+
+func (b *laneBlock) count(q *lane.Query, reply []byte, zone int, result answer.Result, ok bool) ([]byte, bool) {
 	if ok {
 		b.lease.Answered()
 		b.counters[zone][typeIndex(q.Type)][result].Inc()

@@ -334,3 +334,33 @@ func dnsMetrics(t *testing.T, server string) map[string]float64 {
 	}
 	return all
 }
+
+// TestLaneMultisocket reloads a server with several sockets, of which the kernel has
+// others in other places then, and wants the lane to answer all that it can.
+func TestLaneMultisocket(t *testing.T) {
+	dir := t.TempDir()
+	users(t, dir, "example.com")
+	corefile := func(sockets int, options string) string {
+		return block("example.com", fmt.Sprintf("multisocket %d", sockets), smimea(dir, options))
+	}
+	s := startServer(t, corefile(3, ""))
+	for i, next := range []string{"", corefile(3, "udp_limit 1000"), corefile(3, ""), corefile(1, ""), corefile(4, ""), corefile(2, "lane off"), corefile(2, "")} {
+		if next != "" {
+			if err := s.tryReload(t, next); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.Contains(next, "lane off") {
+			continue
+		}
+		inLane(t, s.addr, "dns://"+s.addr, "alice._smime.example.com.", dns.TypeTXT)
+		const asked = 50
+		before := metric(t, "lane_queries_total", "server=dns://"+s.addr, "how=answered")
+		for range asked {
+			ask(t, s.addr, question{name: "alice._smime.example.com.", qtype: dns.TypeTXT})
+		}
+		if n := metric(t, "lane_queries_total", "server=dns://"+s.addr, "how=answered") - before; n != asked {
+			t.Errorf("after %d reloads the lane answers %.0f of %d queries", i, n, asked)
+		}
+	}
+}

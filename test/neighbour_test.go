@@ -100,7 +100,7 @@ func TestCache(t *testing.T) {
 	l := wholeZone(t, func(t *testing.T, corefile string) *server {
 		return startServer(t, strings.Replace(corefile, "\terrors\n", "\terrors\n\tcache\n", 1))
 	}, signing{dns.ECDSAP256SHA256, false}, "", "3 1 1")
-	l.resolve(t, startUnbound(t, l.at()))
+	l.resolve(t, startUnbound(t, l.at(t)))
 }
 
 // TestConcurrent asks from several sides at once, of a server with three keys: a

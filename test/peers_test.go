@@ -151,7 +151,7 @@ func startKnot(t *testing.T, zones map[string]string) string {
 			writeFile(t, file, text)
 			all = append(all, harness.KnotZone(origin, file))
 		}
-		return harness.KnotConfig(dir, port, all...)
+		return harness.KnotConfig(dir, port, 1, all...)
 	}
 	return peer(t, "knot", config, func(conf string) []string { return []string{"knotd", "-c", conf} })
 }

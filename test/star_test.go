@@ -89,9 +89,10 @@ func TestStars(t *testing.T) {
 	}
 	k := newKeys(t, "example.com.", signing{dns.ECDSAP256SHA256, false})
 	s := startServer(t, block(strings.Join(subZonesOf, " "), k.directive, smimea(dir, "transfer_signed\nns ns1.example.org"), "transfer {\nto *\n}"))
+	addr := bothWays(t, s.addr)
 	var zones []zoneAt
 	for _, zone := range subZonesOf {
-		zones = append(zones, zoneAt{zone, s.addr, k.anchors(zone)})
+		zones = append(zones, zoneAt{zone, addr, k.anchors(zone)})
 	}
 	resolvers := map[string]string{"Unbound": startUnbound(t, zones), "BIND": startBIND(t, zones)}
 	for i, zone := range subZonesOf {

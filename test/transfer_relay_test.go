@@ -3,6 +3,8 @@ package test
 import (
 	"io"
 	"net"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +16,24 @@ import (
 // where.
 func roundRobin(t *testing.T, servers []string) string {
 	t.Helper()
+	var turn atomic.Uint64
+	next := func() string { return servers[turn.Add(1)%uint64(len(servers))] }
+	return relay(t, next, func(query []byte) ([]byte, error) { return exchange(next(), "udp", query, 5*time.Second) })
+}
+
+// bothWays relays queries to a server, and holds that all of those over UDP have the
+// same answer by the fast lane and by the plugins. It returns where.
+func bothWays(t *testing.T, server string) string {
+	t.Helper()
+	return relay(t, func() string { return server }, func(query []byte) ([]byte, error) {
+		return exchangeBothWays(t, server, query)
+	})
+}
+
+// relay relays connections to the servers that next returns, and packets by exchange,
+// and returns where.
+func relay(t *testing.T, next func() string, exchange func(query []byte) ([]byte, error)) string {
+	t.Helper()
 	addr := harness.Loopback(freePort(t))
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -23,12 +43,12 @@ func roundRobin(t *testing.T, servers []string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var packets sync.WaitGroup
 	t.Cleanup(func() {
 		l.Close()
 		u.Close()
+		packets.Wait()
 	})
-	var turn atomic.Uint64
-	next := func() string { return servers[turn.Add(1)%uint64(len(servers))] }
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -50,26 +70,20 @@ func roundRobin(t *testing.T, servers []string) string {
 			}()
 		}
 	}()
-	go func() {
+	packets.Go(func() {
+		b := make([]byte, 65535)
 		for {
-			b := make([]byte, 65535)
 			n, from, err := u.ReadFrom(b)
 			if err != nil {
 				return
 			}
-			go func() {
-				server, err := net.Dial("udp", next())
-				if err != nil {
-					return
+			query := slices.Clone(b[:n])
+			packets.Go(func() {
+				if reply, err := exchange(query); err == nil {
+					u.WriteTo(reply, from)
 				}
-				defer server.Close()
-				server.SetDeadline(time.Now().Add(5 * time.Second))
-				server.Write(b[:n])
-				if n, err = server.Read(b); err == nil {
-					u.WriteTo(b[:n], from)
-				}
-			}()
+			})
 		}
-	}()
+	})
 	return addr
 }

@@ -35,7 +35,7 @@ func TestResolvers(t *testing.T) {
 				l := serve(t, startServer, s, "", "3 1 1")
 				for resolver, start := range resolvers {
 					t.Run(resolver, func(t *testing.T) {
-						l.resolve(t, start(t, l.at()))
+						l.resolve(t, start(t, l.at(t)))
 					})
 				}
 			})
@@ -77,9 +77,10 @@ func TestDelegation(t *testing.T) {
 	// CoreDNS has the parent's block answer all DS questions below it, also those that
 	// are not at a zone cut, which then get a referral.
 	l.parent = true
-	zones := []zoneAt{{"example.com.", l.addr, parentKeys.anchors("example.com.")}}
+	addr := bothWays(t, l.addr)
+	zones := []zoneAt{{"example.com.", addr, parentKeys.anchors("example.com.")}}
 	for _, z := range l.zones {
-		zones = append(zones, zoneAt{z.origin, l.addr, nil})
+		zones = append(zones, zoneAt{z.origin, addr, nil})
 	}
 	for resolver, addr := range map[string]string{
 		"Unbound":        startUnbound(t, zones),
@@ -98,11 +99,14 @@ func TestDelegation(t *testing.T) {
 	}
 }
 
-// at returns where the layout's zones are, for a resolver.
-func (l *layout) at() []zoneAt {
+// at returns where the layout's zones are, for a resolver, whose queries go both ways
+// there.
+func (l *layout) at(t *testing.T) []zoneAt {
+	t.Helper()
+	addr := bothWays(t, l.addr)
 	var zones []zoneAt
 	for _, z := range l.zones {
-		zones = append(zones, zoneAt{z.origin, l.addr, l.keys.anchors(z.origin)})
+		zones = append(zones, zoneAt{z.origin, addr, l.keys.anchors(z.origin)})
 	}
 	return zones
 }
@@ -169,9 +173,10 @@ func TestDelv(t *testing.T) {
 		t.Run(s.String(), func(t *testing.T) {
 			t.Parallel()
 			l := subZones(t, startServer, s, "", "3 1 1")
+			addr := bothWays(t, l.addr)
 			for _, name := range l.asked(t) {
 				z := l.zone(t, name)
-				at := zoneAt{z.origin, l.addr, l.keys.anchors(z.origin)}
+				at := zoneAt{z.origin, addr, l.keys.anchors(z.origin)}
 				node := z.nodes[wire(t, name)]
 				for _, rtype := range []uint16{dns.TypeSMIMEA, dns.TypeTXT, dns.TypeDS} {
 					if rtype == dns.TypeDS && wire(t, name) == wire(t, z.origin) {

@@ -6,12 +6,13 @@ import (
 )
 
 // KnotConfig returns a configuration of Knot DNS that listens on a port of
-// 127.0.0.1 with one worker, keeps its files in dir, and serves zones: see [KnotZone].
-func KnotConfig(dir string, port int, zones ...string) string {
+// 127.0.0.1, with some workers for UDP, keeps its files in dir, and serves zones: see
+// [KnotZone].
+func KnotConfig(dir string, port, workers int, zones ...string) string {
 	return fmt.Sprintf(`server:
     listen: 127.0.0.1@%d
     rundir: %q
-    udp-workers: 1
+    udp-workers: %[4]d
     tcp-workers: 1
     background-workers: 1
 database:
@@ -20,7 +21,7 @@ log:
   - target: stderr
     any: info
 zone:
-%s`, port, dir, strings.Join(zones, ""))
+%[3]s`, port, dir, strings.Join(zones, ""), workers)
 }
 
 // KnotZone returns a zone's part of a configuration of Knot DNS.

@@ -116,7 +116,7 @@ func (l Load) batched(s *Server) (Result, error) {
 	}
 	sent, err := sender.Load{
 		Addr: harness.Loopback(s.Port), Queries: l.Queries, DO: l.DO, Time: l.Time,
-		Window: 64, Sockets: 8, Processor: processor, Urgent: l.Urgent,
+		QPS: l.QPS, Window: 64, Sockets: 8, Processor: processor, Urgent: l.Urgent,
 	}.Run()
 	if err != nil {
 		return Result{}, err

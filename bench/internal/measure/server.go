@@ -31,6 +31,9 @@ type Server struct {
 // Pin says which processors a program runs on. The empty Pin is all.
 type Pin string
 
+// Processors returns how many they are: those of a list, as taskset(1) has it.
+func (p Pin) Processors() int { return 1 + strings.Count(string(p), ",") }
+
 // command is exec.Command on these processors. A Go program is told how many
 // they are, as it would be by a container's limit.
 func (p Pin) command(name string, args ...string) *exec.Cmd {
@@ -38,7 +41,7 @@ func (p Pin) command(name string, args ...string) *exec.Cmd {
 		return exec.Command(name, args...)
 	}
 	cmd := exec.Command("taskset", append([]string{"-c", string(p), name}, args...)...)
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", p.Processors()))
 	return cmd
 }
 
@@ -86,17 +89,18 @@ measured.invalid:%d {
 	return srv, srv.run(cmd, s.Ready, s.Wait)
 }
 
-// StartNSD starts NSD with a zone file and one process that answers.
+// StartNSD starts NSD with a zone file, and one process a processor that answers, each
+// with a socket of its own.
 func StartNSD(dir, zone string, ready dns.Question, pin Pin, wait time.Duration) (*Server, error) {
 	return startPeer("NSD", dir, ready, pin, wait, func(dir string, port int) (string, []string) {
-		return harness.NSDConfig(dir, port, []string{"server-count: 1"}, harness.NSDZone(Domain, zone)), []string{"nsd", "-d", "-c"}
+		return harness.NSDConfig(dir, port, []string{fmt.Sprintf("server-count: %d", pin.Processors()), "reuseport: yes"}, harness.NSDZone(Domain, zone)), []string{"nsd", "-d", "-c"}
 	})
 }
 
-// StartKnot starts Knot DNS with a zone file and one worker.
+// StartKnot starts Knot DNS with a zone file and one worker a processor.
 func StartKnot(dir, zone string, ready dns.Question, pin Pin, wait time.Duration) (*Server, error) {
 	return startPeer("Knot", dir, ready, pin, wait, func(dir string, port int) (string, []string) {
-		return harness.KnotConfig(dir, port, harness.KnotZone(Domain, zone)), []string{"knotd", "-c"}
+		return harness.KnotConfig(dir, port, pin.Processors(), harness.KnotZone(Domain, zone)), []string{"knotd", "-c"}
 	})
 }
 

@@ -24,6 +24,7 @@ type Load struct {
 	Queries string // file of questions, NAME TYPE a line
 	DO      bool   // ask for signatures
 	Time    time.Duration
+	QPS     int // at most so many a second; 0: as many as there are answers for
 	Window  int // questions in flight, by socket
 	Sockets int
 	// Processor is the one that the sender runs on, and Urgent has it run there
@@ -43,8 +44,13 @@ type Result struct {
 	Other    int // rcodes other than NOERROR and NXDOMAIN
 }
 
-// lostAfter is how long nothing comes before what is in flight counts as lost.
-const lostAfter = 200 * time.Millisecond
+const (
+	// lostAfter is how long nothing comes before what is in flight counts as lost.
+	lostAfter = 200 * time.Millisecond
+	// tick is how long a sender with a rate waits between its batches, and leaves its
+	// processor to the server.
+	tick = 500 * time.Microsecond
+)
 
 // Run asks until the time is over and what can be answered is answered.
 func (l Load) Run() (Result, error) {
@@ -93,14 +99,23 @@ func (l Load) send(clients []*client, queries [][]byte) Result {
 	var r Result
 	next := 0
 	began := time.Now()
-	for last := began; ; {
+	for last, turn := began, 0; ; turn++ {
 		now := time.Now()
 		over := now.Sub(began) >= l.Time
+		due := len(clients) * batch
+		if l.QPS > 0 {
+			time.Sleep(tick)
+			due = int(float64(l.QPS)*now.Sub(began).Seconds()) - next
+		}
 		progress, flying := false, 0
-		for _, c := range clients {
-			progress = c.receive(&r) > 0 || progress
+		for i := range clients {
+			c := clients[(i+turn)%len(clients)] // with a rate, some are enough for what is due
+			for c.receive(&r) > 0 {
+				progress = true
+			}
 			if !over {
-				next = c.send(queries, next)
+				asked := c.send(queries, next, due, l.QPS == 0)
+				next, due = next+asked, due-asked
 			}
 			flying += c.flying
 		}
@@ -203,25 +218,25 @@ func dial(addr string, window int) (*client, error) {
 	return c, nil
 }
 
-// send sends a batch, if there is room for half of one in flight, and returns the
-// next question.
-func (c *client) send(queries [][]byte, next int) int {
-	n := min(batch, c.window-c.flying)
-	if n < min(batch/2, c.window) {
-		return next
+// send sends a batch of what is due, if there is room for it in flight, and returns
+// how many that were. With full it waits until there is room for half of a batch.
+func (c *client) send(queries [][]byte, next, due int, full bool) int {
+	n := min(batch, c.window-c.flying, due)
+	if n <= 0 || full && n < min(batch/2, c.window) {
+		return 0
 	}
 	for i := range n {
-		q := queries[next%len(queries)]
-		next++
+		q := queries[(next+i)%len(queries)]
 		c.iov[1][i].Base = &q[0]
 		c.iov[1][i].SetLen(len(q))
 	}
 	sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&c.out[0])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
-	if errno == 0 {
-		c.flying += int(sent)
-		c.sent += int(sent)
+	if errno != 0 {
+		return 0
 	}
-	return next
+	c.flying += int(sent)
+	c.sent += int(sent)
+	return int(sent)
 }
 
 // receive takes a batch of answers in, and returns how many there were.

@@ -63,9 +63,16 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	slow, err := Load{Addr: conn.LocalAddr().String(), Queries: file, DO: true, Time: 100 * time.Millisecond, QPS: 1000, Window: 32, Sockets: 2, Processor: -1}.Run()
+	if err != nil {
+		t.Fatal(err)
+	}
 	conn.Close()
 	<-served
-	if r.Answered == 0 || r.Answered != r.Sent || signed != r.Sent {
+	if slow.Sent == 0 || slow.Sent > 100 || slow.Answered != slow.Sent {
+		t.Errorf("at a rate of 100 in the time %d were sent, %d answered", slow.Sent, slow.Answered)
+	}
+	if signed -= slow.Sent; r.Answered == 0 || r.Answered != r.Sent || signed != r.Sent {
 		t.Errorf("%d sent, %d with DO, %d answered", r.Sent, signed, r.Answered)
 	}
 	if quarter := r.Answered / 4; r.TC < quarter-1 || r.NXDOMAIN < quarter-1 || r.Records < quarter-1 || r.Other < quarter-1 || r.TC+r.NXDOMAIN+r.Records+r.Other != r.Answered {

@@ -74,18 +74,13 @@ func (q *Query) keepsDenial() bool {
 func (q *Query) prove(a *Answer, soa *dns.SOA) error {
 	deepen(len(q.point.Name))
 	var extra []uint16
-	if q.name.Kind == zone.ApexName {
-		extra = q.Signer.ExtraTypes(q.point.Zone)
-	}
 	if q.awaited && q.qtype != dns.TypeTXT {
 		extra = []uint16{dns.TypeTXT}
 	}
-	nsec := q.zone.NSEC(q.name, q.point.Name, soa.Hdr.Ttl, extra...)
-	proof, err := q.Signer.Sign([]dns.RR{nsec})
+	nsec, proof, err := q.nsec(q.zone, &q.point, q.name, soa, extra...)
 	if err != nil {
 		return err
 	}
-	sign.ForDenial.Count()
 	switch q.qtype {
 	case dns.TypeNSEC: // this one exists
 		a.Records, a.Denial = append([]dns.RR{nsec}, proof...), nil
@@ -100,14 +95,33 @@ func (q *Query) prove(a *Answer, soa *dns.SOA) error {
 		}
 		return err
 	}
-	sigs, err := q.Signer.SOA(q.point.Zone, soa)
+	a.Denial, err = q.authority(q.point.Zone, soa, nsec, proof)
+	return err
+}
+
+// nsec returns the NSEC record of a name, with the TTL of a denial's SOA, and its
+// signatures. Extra are types that the name has besides.
+func (b *Block) nsec(z *zone.Zone, point *zone.Point, name zone.Name, soa *dns.SOA, extra ...uint16) (*dns.NSEC, []dns.RR, error) {
+	if name.Kind == zone.ApexName {
+		extra = append(extra, b.Signer.ExtraTypes(point.Zone)...)
+	}
+	nsec := z.NSEC(name, point.Name, soa.Hdr.Ttl, extra...)
+	proof, err := b.Signer.Sign([]dns.RR{nsec})
+	if err == nil {
+		sign.ForDenial.Count()
+	}
+	return nsec, proof, err
+}
+
+// authority returns the authority section of a signed denial.
+func (b *Block) authority(zone int, soa *dns.SOA, nsec *dns.NSEC, proof []dns.RR) ([]dns.RR, error) {
+	sigs, err := b.Signer.SOA(zone, soa)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	denial := make([]dns.RR, 0, 2+len(sigs)+len(proof))
 	denial = append(append(denial, soa), sigs...)
-	a.Denial = append(append(denial, nsec), proof...)
-	return nil
+	return append(append(denial, nsec), proof...), nil
 }
 
 // soa returns the SOA record for a denial: the zone's own, or that of the zone

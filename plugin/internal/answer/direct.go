@@ -53,13 +53,24 @@ type packet struct {
 	name    zone.Name
 	packing zone.Packing
 	room    []byte // that the reply is appended to
+	signs   bool   // a denial without a signature gets one
 }
 
 // Answer appends the reply to q to room, and returns which zone it is of. It reports
 // false, for others to answer, if the question is none of ours, or needs another
-// plugin or a new signature.
+// plugin or a new signature; with q.Granted if it is that of a denial, which [Direct.Sign]
+// makes.
 func (d *Direct) Answer(q *lane.Query, room []byte) (reply []byte, i int, result Result, ok bool) {
-	p := packet{Query: q, room: room}
+	return d.reply(&packet{Query: q, room: room})
+}
+
+// Sign is Answer that signs a denial, for which q has been granted leave.
+func (d *Direct) Sign(q *lane.Query, room []byte) (reply []byte, i int, result Result, ok bool) {
+	return d.reply(&packet{Query: q, room: room, signs: true})
+}
+
+func (d *Direct) reply(p *packet) (reply []byte, i int, result Result, ok bool) {
+	q := p.Query
 	p.point, ok = d.Index.Find(q.Name)
 	if i = p.point.Zone; !ok || !d.Ours[i][p.point.Tree] || d.isOthers(q.Name) {
 		return nil, 0, Failed, false
@@ -83,7 +94,7 @@ func (d *Direct) Answer(q *lane.Query, room []byte) (reply []byte, i int, result
 		p.packing.UDPSize = min(q.UDPSize, uint16(d.Size))
 		p.packing.Size = max(dns.MinMsgSize, int(p.packing.UDPSize))
 	}
-	reply, result, ok = d.answer(&p)
+	reply, result, ok = d.answer(p)
 	return reply, i, result, ok
 }
 
@@ -150,18 +161,41 @@ func (d *Direct) deny(p *packet) (reply []byte, result Result, ok bool) {
 		reply, ok = p.message(rcode, &d.apex(p).denial)
 		return reply, result, ok
 	}
-	if k := d.Kept.get(p.point.Zone, p.zone.Serial, p.point.Name, p.Now); k != nil {
-		if p.EDNSFlags&flagCO == 0 {
-			rcode = dns.RcodeSuccess // see Query.compact
-		}
+	if p.EDNSFlags&flagCO == 0 {
+		rcode = dns.RcodeSuccess // see Query.compact
+	}
+	switch k := d.Kept.get(p.point.Zone, p.zone.Serial, p.point.Name, p.Now); {
+	case k != nil:
 		reply, ok = p.message(rcode, &k.packed)
 		return reply, result, ok
+	case p.signs:
+		records, err := d.signed(p)
+		if err != nil {
+			return nil, Failed, false // and the chain will say so
+		}
+		reply, ok = p.message(rcode, &records)
+		return reply, result, ok
+	case d.Denials.Take(p.Now):
+		p.Granted = true
+		return nil, Failed, false
 	}
-	if !d.Denials.Take(p.Now) {
-		return p.truncate()
+	return p.truncate()
+}
+
+// signed signs what denies a name, or its type.
+func (d *Direct) signed(p *packet) (zone.Records, error) {
+	soa := p.zone.SOA()
+	soa.Hdr.Ttl = min(soa.Hdr.Ttl, soa.Minttl)
+	nsec, proof, err := d.nsec(p.zone, &p.point, p.name, soa)
+	if err != nil {
+		return zone.Records{}, err
 	}
-	p.Granted = true
-	return nil, Failed, false
+	denial, err := d.authority(p.point.Zone, soa, nsec, proof)
+	if err != nil {
+		return zone.Records{}, err
+	}
+	d.Kept.put(p.point.Zone, p.zone.Serial, p.point.Name, denial)
+	return zone.PackRecords(zone.AuthoritySection, denial...)
 }
 
 // message appends a reply that the chain would write as a message. *prometheus* sees

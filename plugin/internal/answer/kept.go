@@ -12,16 +12,21 @@ import (
 )
 
 // Signed denials are kept in sets of a few, by name: at the most 4096, some 2 KB each.
+// Of some more names it is known that they have been signed for.
 const (
 	keptSets  = 1024
 	keptInSet = 4
+	keptOnce  = 1 << 14
 )
 
-// Kept are denials that have been signed, for when they are asked for again.
-// There is no lock: a slot of a set is read and written at once. A nil one keeps none.
+// Kept are denials that have been signed and were asked for again. A flood of names,
+// each asked for once, leaves no more than a number of each: it costs neither room nor
+// the garbage collector's time, and displaces nothing. There is no lock: a slot of a
+// set is read and written at once. A nil one keeps none.
 type Kept struct {
 	seed maphash.Seed
 	sets [keptSets]keptSet
+	once [keptOnce]atomic.Uint32 // hashes of names that have been signed for
 }
 
 type keptSet [keptInSet]atomic.Pointer[keptDenial]
@@ -41,8 +46,18 @@ type keptDenial struct {
 
 func NewKept() *Kept { return &Kept{seed: maphash.MakeSeed()} }
 
-func (k *Kept) set(name []byte) *keptSet {
-	return &k.sets[maphash.Bytes(k.seed, name)%keptSets]
+func (k *Kept) set(name []byte) *keptSet { return k.setOf(maphash.Bytes(k.seed, name)) }
+
+func (k *Kept) setOf(hash uint64) *keptSet { return &k.sets[hash%keptSets] }
+
+// again reports whether a name has been signed for before, as far as is known.
+func (k *Kept) again(hash uint64) bool {
+	last, own := &k.once[hash>>16%keptOnce], uint32(hash>>32)
+	if last.Load() == own {
+		return true
+	}
+	last.Store(own)
+	return false
 }
 
 // get returns the denial at a name in a version of a zone, nil if there is none.
@@ -64,14 +79,19 @@ func (k *Kept) get(zone int, serial uint32, name []byte, now time.Time) *keptDen
 	return nil
 }
 
-// put keeps a denial in the place of one that is of no use any more, or that has not
-// been asked for again since the last put: what is asked for once does not displace
-// what is asked for often. If there is none, the denial is not kept.
+// put keeps a denial, if its name has been put before, in the place of one that is of
+// no use any more, or that has not been asked for since the last put: what is asked for
+// seldom does not displace what is asked for often. If there is none, the denial is not
+// kept.
 func (k *Kept) put(i int, serial uint32, name []byte, authority []dns.RR) {
 	if k == nil {
 		return
 	}
-	set := k.set(name)
+	hash := maphash.Bytes(k.seed, name)
+	if !k.again(hash) {
+		return
+	}
+	set := k.setOf(hash)
 	free := -1
 	for j := range set {
 		d := set[j].Load()

@@ -2,6 +2,7 @@ package answer
 
 import (
 	"fmt"
+	"hash/maphash"
 	"testing"
 	"time"
 
@@ -16,9 +17,11 @@ func TestKept(t *testing.T) {
 	}
 	now := time.Now()
 	name := []byte("\x01a\x00")
-	k.put(0, 1, name, sig(8*24*time.Hour))
-	if k.get(0, 1, name, now) == nil {
-		t.Errorf("what was put is not there")
+	if k.put(0, 1, name, sig(8*24*time.Hour)); k.get(0, 1, name, now) != nil {
+		t.Errorf("what was put once is there")
+	}
+	if k.put(0, 1, name, sig(8*24*time.Hour)); k.get(0, 1, name, now) == nil {
+		t.Errorf("what was put again is not there")
 	}
 	for _, c := range []struct {
 		zone   int
@@ -38,21 +41,25 @@ func TestKept(t *testing.T) {
 		}
 	}
 	last := others[keptInSet]
+	put := func(serial uint32, n []byte) {
+		k.again(maphash.Bytes(k.seed, n))
+		k.put(0, serial, n, sig(8*24*time.Hour))
+	}
 	for _, n := range others[:keptInSet-1] {
-		k.put(0, 1, n, sig(8*24*time.Hour))
+		put(1, n)
 	}
 	for _, n := range append(others[:keptInSet-1:keptInSet-1], name) {
 		if k.get(0, 1, n, now) == nil {
 			t.Errorf("%q is not there", n)
 		}
 	}
-	if k.put(0, 1, last, sig(8*24*time.Hour)); k.get(0, 1, last, now) != nil {
+	if put(1, last); k.get(0, 1, last, now) != nil {
 		t.Errorf("what was asked for often was displaced at once")
 	}
-	if k.put(0, 1, last, sig(8*24*time.Hour)); k.get(0, 1, last, now) == nil {
+	if put(1, last); k.get(0, 1, last, now) == nil {
 		t.Errorf("what was not asked for any more was not displaced")
 	}
-	if k.put(0, 2, others[0], sig(8*24*time.Hour)); k.get(0, 2, others[0], now) == nil {
+	if put(2, others[0]); k.get(0, 2, others[0], now) == nil {
 		t.Errorf("what is of an older version was not displaced")
 	}
 }

@@ -128,10 +128,8 @@ func (g *group) close() {
 	if groups.byAddress[g.address] == g {
 		delete(groups.byAddress, g.address)
 	}
-	if len(g.numbers) > 0 {
-		if err := g.unsteer(); err != nil {
-			g.lane.Log.Errorf("The fast lane of %s gives nothing back: %v", g.address, err)
-		}
+	if err := g.leave(); err != nil {
+		g.lane.Log.Errorf("The fast lane of %s does not give all back to CoreDNS's own sockets: %v", g.address, err)
 	}
 	g.lane.closed = true
 	for _, r := range g.lane.readers {
@@ -198,11 +196,11 @@ func (g *group) abandon() {
 	}
 }
 
-// answer asks the blocks.
-func (l *Lane) answer(q *Query, room []byte, request int) ([]byte, bool) {
+// answer asks the blocks: Block.Answer or Block.Sign.
+func (l *Lane) answer(q *Query, room []byte, request int, ask func(Block, *Query, []byte) ([]byte, bool)) ([]byte, bool) {
 	for i := range l.Blocks {
 		b := &l.Blocks[i]
-		reply, ok := b.Answer(q, room)
+		reply, ok := ask(b.Block, q, room)
 		if !ok {
 			continue
 		}

@@ -7,7 +7,8 @@
 // no allocation, no lock a query.
 //
 // It is only a short way to the same answers. What no block answers it gives to
-// CoreDNS, whole, and CoreDNS's answer goes out through the lane's socket.
+// CoreDNS, whole, and CoreDNS's answer goes out through the lane's socket. What needs
+// a new signature waits until the batch that it came with is answered.
 //
 // Sockets belong to the process, as CoreDNS's own do: a reload has another Lane read
 // them. When they close, or anything fails, CoreDNS's own sockets get the packets.
@@ -23,7 +24,10 @@ type Block interface {
 	// Answer appends the reply to a query to room, octet for octet what the
 	// block's chain would send. It reports false if the chain is to be asked. It
 	// is called by several goroutines, must neither lock nor wait, and keeps nothing.
+	// It sets q.Granted where Sign can answer.
 	Answer(q *Query, room []byte) (reply []byte, ok bool)
+	// Sign is Answer for a query whose answer has to be signed, which takes longer.
+	Sign(q *Query, room []byte) (reply []byte, ok bool)
 }
 
 // A Counter counts what a block has answered, as *prometheus* would. It may be nil.

@@ -42,7 +42,9 @@ func (l *logs) has(text string) bool {
 	return slices.ContainsFunc(l.lines, func(line string) bool { return strings.Contains(line, text) })
 }
 
-// texts answers questions for TXT, with AA, and panics at one of type ANY.
+// texts answers questions for TXT, with AA, and panics at one of type ANY. Those for A
+// records of IPv6 it answers by signing, those for MX it cannot sign for, and signing for
+// SRV is a panic.
 type texts struct{}
 
 func (texts) Answer(q *Query, room []byte) ([]byte, bool) {
@@ -50,10 +52,23 @@ func (texts) Answer(q *Query, room []byte) ([]byte, bool) {
 		panic("ANY")
 	}
 	if q.Type != dns.TypeTXT {
+		q.Granted = q.Type == dns.TypeAAAA || q.Type == dns.TypeMX || q.Type == dns.TypeSRV
 		return nil, false
 	}
+	return authoritative(q, room), true
+}
+
+func (texts) Sign(q *Query, room []byte) ([]byte, bool) {
+	if q.Type == dns.TypeSRV {
+		panic("SRV")
+	}
+	return authoritative(q, room), q.Type == dns.TypeAAAA
+}
+
+// authoritative appends a reply with AA, and nothing else.
+func authoritative(q *Query, room []byte) []byte {
 	reply := append(room, byte(q.ID>>8), byte(q.ID), 0x84, 0, 0, 1, 0, 0, 0, 0, 0, 0)
-	return append(append(reply, q.Asked...), byte(q.Type>>8), byte(q.Type), 0, 1), true
+	return append(append(reply, q.Asked...), byte(q.Type>>8), byte(q.Type), 0, 1)
 }
 
 // serve runs CoreDNS's own server with some sockets. Its plugin answers without AA.
@@ -153,9 +168,13 @@ func TestLane(t *testing.T) {
 		}
 		wantLane(t, addr, dns.TypeTXT, true)
 		wantLane(t, addr, dns.TypeA, false)
-		wantLane(t, addr, dns.TypeANY, false) // after a panic
-		if !log.has("error: Recovered from panic") {
-			t.Errorf("the log says nothing of the panic: %q", log.lines)
+		wantLane(t, addr, dns.TypeAAAA, true)
+		wantLane(t, addr, dns.TypeMX, false)
+		for what, qtype := range map[string]uint16{"ANY": dns.TypeANY, "SRV": dns.TypeSRV} {
+			wantLane(t, addr, qtype, false) // after a panic
+			if !log.has("error: Recovered from panic in the fast lane of \"dns://" + addr + "\": " + what) {
+				t.Errorf("the log says nothing of the panic at %s: %q", what, log.lines)
+			}
 		}
 		l.Close()
 		l.Close()
@@ -284,6 +303,7 @@ func TestUnwanted(t *testing.T) {
 type blockFunc func(*Query, []byte) ([]byte, bool)
 
 func (f blockFunc) Answer(q *Query, room []byte) ([]byte, bool) { return f(q, room) }
+func (blockFunc) Sign(*Query, []byte) ([]byte, bool)            { return nil, false }
 
 // TestOpenFails has the address taken by somebody who does not share it.
 func TestOpenFails(t *testing.T) {

@@ -27,8 +27,9 @@ type Query struct {
 	// counts, where that is not its length.
 	Size int
 
-	// Granted is what a block sets if it has counted a query that it leaves to the
-	// chain against a limit already: see [Granted].
+	// Granted is what a block sets if it has counted a query that it does not answer
+	// against a limit already, and will sign for it. The chain asks for it, too: see
+	// [Granted].
 	Granted bool
 
 	lower [maxName]byte

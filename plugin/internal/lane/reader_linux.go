@@ -28,6 +28,8 @@ type reader struct {
 	passing int // of them
 	given   int // of these
 	at      int // the packet that is being answered
+	waiting queue
+	back    []handedBack
 
 	stopping atomic.Bool
 	drain    bool          // before it stops, read what has come in; set before stopping is
@@ -91,6 +93,12 @@ func (r *reader) ReadFrom(p []byte) (int, net.Addr, error) {
 			c.granted = r.granted[r.given-1]
 			return copy(p, r.socket.query(i)), c, nil
 		}
+		if len(r.back) > 0 {
+			b := r.back[0]
+			r.back = r.back[1:]
+			r.lane.Passed.Inc()
+			return copy(p, b.packet), b.client, nil
+		}
 		if r.passing > 0 {
 			// Who has been given a packet is not made to wait for the next ones.
 			r.passing, r.given = 0, 0
@@ -98,21 +106,28 @@ func (r *reader) ReadFrom(p []byte) (int, net.Addr, error) {
 		}
 		stopping := r.stopping.Load()
 		if stopping && !r.drain {
+			if r.waiting.count > 0 {
+				r.handBack(r.waiting.next()) // the next reader is not made to wait
+				continue
+			}
 			close(r.stopped)
 			return 0, nil, errStopped
 		}
-		err := r.socket.read(!r.last)
+		err := r.socket.read(!r.last && r.waiting.count == 0)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			r.last = true
 			_ = r.socket.conn.SetReadDeadline(time.Time{})
 		case err != nil:
 			return 0, nil, err
-		case r.last && r.socket.count == 0:
+		case r.last && r.socket.count+r.waiting.count == 0:
 			close(r.stopped)
 			return 0, nil, errStopped
 		}
 		r.answer()
+		if r.waiting.count > 0 {
+			r.sign()
+		}
 	}
 }
 
@@ -122,10 +137,15 @@ func (r *reader) answer() {
 	for r.at = 0; r.at < r.socket.count; {
 		r.answerFrom()
 	}
-	r.lane.Answered.Add(float64(r.socket.queued))
 	if r.passing > 0 {
 		r.lane.Passed.Add(float64(r.passing))
 	}
+	r.flush()
+}
+
+// flush sends what is answered.
+func (r *reader) flush() {
+	r.lane.Answered.Add(float64(r.socket.queued))
 	if err := r.socket.flush(); err != nil {
 		r.lane.Log.Debugf("Sending replies of %s: %v", r.lane.Server.Addr, err)
 	}
@@ -136,8 +156,7 @@ func (r *reader) answer() {
 func (r *reader) answerFrom() {
 	defer func() {
 		if what := recover(); what != nil {
-			r.lane.Log.Errorf("Recovered from panic in the fast lane of %q: %v", r.lane.Server.Addr, what)
-			vars.Panic.Inc()
+			r.panicked(what)
 			r.pass()
 			r.at++
 		}
@@ -153,13 +172,19 @@ func (r *reader) answerFrom() {
 			continue
 		}
 		q.IPv6 = s.ipv6(r.at)
-		reply, ok := r.lane.answer(q, s.replies[s.queued][:0], len(packet))
-		if !ok {
+		reply, ok := r.lane.answer(q, s.replies[s.queued][:0], len(packet), Block.Answer)
+		switch {
+		case ok:
+			s.queue(r.at, reply)
+		case !q.Granted || !r.postpone(r.at, packet):
 			r.pass()
-			continue
 		}
-		s.queue(r.at, reply)
 	}
+}
+
+func (r *reader) panicked(what any) {
+	r.lane.Log.Errorf("Recovered from panic in the fast lane of %q: %v", r.lane.Server.Addr, what)
+	vars.Panic.Inc()
 }
 
 func (r *reader) pass() {

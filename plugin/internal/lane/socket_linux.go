@@ -60,6 +60,7 @@ type socket struct {
 	errno   syscall.Errno
 
 	probes chan probe
+	steers bool // has given its group a program
 }
 
 // listen opens a socket beside CoreDNS's own, in the way that CoreDNS does.
@@ -92,15 +93,22 @@ func (s *socket) setOptions() error {
 	if !s.wildcard {
 		return nil
 	}
-	var err error
-	control := func(fd uintptr) {
+	return s.control(func(fd int) error {
 		// An IPv6 socket tells IPv4 addresses in the same way, as mapped ones.
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-		if err != nil {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1); err == nil {
+			return nil
 		}
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+	})
+}
+
+// control calls f with the socket's descriptor.
+func (s *socket) control(f func(fd int) error) error {
+	var err error
+	if controlled := s.raw.Control(func(fd uintptr) { err = f(int(fd)) }); controlled != nil {
+		return controlled
 	}
-	return errors.Join(s.raw.Control(control), err)
+	return err
 }
 
 // prepare connects the kernel's structures with the buffers.
@@ -163,12 +171,22 @@ func (s *socket) query(i int) []byte { return s.queries[i][:min(s.in[i].length, 
 
 // queue has a reply to packet i sent with the next flush.
 func (s *socket) queue(i int, reply []byte) {
-	in, out := &s.in[i].header, &s.out[s.queued].header
-	out.Name, out.Namelen = in.Name, in.Namelen
+	in := &s.in[i].header
+	var control []byte
+	if s.wildcard {
+		control = s.source(i)
+	}
+	s.queueTo(in.Name, in.Namelen, control, reply)
+}
+
+// queueTo has a reply sent with the next flush, to a client's address of some octets.
+func (s *socket) queueTo(name *byte, size uint32, control, reply []byte) {
+	out := &s.out[s.queued].header
+	out.Name, out.Namelen = name, size
 	out.Iov.Base = &reply[0]
 	out.Iov.SetLen(len(reply))
 	if s.wildcard {
-		if control := s.source(i); len(control) > 0 {
+		if len(control) > 0 {
 			out.Control = &control[0]
 			out.SetControllen(len(control))
 		} else {
@@ -227,8 +245,14 @@ func (s *socket) ipv6(i int) bool {
 
 // client returns who has sent packet i.
 func (s *socket) client(i int) *client {
-	c := new(client)
-	name := &s.names[i]
+	if !s.wildcard {
+		return newClient(&s.names[i], nil)
+	}
+	return newClient(&s.names[i], s.source(i))
+}
+
+func newClient(name *unix.RawSockaddrInet6, control []byte) *client {
+	c := &client{control: append([]byte(nil), control...)}
 	port := (*[2]byte)(unsafe.Pointer(&name.Port))
 	c.udp.Port = int(binary.BigEndian.Uint16(port[:]))
 	if name.Family == unix.AF_INET {
@@ -242,9 +266,6 @@ func (s *socket) client(i int) *client {
 				c.udp.Zone = link.Name
 			}
 		}
-	}
-	if s.wildcard {
-		c.control = append(c.control, s.source(i)...)
 	}
 	return c
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -55,26 +57,21 @@ func program(numbers []int, core int) []unix.SockFilter {
 }
 
 // only returns the program that gives all packets to one socket.
-func only(number int) []unix.SockFilter {
-	return []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: uint32(number)}}
+func only(number uint32) []unix.SockFilter {
+	return []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: number}}
 }
 
-// spread returns the program that gives packets to the first n sockets, each as many.
-func spread(n int) []unix.SockFilter {
-	return []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0xfffff000 + 56},
-		{Code: unix.BPF_ALU | unix.BPF_MOD | unix.BPF_K, K: uint32(n)},
-		{Code: unix.BPF_RET | unix.BPF_A},
-	}
-}
+// anybody is the program that leaves it to the kernel, which spreads packets by their
+// addresses and ports.
+var anybody = only(math.MaxUint32)
 
 // steer gives the program to the group that the socket is in.
 func (s *socket) steer(p []unix.SockFilter) error {
-	var err error
-	control := func(fd uintptr) {
-		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &unix.SockFprog{Len: uint16(len(p)), Filter: &p[0]})
-	}
-	return errors.Join(s.raw.Control(control), err)
+	err := s.control(func(fd int) error {
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &unix.SockFprog{Len: uint16(len(p)), Filter: &p[0]})
+	})
+	s.steers = s.steers || err == nil
+	return err
 }
 
 // A probe is a packet to ourselves. It has the form of a reply, which CoreDNS's
@@ -104,13 +101,16 @@ func (s *socket) probed(packet []byte) bool {
 const (
 	probeWait   = 200 * time.Millisecond
 	probeTries  = 3
+	probes      = 20
 	scanWait    = 20 * time.Millisecond
 	mostSockets = 256 // that a group is searched for ours
 )
 
-// reaches reports whether packets come to s now, three of three from different ports.
+// reaches reports whether packets come to s now, all of some from different ports: where
+// there is no socket of a number, the kernel picks one by the port, and half of them may
+// be picked for s.
 func (s *socket) reaches(wait time.Duration) (bool, error) {
-	for range 3 {
+	for range probes {
 		p := newProbe()
 		if err := s.sendProbe(p); err != nil {
 			return false, err
@@ -163,7 +163,7 @@ func (s *socket) sendProbe(p probe) error {
 // the way each packet goes to some socket of the group.
 func (s *socket) number(guess int) (int, error) {
 	for range probeTries {
-		if err := s.steer(only(guess)); err != nil {
+		if err := s.steer(only(uint32(guess))); err != nil {
 			return 0, fmt.Errorf("steering: %w", err)
 		}
 		if ok, err := s.reaches(probeWait); err != nil {
@@ -173,7 +173,7 @@ func (s *socket) number(guess int) (int, error) {
 		}
 	}
 	for n := range mostSockets {
-		if err := s.steer(only(n)); err != nil {
+		if err := s.steer(only(uint32(n))); err != nil {
 			return 0, fmt.Errorf("steering: %w", err)
 		}
 		if ok, err := s.reaches(scanWait); err != nil || ok {
@@ -211,12 +211,32 @@ func (g *group) core() int {
 	}
 }
 
-// unsteer gives all packets back to CoreDNS's own sockets.
-func (g *group) unsteer() error {
-	first := slices.Min(append(slices.Clone(g.numbers), mostSockets))
-	p := only(g.core())
-	if first == g.cores {
-		p = spread(g.cores)
+// leave gives all packets back to CoreDNS's own sockets, of which others may come and go
+// as long as there is a group. Ours get no more, though what has come in can still be
+// read, and answered.
+func (g *group) leave() error {
+	steered := slices.ContainsFunc(g.sockets, func(s *socket) bool { return s.steers })
+	var errs []error
+	for _, s := range g.sockets {
+		var err error
+		if steered {
+			err = s.steer(anybody)
+		}
+		if err = errors.Join(err, s.leave()); !errors.Is(err, net.ErrClosed) { // it has failed, and gets nothing
+			errs = append(errs, err)
+		}
 	}
-	return g.sockets[0].steer(p)
+	return errors.Join(errs...)
+}
+
+// leave has the kernel give no more packets to the socket: one that is connected gets
+// those of its peer only, and that is the socket itself.
+func (s *socket) leave() error {
+	return s.control(func(fd int) error {
+		own, err := unix.Getsockname(fd)
+		if err != nil {
+			return os.NewSyscallError("getsockname", err)
+		}
+		return os.NewSyscallError("connect", unix.Connect(fd, own))
+	})
 }

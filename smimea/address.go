@@ -48,7 +48,7 @@ func ParseAddress(s string) (Address, error) {
 		return Address{}, errors.New("the address is not valid UTF-8")
 	}
 	if around := strings.TrimSpace(s); strings.HasSuffix(around, ">") || len(around) >= 7 && LowerASCII(around[:7]) == "mailto:" {
-		return Address{}, errors.New("only the address itself is wanted, without a name, <> and mailto:")
+		return Address{}, errors.New("only the address itself is wanted: no name, no <>, no mailto: before it")
 	}
 	local, domain, err := splitAddress(s)
 	switch {

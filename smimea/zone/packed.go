@@ -113,13 +113,14 @@ const (
 	AnswerSection
 )
 
-// PackRecords packs the records of one section.
+// PackRecords packs the records of one section. They may be shared, with a cache of
+// *dnssec* for example: to pack a record writes to it, and so a copy is packed.
 func PackRecords(section Section, records ...dns.RR) (Records, error) {
 	r := Records{Count: len(records), Section: section}
 	for _, rr := range records {
 		at, length := len(r.Octets), dns.Len(rr)
 		r.Octets = append(r.Octets, make([]byte, length)...)
-		end, err := dns.PackRR(rr, r.Octets, at, nil, false)
+		end, err := dns.PackRR(dns.Copy(rr), r.Octets, at, nil, false)
 		if err != nil {
 			return Records{}, err
 		}

@@ -96,7 +96,7 @@ func (c *commit) firstOf(i int, e *edit) {
 func (c *commit) nextOf(i int, e *edit) {
 	p := c.p
 	newest := p.standsFor(e.newest)
-	z, changes := e.Zone(func(last uint32) uint32 { return served.Next(p.config.Places[i].Origin, last, newest) })
+	z, changes := e.Zone(func(last uint32) uint32 { return p.nextSerial(i, last, newest) })
 	c.next.Zones[i] = z
 	if z.Serial == c.old.Zones[i].Serial {
 		return
@@ -113,6 +113,24 @@ func (c *commit) nextOf(i int, e *edit) {
 		c.announce = append(c.announce, i)
 		c.record(i, zone.NewTransferable(c.old.Zones[i], c.old.extras[i]))
 	}
+}
+
+// nextSerial returns the serial of a zone's next version.
+func (p *Publisher) nextSerial(i int, last uint32, newest time.Time) uint32 {
+	if served.Later(p.abandoned[i], last) && p.abandoned[i] != 0 {
+		last = p.abandoned[i]
+	}
+	return served.NextSerial(last, newest)
+}
+
+// takeBack goes on after a reload that has failed. The publisher that was to be the
+// successor has noted, and maybe saved, versions that nobody was given: their serials
+// are not to stand for others.
+func (p *Publisher) takeBack() {
+	for i, place := range p.config.Places {
+		p.abandoned[i] = served.Last(place.Origin)
+	}
+	p.saver.reclaim()
 }
 
 // standsFor returns the time that the serial of a version stands for, of the time of its
@@ -194,7 +212,7 @@ func (p *Publisher) raise(i int) {
 	}
 	c := commit{p: p, old: old, next: old.next()}
 	z := *old.Zones[i]
-	z.Serial = served.Next(z.Origin, z.Serial, p.world.System.Now())
+	z.Serial = p.nextSerial(i, z.Serial, p.world.System.Now())
 	c.next.Zones[i] = &z
 	c.next.extras[i] = p.Signer().Extra(i)
 	served.Note(&z, c.next.extras[i])

@@ -66,6 +66,7 @@ type owned struct {
 	directory Directory
 	watch     *directory.Watch // nil if there is none
 	edits     []*edit          // by zone, nil if nothing has changed
+	abandoned []uint32         // by zone: the serial that a successor had whose reload has failed, 0: there was none
 	counts    []count          // by zone
 	foreign   int              // files none of whose addresses is in a zone
 	kinds     map[string]int
@@ -114,12 +115,13 @@ func newPublisher(c Config, w World) *Publisher {
 		done:    make(chan struct{}),
 		leases:  map[*Lease]bool{},
 		owned: owned{
-			edits:   make([]*edit, len(c.Places)),
-			counts:  make([]count, len(c.Places)),
-			kinds:   map[string]int{},
-			noted:   map[string]int{},
-			bridges: newBridges(),
-			torn:    newTorn(),
+			edits:     make([]*edit, len(c.Places)),
+			abandoned: make([]uint32, len(c.Places)),
+			counts:    make([]count, len(c.Places)),
+			kinds:     map[string]int{},
+			noted:     map[string]int{},
+			bridges:   newBridges(),
+			torn:      newTorn(),
 		},
 	}
 	for i, place := range c.Places {

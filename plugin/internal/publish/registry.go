@@ -205,7 +205,7 @@ func AbandonReload(instance int) {
 		if last == nil {
 			continue // it ends
 		}
-		p.post(func() { p.saver.reclaim() })
+		p.post(p.takeBack)
 		if s := last.holder.Signer; p.Signer() != s {
 			p.useSigner(s, p.Signer().SameKeys(s))
 		}

@@ -273,7 +273,7 @@ func (s *simulation) reload() {
 		s.config = old.config
 		s.domainsOf()
 		if !s.disk.killed {
-			old.saver.reclaim()
+			old.takeBack()
 		}
 		s.alive()
 		return

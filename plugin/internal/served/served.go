@@ -116,16 +116,11 @@ func Resume(z *zone.Zone, extra []dns.RR, newest time.Time) uint32 {
 	return later(now.Serial, l.version.Serial)
 }
 
-// Next returns the serial of the version after last of a zone that is served, as
-// [NextSerial] does, and later than what is noted: a publisher whose reload has failed
-// may have noted, and saved, versions that nobody was given.
-func Next(origin string, last uint32, newest time.Time) uint32 {
+// Last returns the serial that is noted of a zone, 0 if none is.
+func Last(origin string) uint32 {
 	memory.Lock()
 	defer memory.Unlock()
-	if l := of(origin); l.noted && Later(l.version.Serial, last) {
-		last = l.version.Serial
-	}
-	return NextSerial(last, newest)
+	return of(origin).version.Serial
 }
 
 // NoteJournal keeps the journal that leads to a version of a zone.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type chaos struct {
 	dir   string
 	users int
 
+	asked  atomic.Int64 // questions that are answered
 	mu     sync.Mutex
 	made   []map[string]bool // by user: the data of all certificates that there ever were
 	always string            // the data of the one user whom nobody touches
@@ -160,6 +162,7 @@ func (c *chaos) ask(addr string, rng *rand.Rand, stop <-chan struct{}) {
 			c.Errorf("asking for %s: %v", name, err)
 			return
 		}
+		c.asked.Add(1)
 		if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError || m.Rcode == dns.RcodeSuccess && len(m.Answer) == 0 {
 			c.Errorf("%s: %s", name, m)
 		}
@@ -224,12 +227,13 @@ func (c *chaos) step() {
 	case 3, 4: // renamed over
 		os.WriteFile(p+".tmp", c.make(), 0o644)
 		os.Rename(p+".tmp", p)
-	case 5: // in pieces, and something else after each
+	case 5: // in pieces, and a look at what is served after each
 		text := c.make()
 		if f, err := os.Create(p); err == nil {
 			for piece := range slices.Chunk(text, 1+len(text)/(1+c.IntN(4))) {
 				f.Write(piece)
-				c.step()
+				before := c.asked.Load()
+				harness.Wait(time.Second, nil, func() bool { return c.asked.Load() > before })
 			}
 			f.Close()
 		}

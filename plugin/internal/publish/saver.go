@@ -72,6 +72,13 @@ type stateFile struct {
 	limit uint32 // no serial later than that has been given out, 0: none has been
 }
 
+// raise takes in a later limit. The lock is held.
+func (f *stateFile) raise(limit uint32) {
+	if served.Later(limit, f.limit) {
+		f.limit = limit
+	}
+}
+
 // stateFiles has them by their places.
 var stateFiles sync.Map
 
@@ -183,9 +190,7 @@ func (s *saver) mark(clean bool) {
 	if s.file.saver != s {
 		return
 	}
-	if served.Later(s.limit, s.file.limit) {
-		s.file.limit = s.limit
-	}
+	s.file.raise(s.limit)
 	err := s.path.Mark(statefile.Mark{Clean: clean, Limit: s.file.limit})
 	if err == nil || os.IsNotExist(err) {
 		return
@@ -203,9 +208,7 @@ func (s *saver) resume(limit uint32) {
 	s.limit = limit
 	s.file.Lock()
 	defer s.file.Unlock()
-	if served.Later(limit, s.file.limit) {
-		s.file.limit = limit
-	}
+	s.file.raise(limit)
 }
 
 // save begins to save. A zone that has not been read yet cannot be.

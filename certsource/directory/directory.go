@@ -185,7 +185,9 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 		maps.Copy(cleared, d.cleared)
 		d.cleared = cleared
 	}
-	before := maps.Clone(d.unread)
+	if err == nil {
+		d.remarkFolders(l)
+	}
 	switch {
 	case err != nil:
 		d.heard = l.heard
@@ -211,21 +213,26 @@ func (d *Directory) Check(ctx context.Context, paths []string, now time.Time, ch
 			d.others = others
 		}
 	}
-	d.remarkFolders(before, l)
 	return l.report, err
 }
 
-// remarkFolders says which directories cannot be read, and which can be again.
-func (d *Directory) remarkFolders(before map[string]bool, l *look) {
-	for _, dir := range slices.Sorted(maps.Keys(d.unread)) {
-		if dir != "." && !before[dir] {
+// remarkFolders says which directories a look could not read that were read before, and
+// which it could that were not. It comes before what is known of them is renewed.
+func (d *Directory) remarkFolders(l *look) {
+	for _, dir := range slices.Sorted(maps.Keys(l.unread)) {
+		if dir != "." && !d.unread[dir] {
 			d.remarks.add(Remark{Kind: Locked, Path: dir, Refusal: certsource.Refuse(certsource.Unreadable, l.causes[dir])})
 		}
 	}
-	for _, dir := range slices.Sorted(maps.Keys(before)) {
-		if _, ok := l.listed[dir]; ok && dir != "." && !d.unread[dir] {
-			d.remarks.add(Remark{Kind: Restored, Path: dir})
+	var again []string
+	for dir := range l.listed {
+		if dir != "." && d.unread[dir] && !l.unread[dir] {
+			again = append(again, dir)
 		}
+	}
+	slices.Sort(again)
+	for _, dir := range again {
+		d.remarks.add(Remark{Kind: Restored, Path: dir})
 	}
 }
 

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"coredns-smimea/certsource"
 	"flag"
 	"fmt"
 	"time"
 
+	"coredns-smimea/certsource"
 	"coredns-smimea/smimea"
 )
 

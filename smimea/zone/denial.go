@@ -3,7 +3,6 @@ package zone
 import (
 	"bytes"
 	"slices"
-	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -25,21 +24,10 @@ func (z *Zone) NSEC(n Name, name []byte, ttl uint32, extra ...uint16) *dns.NSEC 
 	}
 	slices.Sort(types)
 	return &dns.NSEC{
-		Hdr:        dns.RR_Header{Name: noWildcard(Text(name)), Rrtype: dns.TypeNSEC, Class: dns.ClassINET, Ttl: ttl},
+		Hdr:        dns.RR_Header{Name: Text(name), Rrtype: dns.TypeNSEC, Class: dns.ClassINET, Ttl: ttl},
 		NextDomain: Text(next),
 		TypeBitMap: slices.Compact(types),
 	}
-}
-
-// noWildcard returns a name in a form that package dns does not sign as a wildcard's,
-// unless it is one: it takes every name for one whose text begins with an asterisk, also
-// where that is not all of the label, and leaves a label out of its RRSIG's count (RFC
-// 4034 section 3.1.3). On the wire both forms are the same.
-func noWildcard(name string) string {
-	if rest, ok := strings.CutPrefix(name, "*"); ok && !strings.HasPrefix(rest, ".") {
-		return `\042` + rest
-	}
-	return name
 }
 
 // within reports whether a name is at or below another, both in wire form.

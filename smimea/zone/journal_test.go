@@ -1,7 +1,6 @@
 package zone
 
 import (
-	"coredns-smimea/smimea"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +8,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
 )
 
 // TestJournalSaved holds that a journal that was saved leads from and to where

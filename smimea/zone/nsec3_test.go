@@ -2,7 +2,6 @@ package zone
 
 import (
 	"bytes"
-	"coredns-smimea/smimea"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
 )
 
 // TestOrder holds the order of hashes to a sorted list.

@@ -2,11 +2,12 @@ package zone
 
 import (
 	"bytes"
-	"coredns-smimea/smimea"
 	"encoding/binary"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
 )
 
 // A Packing is what a packed answer needs to know besides the records.

@@ -1,7 +1,6 @@
 package zone
 
 import (
-	"coredns-smimea/smimea"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
 )
 
 // A Layout is the part of the DNS that a zone covers.

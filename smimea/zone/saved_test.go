@@ -2,13 +2,14 @@ package zone
 
 import (
 	"bytes"
-	"coredns-smimea/smimea"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
 )
 
 // someZone returns a zone with n users, some of whom share owners.

@@ -2,9 +2,10 @@ package zone
 
 import (
 	"bytes"
-	"coredns-smimea/smimea"
 	"strings"
 	"testing"
+
+	"coredns-smimea/smimea"
 )
 
 // wire makes a name of labels.

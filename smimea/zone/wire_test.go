@@ -2,11 +2,12 @@ package zone
 
 import (
 	"bytes"
-	"coredns-smimea/smimea"
 	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
 )
 
 // FuzzAppendWire holds the short way to the long one, which is miekg/dns's.

@@ -1,11 +1,12 @@
 package zone
 
 import (
-	"coredns-smimea/smimea"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"testing"
+
+	"coredns-smimea/smimea"
 )
 
 // benchZone returns a zone of n users, and the points of their owners in both

@@ -1,7 +1,6 @@
 package zone
 
 import (
-	"coredns-smimea/smimea"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/smimea"
 )
 
 func testPlace(t testing.TB, origin string, layout Layout) *Place {

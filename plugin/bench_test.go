@@ -90,7 +90,7 @@ func (b *bench) serve(tb testing.TB, z *zone.Zone, sigs func([]dns.RR) ([]dns.RR
 			for rrset := range z.Unsigned(tree, page, keys, time.Now(), 0, 0) {
 				made, err := sigs(rrset.Records)
 				if err == nil {
-					err = signed.Sign(rrset, keys, made)
+					err = signed.Keep(rrset, keys, made)
 				}
 				if err != nil {
 					tb.Fatal(err)

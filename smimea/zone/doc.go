@@ -6,8 +6,8 @@
 // [Edit] makes the next one, at the cost of what has changed. [Zone.Lookup] says
 // what a name has, a [Reply] makes a message of it, and [Name.AppendAnswer] its
 // octets at once. A [Journal] leads from older versions to the newest (RFC 1995).
-// A [Transferable] is a zone as secondaries get it, with signatures and NSEC3 records
-// if they cannot sign.
+// A [Transferable] is a version as secondaries get it; a [SignedZone] makes those with
+// signatures and NSEC3 records, for secondaries that cannot sign.
 //
 // Names and records are in wire form (RFC 1035 section 3.1) wherever bytes are
 // passed, and in presentation form with a final dot wherever strings are.

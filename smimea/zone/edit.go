@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/miekg/dns"
+
 	"coredns-smimea/internal/table"
 	"coredns-smimea/smimea"
 )
@@ -191,6 +193,21 @@ func (e *Edit) withdraw(tree Tree, key []byte, file uint32) {
 	}
 	below, _ := old.below()
 	e.set(tree, key, old, old.with(below, kept, e.fixed(tree)))
+}
+
+// Keep keeps signatures with the records that they were made for, unless these
+// have changed in the meantime. Signatures are no records: the serial does not
+// change with them.
+func (e *Edit) Keep(s RRset, k Keys, signatures []dns.RR) error {
+	now := e.get(s.tree, s.key)
+	if now.empty() || !now.same(s.node) {
+		return nil
+	}
+	stored, err := storeSignatures(k, signatures)
+	if err == nil {
+		e.put(s.tree, s.key, now.signed(stored))
+	}
+	return err
 }
 
 // get returns a copy: what the table gives is overwritten by the next set.

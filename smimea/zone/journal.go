@@ -36,9 +36,9 @@ type step struct {
 
 // An entry of a step is what a table had for a key before the step.
 type entry struct {
-	tree Tree
-	key  string
-	old  []byte // nil: nothing
+	section section
+	key     string
+	old     []byte // nil: nothing
 }
 
 // overhead is what an entry takes beside its key and its value.
@@ -52,8 +52,8 @@ func (j *Journal) Append(from, to *Transferable) *Journal {
 		s.apex = from.Apex
 		s.size += 256 * len(s.apex)
 	}
-	for tree, change := range changes(from, to) {
-		if tree != links && from.Chain == nil {
+	for section, change := range changes(from, to) {
+		if section != chainSection && from.Chain == nil {
 			if node(change.Old).same(change.New) {
 				continue // signatures and files are of no concern to an unsigned transferable zone
 			}
@@ -61,7 +61,7 @@ func (j *Journal) Append(from, to *Transferable) *Journal {
 				change.Old = node(change.Old).signed(nil)
 			}
 		}
-		s.entries = append(s.entries, entry{tree, string(change.Key), slices.Clone(change.Old)})
+		s.entries = append(s.entries, entry{section, string(change.Key), slices.Clone(change.Old)})
 		if s.size += len(change.Key) + len(change.Old) + overhead; s.size > limit {
 			return new(Journal)
 		}
@@ -79,19 +79,12 @@ func (j *Journal) Append(from, to *Transferable) *Journal {
 }
 
 // changes yields the entries in which two transferable zones differ.
-func changes(from, to *Transferable) iter.Seq2[Tree, table.Change] {
-	return func(yield func(Tree, table.Change) bool) {
-		tables := func(e *Transferable) []*table.Table {
-			ts := []*table.Table{Certs: e.Zone.tables[Certs], Texts: e.Zone.tables[Texts], links: nil}
-			if e.Chain != nil {
-				ts[links] = e.Chain.table
-			}
-			return ts
-		}
-		old, new := tables(from), tables(to)
-		for tree := range old {
-			for change := range table.Diff(old[tree], new[tree]) {
-				if !yield(Tree(tree), change) {
+func changes(from, to *Transferable) iter.Seq2[section, table.Change] {
+	return func(yield func(section, table.Change) bool) {
+		old, new := from.tables(), to.tables()
+		for i := range old {
+			for change := range table.Diff(old[i], new[i]) {
+				if !yield(section(i), change) {
 					return
 				}
 			}
@@ -114,8 +107,8 @@ func (j *Journal) Since(serial uint32, to *Transferable) (records iter.Seq[[]dns
 		return nil, false
 	}
 	type key struct {
-		tree Tree
-		key  string
+		section section
+		key     string
 	}
 	var apex []dns.RR
 	seen := map[key]bool{}
@@ -125,12 +118,13 @@ func (j *Journal) Since(serial uint32, to *Transferable) (records iter.Seq[[]dns
 			apex = s.apex
 		}
 		for _, e := range s.entries {
-			if k := (key{e.tree, e.key}); !seen[k] {
+			if k := (key{e.section, e.key}); !seen[k] {
 				seen[k] = true
 				first = append(first, e)
 			}
 		}
 	}
+	tables := to.tables()
 	soa, old := to.Zone.SOA(), to.Zone.SOA()
 	old.Serial = serial
 	pass := func(yield func([]dns.RR) bool, added bool) bool {
@@ -138,8 +132,9 @@ func (j *Journal) Since(serial uint32, to *Transferable) (records iter.Seq[[]dns
 			return false
 		}
 		for _, e := range first {
-			before := to.records(e.tree, []byte(e.key), e.old)
-			now := to.records(e.tree, []byte(e.key), to.value(e.tree, e.key))
+			before := to.records(e.section, []byte(e.key), e.old)
+			value, _ := tables[e.section].Get([]byte(e.key))
+			now := to.records(e.section, []byte(e.key), value)
 			if !yieldSome(yield, lacking(before, now, added)) {
 				return false
 			}
@@ -153,18 +148,6 @@ func (j *Journal) Since(serial uint32, to *Transferable) (records iter.Seq[[]dns
 
 func yieldSome(yield func([]dns.RR) bool, rrs []dns.RR) bool {
 	return len(rrs) == 0 || yield(rrs)
-}
-
-// value returns what a transferable zone has for a key now.
-func (e *Transferable) value(tree Tree, key string) []byte {
-	t := (*table.Table)(nil)
-	if tree != links {
-		t = e.Zone.tables[tree]
-	} else if e.Chain != nil {
-		t = e.Chain.table
-	}
-	value, _ := t.Get([]byte(key))
-	return value
 }
 
 // lacking returns the records of before that are not in now, or, if added is

@@ -35,7 +35,7 @@ func (j *Journal) Entries() iter.Seq2[[]byte, []byte] {
 				if e.old != nil {
 					value = append([]byte{1}, e.old...)
 				}
-				if !yield(slices.Concat(step, []byte{byte(e.tree)}, []byte(e.key)), value) {
+				if !yield(slices.Concat(step, []byte{byte(e.section)}, []byte(e.key)), value) {
 					return
 				}
 			}
@@ -63,7 +63,7 @@ func (r *JournalRestoration) Add(key, value []byte) error {
 		return errors.New("an entry of a journal is malformed")
 	}
 	s := j.steps[len(j.steps)-1]
-	e := entry{tree: Tree(key[8]), key: string(key[9:])}
+	e := entry{section: section(key[8]), key: string(key[9:])}
 	if value[0] == 1 {
 		e.old = slices.Clone(value[1:])
 	}

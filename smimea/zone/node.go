@@ -49,7 +49,7 @@ func (c claim) compare(d claim) int {
 //
 //	uvarint  number of owners below the name
 //	uvarint  number of claims, then for each: file (4 octets), flags (1: variant, 2: surplus), uvarint length, data
-//	         signatures to the end, each as appendSignature writes it
+//	         signatures to the end, each as a [signature]
 //
 // A node without claims is an empty non-terminal.
 type node []byte

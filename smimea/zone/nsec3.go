@@ -146,6 +146,13 @@ func (e *chainEdit) remove(name []byte) {
 	}
 }
 
+// unsign takes the signatures from the link of a hash, if there is one.
+func (e *chainEdit) unsign(hash []byte) {
+	if l := e.get(hash); l != nil {
+		e.put(hash, newLink(l.next(), l.types(), nil))
+	}
+}
+
 func (e *chainEdit) put(hash []byte, l link) {
 	e.table.Set(hash, l)
 	e.dirty = append(e.dirty, [nameHash]byte(hash))

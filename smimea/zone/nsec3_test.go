@@ -69,7 +69,7 @@ func signAll(t *testing.T, z *Zone, k Keys, f *fakeKeys, now time.Time) *Zone {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := e.Sign(rrset, k, sigs); err != nil {
+				if err := e.Keep(rrset, k, sigs); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -79,9 +79,9 @@ func signAll(t *testing.T, z *Zone, k Keys, f *fakeKeys, now time.Time) *Zone {
 	return signed
 }
 
-// TestPresigner changes a whole zone at random. Each signed transferable zone has a closed
+// TestSignedZone changes a whole zone at random. Each signed transferable zone has a closed
 // chain with every name and no other, and the journal makes it of every one before.
-func TestPresigner(t *testing.T) {
+func TestSignedZone(t *testing.T) {
 	place, err := NewPlace(Place{Origin: "example.com.", Layout: Whole, TTL: 3600, Apex: Apex{NS: []NameServer{{Name: "ns1.example.net."}}, Mailbox: "h.example.com.", Negative: 300}})
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestPresigner(t *testing.T) {
 	now := time.Now()
 	keys := &fakeKeys{end: now.Add(8 * 24 * time.Hour)}
 	k := Keys{Signer: "example.com."}
-	p := &Presigner{Sign: keys.sign, Pause: func() error { return nil }, Margin: 24 * time.Hour, Renew: 3 * 24 * time.Hour, Spread: 24 * time.Hour}
+	p := &SignedZone{Sign: keys.sign, Pause: func() error { return nil }, Margin: 24 * time.Hour, Renew: 3 * 24 * time.Hour, Spread: 24 * time.Hour}
 	r := rand.New(rand.NewPCG(3, 4))
 	zone := NewZone(place, "")
 	zone.Serial = 1

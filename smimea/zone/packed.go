@@ -33,7 +33,7 @@ type Packing struct {
 	Size int
 }
 
-// AppendAnswer appends the answer that [Reply.Answer] and [Reply.Sign] make, as it
+// AppendAnswer appends the answer that [Reply.Answer] and [Reply.AddSignatures] make, as it
 // is on the wire, to a question for the owner n at p. The records stay what they
 // are in the zone's table, bytes: to make text of them, only for miekg/dns to
 // turn that into bytes again, costs more than all the rest of an answer.
@@ -72,21 +72,20 @@ func (n *Name) AppendAnswer(dst []byte, p *Point, o *Packing) ([]byte, bool) {
 		}
 	}
 	for len(signatures) > signatureHeader {
+		var s signature
+		s, signatures = nextSignature(signatures)
 		at := a.record(dns.TypeRRSIG, n.zone.TTL)
-		// What is stored is the RRSIG but for what its RRset tells (RFC 4034
-		// section 3.1): type covered, labels, and the signer, uncompressed.
+		// What is not stored, since the RRset and the zone tell it, are the type covered,
+		// the number of labels, and the signer, which is not compressed (RFC 4034 section 3.1).
 		a.uint16(rrtype)
-		a.b = append(a.b, signatures[1], labels(p.Name))
-		a.b = append(a.b, signatures[4:signatureHeader]...)
-		a.b = append(a.b, signatures[2:4]...)
+		a.b = append(a.b, s.algorithm(), labels(p.Name))
+		a.b = append(a.b, s.times()...)
+		a.uint16(s.keyTag())
 		var err error
 		if a.b, err = AppendWire(a.b, o.Keys.Signer); err != nil {
 			return dst, false
 		}
-		length, size := binary.Uvarint(signatures[signatureHeader:])
-		raw := signatures[signatureHeader+size:]
-		a.b = append(a.b, raw[:length]...)
-		signatures = raw[length:]
+		a.b = append(a.b, s.raw...)
 		a.end(at)
 		answers++
 	}

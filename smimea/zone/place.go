@@ -50,10 +50,10 @@ type Place struct {
 	TTL    uint32 // of SMIMEA, TXT, NS and address records, in seconds
 	Apex   Apex   // unused Beside
 
-	origin []byte           // Origin in wire form
-	hosts  map[string]*host // addresses of name servers inside the zone, by owner in wire form
-	trees  map[string]Tree  // the sub-trees' roots in wire form
-	suffix [2]string        // by Tree: what follows an owner's own labels
+	origin  []byte             // Origin in wire form
+	servers map[string]*server // name servers inside the zone, by owner in wire form
+	trees   map[string]Tree    // the sub-trees' roots in wire form
+	suffix  [2]string          // by Tree: what follows an owner's own labels
 }
 
 // An Apex is the configuration of a zone's own records (RFC 1035 section 3.3.13).
@@ -72,9 +72,9 @@ type NameServer struct {
 	Addresses []netip.Addr
 }
 
-// host is a name server's name inside the zone, or, without records, an empty
+// A server is a name server's name inside the zone, or, without records, an empty
 // non-terminal above one.
-type host struct {
+type server struct {
 	rrs map[uint16][]dns.RR
 }
 
@@ -112,11 +112,11 @@ func NewPlace(p Place) (*Place, error) {
 			p.trees[string(wire)] = Tree(tree)
 		}
 	}
-	return &p, p.addHosts()
+	return &p, p.addServers()
 }
 
-func (p *Place) addHosts() error {
-	p.hosts = map[string]*host{}
+func (p *Place) addServers() error {
+	p.servers = map[string]*server{}
 	for _, ns := range p.Apex.NS {
 		wire, err := Wire(smimea.LowerASCII(ns.Name))
 		if err != nil {
@@ -132,11 +132,11 @@ func (p *Place) addHosts() error {
 			return errors.New("the apex itself cannot be a name server with addresses")
 		}
 		for name := wire[1+wire[0]:]; len(name) > len(p.origin); name = name[1+name[0]:] {
-			if p.hosts[string(name)] == nil {
-				p.hosts[string(name)] = &host{}
+			if p.servers[string(name)] == nil {
+				p.servers[string(name)] = &server{}
 			}
 		}
-		h := &host{rrs: map[uint16][]dns.RR{}}
+		h := &server{rrs: map[uint16][]dns.RR{}}
 		for _, a := range ns.Addresses {
 			header := dns.RR_Header{Name: smimea.LowerASCII(ns.Name), Class: dns.ClassINET, Ttl: p.TTL}
 			if a = a.Unmap(); a.Is4() {
@@ -147,7 +147,7 @@ func (p *Place) addHosts() error {
 				h.rrs[dns.TypeAAAA] = append(h.rrs[dns.TypeAAAA], &dns.AAAA{Hdr: header, AAAA: a.AsSlice()})
 			}
 		}
-		p.hosts[string(wire)] = h
+		p.servers[string(wire)] = h
 	}
 	return nil
 }

@@ -58,26 +58,21 @@ func (p *Reply) Answer(n Name, name string) {
 	}
 }
 
-// Sign appends the signatures that are kept with an owner's records, which are
+// AddSignatures appends the signatures that are kept with an owner's records, which are
 // in the answer section already. It reports whether there are any by these keys
 // that have begun and do not expire within margin; if not, it appends nothing.
-func (p *Reply) Sign(n Name, k Keys, now time.Time, margin time.Duration) bool {
+func (p *Reply) AddSignatures(n Name, k Keys, now time.Time, margin time.Duration) bool {
 	stored := n.node.signatures()
 	if !fresh(stored, k, now, margin) {
 		return false
 	}
-	header := p.Msg.Answer[0].Header()
 	next := func() *dns.RRSIG {
 		if p.rrsig.Hdr.Rrtype == 0 {
 			return &p.rrsig
 		}
 		return new(dns.RRSIG)
 	}
-	for sig := range eachSignature(stored, next) {
-		sig.Hdr = dns.RR_Header{Name: header.Name, Rrtype: dns.TypeRRSIG, Class: dns.ClassINET, Ttl: header.Ttl}
-		sig.TypeCovered = header.Rrtype
-		sig.Labels = uint8(dns.CountLabel(header.Name))
-		sig.SignerName = k.Signer
+	for sig := range eachRRSIG(stored, p.Msg.Answer[0].Header(), k.Signer, next) {
 		p.Msg.Answer = append(p.Msg.Answer, sig)
 	}
 	return true

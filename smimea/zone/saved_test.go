@@ -51,7 +51,7 @@ func TestRestoreZone(t *testing.T) {
 	e := z.Edit()
 	for rrset := range z.Unsigned(Certs, 0, Keys{Generation: 1}, time.Now(), 0, 0) {
 		sig := &dns.RRSIG{Algorithm: 13, Signature: "AAAA", Expiration: 1 << 31}
-		if err := e.Sign(rrset, Keys{Generation: 1}, []dns.RR{sig}); err != nil {
+		if err := e.Keep(rrset, Keys{Generation: 1}, []dns.RR{sig}); err != nil {
 			t.Fatal(err)
 		}
 	}

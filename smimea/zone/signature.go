@@ -3,6 +3,7 @@ package zone
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"iter"
 	"time"
 
@@ -17,63 +18,120 @@ type Keys struct {
 	Generation uint8
 }
 
-// Signatures are stored as what an RRSIG has that its RRset's owner and zone do
-// not tell: generation of the keys, algorithm (1 octet each), key tag (2),
-// original TTL, expiration, inception (4 each), uvarint length, signature.
-const signatureHeader = 1 + 1 + 2 + 3*4
-
-func appendSignature(dst []byte, k Keys, sig *dns.RRSIG) ([]byte, error) {
-	raw, err := base64.StdEncoding.DecodeString(sig.Signature)
-	if err != nil {
-		return dst, err
-	}
-	dst = append(dst, k.Generation, sig.Algorithm)
-	dst = binary.BigEndian.AppendUint16(dst, sig.KeyTag)
-	dst = binary.BigEndian.AppendUint32(dst, sig.OrigTtl)
-	dst = binary.BigEndian.AppendUint32(dst, sig.Expiration)
-	dst = binary.BigEndian.AppendUint32(dst, sig.Inception)
-	dst = binary.AppendUvarint(dst, uint64(len(raw)))
-	return append(dst, raw...), nil
+// Left returns how long it is from now until a signature expires, in whole seconds; it is
+// negative if that has expired. The times of an RRSIG record are serial numbers (RFC 4034
+// section 3.1.5).
+func Left(expiration uint32, now time.Time) time.Duration {
+	return time.Duration(int32(expiration-uint32(now.Unix()))) * time.Second
 }
 
-// eachSignature yields what is stored as RRSIG records without header, labels
-// and signer, each in a record that new gives.
-func eachSignature(stored []byte, new func() *dns.RRSIG) iter.Seq[*dns.RRSIG] {
-	return func(yield func(*dns.RRSIG) bool) {
+// signatureHeader is how many octets of a stored signature come before its length.
+const signatureHeader = 1 + 1 + 2 + 3*4
+
+// A signature is one as it is stored: what an RRSIG record has (RFC 4034 section 3.1) that
+// its RRset's owner and zone do not tell. In octets:
+//
+//	0   generation of the keys
+//	1   algorithm
+//	2   key tag
+//	4   original TTL, expiration, inception, 4 octets each
+//	16  uvarint length, and as many octets of signature
+//
+// The signatures of an RRset stand one after the other.
+type signature struct {
+	header []byte
+	raw    []byte // the signature itself
+}
+
+// nextSignature reads the first of some stored signatures, of which there is one, and
+// returns the others.
+func nextSignature(stored []byte) (s signature, rest []byte) {
+	length, n := binary.Uvarint(stored[signatureHeader:])
+	end := signatureHeader + n + int(length)
+	return signature{stored[:signatureHeader], stored[signatureHeader+n : end]}, stored[end:]
+}
+
+func (s signature) generation() uint8   { return s.header[0] }
+func (s signature) algorithm() uint8    { return s.header[1] }
+func (s signature) keyTag() uint16      { return binary.BigEndian.Uint16(s.header[2:]) }
+func (s signature) originalTTL() uint32 { return binary.BigEndian.Uint32(s.header[4:]) }
+func (s signature) expiration() uint32  { return binary.BigEndian.Uint32(s.header[8:]) }
+func (s signature) inception() uint32   { return binary.BigEndian.Uint32(s.header[12:]) }
+
+// times are the original TTL, the expiration and the inception, as in an RRSIG record.
+func (s signature) times() []byte { return s.header[4:] }
+
+// storeSignatures returns RRSIG records of these keys as they are stored.
+func storeSignatures(k Keys, rrsigs []dns.RR) (stored []byte, err error) {
+	for _, rr := range rrsigs {
+		sig, ok := rr.(*dns.RRSIG)
+		if !ok {
+			return nil, fmt.Errorf("%T is no signature", rr)
+		}
+		raw, err := base64.StdEncoding.DecodeString(sig.Signature)
+		if err != nil {
+			return nil, err
+		}
+		stored = append(stored, k.Generation, sig.Algorithm)
+		stored = binary.BigEndian.AppendUint16(stored, sig.KeyTag)
+		stored = binary.BigEndian.AppendUint32(stored, sig.OrigTtl)
+		stored = binary.BigEndian.AppendUint32(stored, sig.Expiration)
+		stored = binary.BigEndian.AppendUint32(stored, sig.Inception)
+		stored = binary.AppendUvarint(stored, uint64(len(raw)))
+		stored = append(stored, raw...)
+	}
+	return stored, nil
+}
+
+// eachSignature yields stored signatures.
+func eachSignature(stored []byte) iter.Seq[signature] {
+	return func(yield func(signature) bool) {
 		for len(stored) > signatureHeader {
-			length, n := binary.Uvarint(stored[signatureHeader:])
-			raw := stored[signatureHeader+n:]
-			sig := new()
-			sig.Algorithm = stored[1]
-			sig.KeyTag = binary.BigEndian.Uint16(stored[2:])
-			sig.OrigTtl = binary.BigEndian.Uint32(stored[4:])
-			sig.Expiration = binary.BigEndian.Uint32(stored[8:])
-			sig.Inception = binary.BigEndian.Uint32(stored[12:])
-			sig.Signature = base64.StdEncoding.EncodeToString(raw[:length])
-			if !yield(sig) {
+			var s signature
+			if s, stored = nextSignature(stored); !yield(s) {
 				return
 			}
-			stored = raw[length:]
 		}
 	}
 }
 
-// fresh reports whether stored signatures can go out at now: they are of the
-// keys' generation, have begun, and do not expire within margin (RFC 4034
-// section 3.1.5: serial arithmetic).
+// eachRRSIG yields the stored signatures of an RRset as RRSIG records, each in a record
+// that new gives. Covered is the header of the RRset's records, signer whose keys they are.
+func eachRRSIG(stored []byte, covered *dns.RR_Header, signer string, new func() *dns.RRSIG) iter.Seq[*dns.RRSIG] {
+	return func(yield func(*dns.RRSIG) bool) {
+		for len(stored) > signatureHeader { // and not by eachSignature, which would cost an allocation
+			var s signature
+			s, stored = nextSignature(stored)
+			sig := new()
+			sig.Hdr = dns.RR_Header{Name: covered.Name, Rrtype: dns.TypeRRSIG, Class: dns.ClassINET, Ttl: covered.Ttl}
+			sig.TypeCovered = covered.Rrtype
+			sig.Algorithm = s.algorithm()
+			sig.Labels = uint8(dns.CountLabel(covered.Name))
+			sig.OrigTtl = s.originalTTL()
+			sig.Expiration = s.expiration()
+			sig.Inception = s.inception()
+			sig.KeyTag = s.keyTag()
+			sig.SignerName = signer
+			sig.Signature = base64.StdEncoding.EncodeToString(s.raw)
+			if !yield(sig) {
+				return
+			}
+		}
+	}
+}
+
+// fresh reports whether stored signatures can go out at now: there are some, they are of
+// the keys' generation, have begun, and do not expire within margin.
 func fresh(stored []byte, k Keys, now time.Time, margin time.Duration) bool {
 	if len(stored) <= signatureHeader {
 		return false
 	}
-	t := uint32(now.Unix())
 	for len(stored) > signatureHeader {
-		expiration := binary.BigEndian.Uint32(stored[8:])
-		inception := binary.BigEndian.Uint32(stored[12:])
-		if stored[0] != k.Generation || int32(expiration-t) < int32(margin/time.Second) || int32(t-inception) < 0 {
+		var s signature
+		s, stored = nextSignature(stored)
+		if s.generation() != k.Generation || Left(s.expiration(), now) < margin || Left(s.inception(), now) > 0 {
 			return false
 		}
-		length, n := binary.Uvarint(stored[signatureHeader:])
-		stored = stored[signatureHeader+n+int(length):]
 	}
 	return true
 }

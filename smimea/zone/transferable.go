@@ -3,8 +3,11 @@ package zone
 import (
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/table"
 )
 
 // A Transferable is a version of a zone as secondaries get it: what the zone has,
@@ -26,45 +29,19 @@ func NewTransferable(z *Zone, extra []dns.RR) *Transferable {
 	return &Transferable{Zone: z, Apex: append(slices.Concat(z.apexSets()...), extra...)}
 }
 
-// apexSets returns the NS records and those of name servers inside the zone, in
-// the same order for every version.
-func (z *Zone) apexSets() [][]dns.RR {
-	sets := [][]dns.RR{z.NS()}
-	var names []string
-	for name := range z.hosts {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		for _, rtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-			if rrs := z.hosts[name].rrs[rtype]; len(rrs) > 0 {
-				sets = append(sets, rrs)
-			}
-		}
-	}
-	return sets
-}
-
 // Size returns the octets that the transferable zone takes, near enough.
-func (e *Transferable) Size() int { return e.Zone.Size() + e.Chain.Size() }
+func (t *Transferable) Size() int { return t.Zone.Size() + t.Chain.Size() }
 
 // Records yields all records of the transferable zone, the SOA first. They are made as
 // they are asked for, and come in pieces of a name each.
-func (e *Transferable) Records() iter.Seq[[]dns.RR] {
+func (t *Transferable) Records() iter.Seq[[]dns.RR] {
 	return func(yield func([]dns.RR) bool) {
-		if !yield([]dns.RR{e.Zone.SOA()}) || !yield(e.Apex) {
+		if !yield([]dns.RR{t.Zone.SOA()}) || !yield(t.Apex) {
 			return
 		}
-		for tree := range e.Zone.tables {
-			for key, value := range e.Zone.tables[tree].All() {
-				if rrs := e.records(Tree(tree), key, value); len(rrs) > 0 && !yield(rrs) {
-					return
-				}
-			}
-		}
-		if e.Chain != nil {
-			for hash, value := range e.Chain.table.All() {
-				if !yield(e.records(links, hash, value)) {
+		for i, entries := range t.tables() {
+			for key, value := range entries.All() {
+				if rrs := t.records(section(i), key, value); len(rrs) > 0 && !yield(rrs) {
 					return
 				}
 			}
@@ -72,40 +49,81 @@ func (e *Transferable) Records() iter.Seq[[]dns.RR] {
 	}
 }
 
-// links stands for the chain where a tree is named.
-const links = Rest
-
-// records returns what a transferable zone has for an entry of one of its tables: a
-// name's records and their signatures, or a link of the chain and its.
-func (e *Transferable) records(tree Tree, key, value []byte) []dns.RR {
-	if tree == links {
-		if len(value) == 0 {
-			return nil
+// Ends returns when the first of a transferable zone's signatures expires, as of now; zero
+// if it has none. It looks at all of them.
+func (t *Transferable) Ends(now time.Time) time.Time {
+	least, any := time.Duration(0), false
+	end := func(expiration uint32) {
+		if left := Left(expiration, now); !any || left < least {
+			least, any = left, true
 		}
-		l := link(value)
-		nsec3 := e.Chain.record(key, l)
-		return e.appendSignatures([]dns.RR{nsec3}, l.signatures())
 	}
-	n := node(value)
-	if n.empty() {
+	for _, rr := range t.Apex {
+		if sig, ok := rr.(*dns.RRSIG); ok {
+			end(sig.Expiration)
+		}
+	}
+	for i, entries := range t.tables() {
+		for _, value := range entries.All() {
+			for s := range eachSignature(section(i).signatures(value)) {
+				end(s.expiration())
+			}
+		}
+	}
+	if !any {
+		return time.Time{}
+	}
+	return time.Unix(now.Unix(), 0).Add(least)
+}
+
+// A section is a part of a transferable zone that has a table of its own: a sub-tree, or
+// the chain.
+type section uint8
+
+const (
+	certsSection = section(Certs)
+	textsSection = section(Texts)
+	chainSection = section(2)
+)
+
+// tables returns the tables of a transferable zone, by section.
+func (t *Transferable) tables() [3]*table.Table {
+	tables := [3]*table.Table{certsSection: t.Zone.tables[Certs], textsSection: t.Zone.tables[Texts]}
+	if t.Chain != nil {
+		tables[chainSection] = t.Chain.table
+	}
+	return tables
+}
+
+// signatures returns the stored signatures in an entry of a section.
+func (s section) signatures(value []byte) []byte {
+	switch n := node(value); {
+	case s == chainSection:
+		return link(value).signatures()
+	case n.empty():
 		return nil
+	default:
+		return n.signatures()
 	}
-	rrs := e.Zone.rrset(tree, key, n)
-	if e.Chain == nil {
+}
+
+// records returns what a transferable zone has for an entry of a section: a name's
+// records and their signatures, or a link of the chain and its.
+func (t *Transferable) records(s section, key, value []byte) []dns.RR {
+	var rrs []dns.RR
+	switch n := node(value); {
+	case s == chainSection && len(value) > 0:
+		rrs = []dns.RR{t.Chain.record(key, link(value))}
+	case s == chainSection || n.empty():
+		return nil
+	default:
+		rrs = t.Zone.rrset(Tree(s), key, n)
+	}
+	if t.Chain == nil {
 		return rrs
 	}
-	return e.appendSignatures(rrs, n.signatures())
-}
-
-// appendSignatures appends stored signatures of rrset to it.
-func (e *Transferable) appendSignatures(rrset []dns.RR, stored []byte) []dns.RR {
-	header := rrset[0].Header()
-	for sig := range eachSignature(stored, func() *dns.RRSIG { return new(dns.RRSIG) }) {
-		sig.Hdr = dns.RR_Header{Name: header.Name, Rrtype: dns.TypeRRSIG, Class: dns.ClassINET, Ttl: header.Ttl}
-		sig.TypeCovered = header.Rrtype
-		sig.Labels = uint8(dns.CountLabel(header.Name))
-		sig.SignerName = e.Keys.Signer
-		rrset = append(rrset, sig)
+	for sig := range eachRRSIG(s.signatures(value), rrs[0].Header(), t.Keys.Signer, func() *dns.RRSIG { return new(dns.RRSIG) }) {
+		rrs = append(rrs, sig)
 	}
-	return rrset
+	return rrs
 }

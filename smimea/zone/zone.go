@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"hash/fnv"
 	"iter"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -48,6 +49,9 @@ func (z *Zone) Sum() uint64 {
 // Size returns the octets that the zone takes.
 func (z *Zone) Size() int { return z.tables[Certs].Size() + z.tables[Texts].Size() }
 
+// Prefix returns what the URLs in all TXT records begin with, for [Restore].
+func (z *Zone) Prefix() string { return z.prefix }
+
 // A Kind is what a name is in a zone.
 type Kind uint8
 
@@ -60,8 +64,8 @@ const (
 	Owner
 	// ApexName is the zone's own name.
 	ApexName
-	// HostName is the name of a name server inside the zone, with addresses.
-	HostName
+	// ServerName is the name of a name server inside the zone, with addresses.
+	ServerName
 )
 
 // A Name is a name as a zone knows it.
@@ -69,9 +73,9 @@ type Name struct {
 	Kind Kind
 	Tree Tree
 
-	zone *Zone
-	node node
-	host *host
+	zone   *Zone
+	node   node
+	server *server
 }
 
 // Lookup returns what the zone has at a point that lies in it. It neither
@@ -82,9 +86,9 @@ func (z *Zone) Lookup(p Point) Name {
 		n.Kind = ApexName
 		return n
 	}
-	if len(z.hosts) > 0 {
-		if h, ok := z.hosts[string(p.Name)]; ok {
-			n.Kind, n.host = HostName, h
+	if len(z.servers) > 0 {
+		if h, ok := z.servers[string(p.Name)]; ok {
+			n.Kind, n.server = ServerName, h
 			if h.rrs == nil {
 				n.Kind = EmptyNonTerminal
 			}
@@ -153,9 +157,9 @@ func (n Name) Types() []uint16 {
 		return textTypes
 	case ApexName:
 		return apexTypes
-	case HostName:
+	case ServerName:
 		var types []uint16
-		for t := range n.host.rrs {
+		for t := range n.server.rrs {
 			types = append(types, t)
 		}
 		return types
@@ -169,110 +173,59 @@ var (
 	apexTypes = []uint16{dns.TypeSOA, dns.TypeNS}
 )
 
-// Host returns the records of a type at the name of a name server.
-func (n Name) Host(qtype uint16) []dns.RR {
-	if n.host == nil {
+// Addresses returns the records of a type at the name of a name server.
+func (n Name) Addresses(qtype uint16) []dns.RR {
+	if n.server == nil {
 		return nil
 	}
-	return n.host.rrs[qtype]
+	return n.server.rrs[qtype]
 }
 
-// SOA returns the zone's SOA record, with its TTL as an answer. In a denial
-// it is the lesser of that and the minimum (RFC 2308 section 5).
-func (z *Zone) SOA() *dns.SOA {
-	return &dns.SOA{
-		Hdr:     dns.RR_Header{Name: z.Origin, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: z.TTL},
-		Ns:      z.Apex.NS[0].Name,
-		Mbox:    z.Apex.Mailbox,
-		Serial:  z.Serial,
-		Refresh: z.Apex.Refresh,
-		Retry:   z.Apex.Retry,
-		Expire:  z.Apex.Expire,
-		Minttl:  z.Apex.Negative,
+// At returns the same records at another place of the same origin, which may have
+// other TTLs and another apex. Prefix is that of NewZone; what the URLs of the
+// records that are there have in common with it is kept.
+func (z *Zone) At(p *Place, prefix string) *Zone {
+	next := *z
+	if prefix != z.prefix {
+		next = *z.shared(prefix)
 	}
+	next.Place = p
+	return &next
 }
 
-// NS returns the zone's NS records.
-func (z *Zone) NS() []dns.RR {
-	var rrs []dns.RR
-	for _, ns := range z.Apex.NS {
-		rrs = append(rrs, &dns.NS{
-			Hdr: dns.RR_Header{Name: z.Origin, Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: z.TTL},
-			Ns:  ns.Name,
-		})
+// shared returns the zone with a shorter prefix, which all its URLs, and those
+// that begin with another prefix, begin with.
+func (z *Zone) shared(prefix string) *Zone {
+	n := 0
+	for n < len(prefix) && n < len(z.prefix) && prefix[n] == z.prefix[n] {
+		n++
 	}
-	return rrs
-}
-
-// Records yields the zone's RRsets: SOA, NS and addresses first, where the
-// zone has an apex, then every owner's in no useful order. Records are made as
-// they are asked for.
-func (z *Zone) Records() iter.Seq[[]dns.RR] {
-	return func(yield func([]dns.RR) bool) {
-		if z.Layout != Beside {
-			if !yield([]dns.RR{z.SOA()}) || !yield(z.NS()) {
-				return
-			}
-			for _, h := range z.hosts {
-				for _, rrs := range h.rrs {
-					if !yield(rrs) {
-						return
-					}
-				}
-			}
+	if z.owners[Texts] == 0 {
+		next := *z
+		next.prefix = prefix
+		return &next
+	}
+	if n == len(z.prefix) {
+		return z // the longer one begins with it
+	}
+	tail := []byte(z.prefix[n:])
+	e := z.Edit()
+	e.before[Texts] = nil // all of them differ
+	for key, value := range z.tables[Texts].All() {
+		old := node(value)
+		below, _ := old.below()
+		claims := slices.Collect(old.claims(nil))
+		for i := range claims {
+			claims[i].data = slices.Concat(tail, claims[i].data)
 		}
-		for tree := range z.tables {
-			for key, value := range z.tables[tree].All() {
-				if !node(value).empty() && !yield(z.rrset(Tree(tree), key, value)) {
-					return
-				}
-			}
+		changed := old.with(below, claims, e.fixed(Texts)-len(tail))
+		if !changed.empty() {
+			changed = changed.signed(old.signatures()) // the records are the same
 		}
+		e.put(Texts, key, changed)
+		e.sum += changed.sum(Texts, key) - old.sum(Texts, key)
 	}
-}
-
-// owner returns the owner name of a table's key, in presentation form.
-func (z *Zone) owner(tree Tree, key []byte) string {
-	if tree == Certs {
-		return hex.EncodeToString(key) + "." + z.suffix[Certs]
-	}
-	return Text(append(append(make([]byte, 0, smimea.MaxName), key...), 0)) + z.suffix[Texts]
-}
-
-func (z *Zone) rrset(tree Tree, key []byte, n node) []dns.RR {
-	owner := z.owner(tree, key)
-	var rrs []dns.RR
-	for data := range n.data() {
-		rrs = append(rrs, z.record(tree, owner, data))
-	}
-	return rrs
-}
-
-// record makes a record of a claim's data.
-func (z *Zone) record(tree Tree, owner string, data []byte) dns.RR {
-	header := dns.RR_Header{Name: owner, Rrtype: tree.rrtype(), Class: dns.ClassINET, Ttl: z.TTL}
-	if tree == Certs {
-		rr := &dns.SMIMEA{Hdr: header}
-		setCert(rr, data)
-		return rr
-	}
-	rr := &dns.TXT{Hdr: header}
-	rr.Txt = z.strings(nil, data)
-	return rr
-}
-
-func setCert(rr *dns.SMIMEA, data []byte) {
-	rr.Usage, rr.Selector, rr.MatchingType = data[0], data[1], data[2]
-	rr.Certificate = hex.EncodeToString(data[3:])
-}
-
-// strings appends the strings of a TXT record: a URL, cut where it is longer
-// than one string can be. URLs need no escapes.
-func (z *Zone) strings(dst []string, data []byte) []string {
-	url := z.prefix + string(data)
-	for len(url) > smimea.MaxString {
-		dst = append(dst, url[:smimea.MaxString])
-		url = url[smimea.MaxString:]
-	}
-	return append(dst, url)
+	next, _ := e.Zone(func(serial uint32) uint32 { return serial })
+	next.prefix = z.prefix[:n]
+	return next
 }

@@ -326,7 +326,7 @@ func TestSignatures(t *testing.T) {
 		for _, tree := range []Tree{Certs, Texts} {
 			for page := range z.Pages(tree) {
 				for rrset := range z.Unsigned(tree, page, keys, now, time.Hour, 0) {
-					if err := e.Sign(rrset, keys, []dns.RR{sig(1), sig(2)}); err != nil {
+					if err := e.Keep(rrset, keys, []dns.RR{sig(1), sig(2)}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -345,7 +345,7 @@ func TestSignatures(t *testing.T) {
 		reply := NewReply(r)
 		reply.Answer(n, owner)
 		records := len(reply.Msg.Answer)
-		if !reply.Sign(n, keys, now, 48*time.Hour) {
+		if !reply.AddSignatures(n, keys, now, 48*time.Hour) {
 			return nil
 		}
 		var tags []uint16

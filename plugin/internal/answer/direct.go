@@ -100,7 +100,7 @@ func (d *Direct) reply(p *packet) (reply []byte, i int, result Result, ok bool) 
 
 func (d *Direct) answer(p *packet) (reply []byte, result Result, ok bool) {
 	switch n := &p.name; {
-	case n.Kind == zone.HostName:
+	case n.Kind == zone.ServerName:
 		return nil, Failed, false
 	case n.Kind == zone.Owner && p.Type == n.Type():
 		if d.TCPOnly && n.Tree == zone.Certs {

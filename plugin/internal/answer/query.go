@@ -238,11 +238,11 @@ func (q *Query) records() []dns.RR {
 		case dns.TypeCDS, dns.TypeCDNSKEY:
 			return q.Signer.ExtraOf(q.point.Zone, q.qtype)
 		}
-	case zone.HostName:
+	case zone.ServerName:
 		if q.qtype == dns.TypeANY {
-			return sign.Copies(q.name.Host(q.name.Types()[0]))
+			return sign.Copies(q.name.Addresses(q.name.Types()[0]))
 		}
-		return sign.Copies(q.name.Host(q.qtype))
+		return sign.Copies(q.name.Addresses(q.qtype))
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func (q *Query) addOwner(reply *zone.Reply) error {
 	// The name as the zone has it. Most ask in lower case, and then it is the same.
 	reply.Answer(q.name, strings.ToLower(q.r.Question[0].Name))
 	keys := q.Signer.Keys(q.point.Zone)
-	if !q.signed || q.SignBelow || reply.Sign(q.name, keys, time.Now(), sign.Margin) {
+	if !q.signed || q.SignBelow || reply.AddSignatures(q.name, keys, time.Now(), sign.Margin) {
 		return nil
 	}
 	rrset := q.zone.RRset(q.point, q.name)

@@ -58,7 +58,7 @@ func (p *Publisher) keep(first ...sign.Batch) {
 			edits[b.Zone] = old.Zones[b.Zone].Edit()
 		}
 		for i, rrset := range b.RRsets {
-			if err := edits[b.Zone].Sign(rrset, b.Keys, b.Sigs[i]); err != nil {
+			if err := edits[b.Zone].Keep(rrset, b.Keys, b.Sigs[i]); err != nil {
 				log.Errorf("Keeping a signature: %v", err)
 			}
 		}

@@ -29,7 +29,7 @@ type signedZones struct {
 
 // A signedZone is owned by run, but for what is published of it.
 type signedZone struct {
-	*zone.Presigner
+	*zone.SignedZone
 	index     int // of the zone
 	published atomic.Pointer[transferable]
 	asked     uint32 // the serial that is to be raised, 0 if none ever was
@@ -50,7 +50,7 @@ func newSignedZones(g *Group) *signedZones {
 	s := &signedZones{group: g, wake: make(chan struct{}, 1), zones: make([]signedZone, len(g.places))}
 	for i := range s.zones {
 		s.zones[i].index = i
-		s.zones[i].Presigner = &zone.Presigner{Margin: sign.Margin, Renew: sign.RenewBefore, Spread: sign.RenewSpread}
+		s.zones[i].SignedZone = &zone.SignedZone{Margin: sign.Margin, Renew: sign.RenewBefore, Spread: sign.RenewSpread}
 	}
 	return s
 }
@@ -122,7 +122,7 @@ func (s *signedZones) advance(ctx context.Context, i int) {
 	if published == nil && z.asked == 0 || published != nil && published.version.Zone.Serial == served.Serial {
 		switch {
 		case !z.Changed(served, keys, now):
-		case z.Signed(served, keys, now):
+		case z.Ready(served, keys, now):
 			z.asked = served.Serial
 			source.Raise(ctx, i)
 		default: // it will be signed, and then we are woken, or look again
@@ -145,7 +145,7 @@ func (s *signedZones) advance(ctx context.Context, i int) {
 	}
 }
 
-// make has the Presigner make the next signed version. It returns the one before,
+// make has the zone.SignedZone make the next signed version. It returns the one before,
 // without a zone if there was none, or nil if it could not.
 func (z *signedZone) make(ctx context.Context, source Source, signer *sign.Signer, served *zone.Zone, now time.Time) *zone.Transferable {
 	load, i := sign.NewLoad(ctx, source.Queries), z.index

@@ -133,7 +133,7 @@ func (a *Ahead) changes(ctx context.Context, c changed) {
 	}
 	r := a.begin(ctx, signer, c.zone)
 	for _, d := range c.differences {
-		if rrset, ok := zone.Changed(d); ok && !r.add(rrset) {
+		if rrset, ok := zone.RRsetOf(d); ok && !r.add(rrset) {
 			return
 		}
 	}

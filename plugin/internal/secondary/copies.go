@@ -9,6 +9,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"coredns-smimea/plugin/internal/metric"
 	"coredns-smimea/plugin/internal/neighbour"
 )
 
@@ -73,8 +74,12 @@ func (c *copies) run(ctx context.Context) {
 	if len(c.all) == 0 {
 		return
 	}
-	measured.hold(c.all, +1)
-	defer measured.hold(c.all, -1)
+	for _, replicas := range c.all {
+		for _, r := range replicas {
+			copyHolders.Hold(r.zone, r.secondary)
+			defer copyHolders.Release(r.zone, r.secondary)
+		}
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -102,12 +107,12 @@ func (c *copies) round(ctx context.Context) (next time.Time) {
 		}
 	}
 	c.mu.Unlock()
-	place := make(chan struct{}, askAtOnce)
+	slots := make(chan struct{}, askAtOnce)
 	var asked sync.WaitGroup
 	for _, r := range due {
-		place <- struct{}{}
+		slots <- struct{}{}
 		asked.Go(func() {
-			defer func() { <-place }()
+			defer func() { <-slots }()
 			c.ask(ctx, r)
 		})
 	}
@@ -131,7 +136,7 @@ func (c *copies) ask(ctx context.Context, r *replica) {
 	if ctx.Err() != nil {
 		return
 	}
-	measured.set(r, serial, err == nil)
+	r.measure(serial, err == nil)
 	ours, ok := c.ours(r.zone)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,31 +186,10 @@ func exchange(ctx context.Context, m *dns.Msg, to string, source net.IP) (*dns.M
 	return reply, err
 }
 
-// measured counts who measures a copy: at a reload, two blocks do for a while, and
-// the one that ends must not take the other's metrics away.
-var measured = measuring{by: map[[2]string]int{}}
+var copyHolders = metric.NewHolders(secondarySerial, secondaryReachable)
 
-type measuring struct {
-	sync.Mutex
-	by map[[2]string]int
-}
-
-func (m *measuring) hold(all map[string][]*replica, n int) {
-	m.Lock()
-	defer m.Unlock()
-	for _, replicas := range all {
-		for _, r := range replicas {
-			key := [2]string{r.zone, r.secondary}
-			if m.by[key] += n; m.by[key] == 0 {
-				delete(m.by, key)
-				secondarySerial.DeleteLabelValues(r.zone, r.secondary)
-				secondaryReachable.DeleteLabelValues(r.zone, r.secondary)
-			}
-		}
-	}
-}
-
-func (m *measuring) set(r *replica, serial uint32, reachable bool) {
+// measure sets the metrics of a copy.
+func (r *replica) measure(serial uint32, reachable bool) {
 	if reachable {
 		secondarySerial.WithLabelValues(r.zone, r.secondary).Set(float64(serial))
 		secondaryReachable.WithLabelValues(r.zone, r.secondary).Set(1)

@@ -75,7 +75,7 @@ func (g *Group) Announce(i int) {
 // Wake says that there is something new to make signed zones of. It never waits.
 func (g *Group) Wake() {
 	if g.signed != nil {
-		g.signed.poke()
+		g.signed.wakeUp()
 	}
 }
 
@@ -106,7 +106,7 @@ func (p *Primary) Start(server *dnsserver.Config) {
 	first := -1
 	for _, i := range p.Zones {
 		first = max(first, i)
-		if e, _ := p.group.Transferable(i); e != nil {
+		if t, _ := p.group.Transferable(i); t != nil {
 			p.group.Announce(i)
 		}
 	}

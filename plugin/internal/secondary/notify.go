@@ -28,16 +28,16 @@ const (
 	listening = 30 * time.Second
 )
 
-// A Notifier tells the secondaries of a block that zones have changed: those that its
-// *transfer* names, whose own way of telling cannot be ended. Of each zone one announcement runs at a time; what changes
-// meanwhile is announced after it, once.
+// A Notifier announces the zones of a block to those secondaries that its *transfer* names.
+// It does so itself, since what *transfer* sends cannot be ended at a reload. Of each zone
+// one announcement runs at a time; what changes meanwhile is announced after it, once.
 type Notifier struct {
 	send   func(zone string) error
 	sent   func(zone string) // is told of what has been sent, whoever has answered
 	ctx    context.Context
 	cancel context.CancelFunc
 	begun  chan struct{} // closed when the server listens
-	place  chan struct{} // one for each that runs
+	slots  chan struct{} // has one for each that is sent now
 
 	mu    sync.Mutex
 	zones map[string]*announcement // those that run
@@ -54,7 +54,7 @@ func newNotifier(notified func(zone string) neighbour.Notified) *Notifier {
 	n := &Notifier{
 		sent:  func(string) {},
 		begun: make(chan struct{}),
-		place: make(chan struct{}, notifiesAtOnce),
+		slots: make(chan struct{}, notifiesAtOnce),
 		zones: map[string]*announcement{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -118,12 +118,12 @@ func (n *Notifier) run(zone string, a *announcement) {
 	var failed error
 	for round := 0; ; {
 		select {
-		case n.place <- struct{}{}:
+		case n.slots <- struct{}{}:
 		case <-n.ctx.Done():
 			return
 		}
 		err := n.send(zone)
-		<-n.place
+		<-n.slots
 		if n.ctx.Err() != nil {
 			return
 		}

@@ -3,12 +3,12 @@ package secondary
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"coredns-smimea/plugin/internal/metric"
 	"coredns-smimea/plugin/internal/sign"
 	"coredns-smimea/smimea/zone"
 )
@@ -62,7 +62,7 @@ func (s *signedZones) transferable(i int) (*zone.Transferable, *zone.Journal) {
 	return nil, nil
 }
 
-func (s *signedZones) poke() {
+func (s *signedZones) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -70,7 +70,10 @@ func (s *signedZones) poke() {
 }
 
 func (s *signedZones) run(ctx context.Context) {
-	defer s.forget()
+	for _, place := range s.group.places {
+		signatureHolders.Hold(place.Origin)
+		defer signatureHolders.Release(place.Origin)
+	}
 	renew := time.NewTicker(sign.RenewEvery)
 	defer renew.Stop()
 	again := time.NewTicker(lookAgain)
@@ -114,7 +117,7 @@ func (s *signedZones) advance(ctx context.Context, i int) {
 	keys, now := signer.Keys(i), source.Now()
 	published := z.published.Load()
 	if published != nil && now.Sub(z.measured) >= sign.RenewEvery {
-		s.measure(z, published.version, now)
+		z.measure(published.version, now)
 	}
 	if z.asked == served.Serial {
 		return // it is on its way
@@ -139,7 +142,7 @@ func (s *signedZones) advance(ctx context.Context, i int) {
 		}
 		z.published.Store(next)
 		if next.journal == nil {
-			s.measure(z, next.version, now) // all signatures are other ones
+			z.measure(next.version, now) // all signatures are other ones
 		}
 		s.group.Announce(i)
 	}
@@ -176,25 +179,13 @@ func (z *signedZone) make(ctx context.Context, source Source, signer *sign.Signe
 	return nil
 }
 
-// measurers are whose signatures the metrics tell of, by zone: at a reload there are
-// two, and the one that ends must not take the other's away.
-var measurers sync.Map
+var signatureHolders = metric.NewHolders(signatureExpiry)
 
-// measure sets when the first signature of a transferable zone ends. It looks at all of them,
-// so that it is done once in a while: later transferable zones have these or newer ones.
-func (s *signedZones) measure(z *signedZone, e *zone.Transferable, now time.Time) {
+// measure sets when the first signature of a transferable zone expires. It looks at all of
+// them, so that it is done once in a while: later ones have these signatures or newer ones.
+func (z *signedZone) measure(t *zone.Transferable, now time.Time) {
 	z.measured = now
-	if ends := e.Ends(now); !ends.IsZero() {
-		measurers.Store(e.Zone.Origin, s)
-		signatureExpiry.WithLabelValues(e.Zone.Origin).Set(float64(ends.Unix()))
-	}
-}
-
-// forget deletes what measure has set.
-func (s *signedZones) forget() {
-	for _, place := range s.group.places {
-		if measurers.CompareAndDelete(place.Origin, s) {
-			signatureExpiry.DeleteLabelValues(place.Origin)
-		}
+	if ends := t.Ends(now); !ends.IsZero() {
+		signatureExpiry.WithLabelValues(t.Zone.Origin).Set(float64(ends.Unix()))
 	}
 }

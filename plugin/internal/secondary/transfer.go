@@ -71,11 +71,11 @@ func NewPrimary(g *Group, o Options) *Primary {
 
 // serial returns the serial of a zone as it is transferred.
 func (p *Primary) serial(origin string) (uint32, bool) {
-	e, _ := p.group.Transferable(p.Zones[origin])
-	if e == nil {
+	t, _ := p.group.Transferable(p.Zones[origin])
+	if t == nil {
 		return 0, false
 	}
-	return e.Zone.Serial, true
+	return t.Zone.Serial, true
 }
 
 // Serve serves AXFR and IXFR of an apex: *transfer* does, with its access
@@ -151,8 +151,8 @@ func (p *Primary) unfit(w dns.ResponseWriter, r *dns.Msg) (rcode int, done bool)
 		copied := p.Catalog.soa
 		soa = &copied
 	} else if i, ok := p.Zones[plugin.Name(origin).Normalize()]; ok {
-		if e, _ := p.group.Transferable(i); e != nil {
-			soa = e.Zone.SOA()
+		if t, _ := p.group.Transferable(i); t != nil {
+			soa = t.Zone.SOA()
 		}
 	}
 	if soa == nil {

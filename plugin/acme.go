@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/dnssec"
@@ -53,7 +52,7 @@ func (h challengeHandler) sign(m *dns.Msg) *dns.Msg {
 	for next := h.Next; ; {
 		switch p := next.(type) {
 		case dnssec.Dnssec:
-			return p.Sign(request.Request{Req: m}, time.Now().UTC(), name)
+			return p.Sign(request.Request{Req: m}, clock().UTC(), name)
 		case *SMIMEA:
 			next = p.Next
 		case challengeHandler:

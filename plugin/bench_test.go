@@ -58,7 +58,8 @@ func newBench(tb testing.TB, users int) *bench {
 	b.answers = &answer.Block{
 		Index:    index,
 		Snapshot: &b.snapshot,
-		Signer:   sign.New(newDNSSEC(tb), []*zone.Place{place}, true, time.Now),
+		Signer:   sign.New(newDNSSEC(tb), []*zone.Place{place}, true, clock),
+		Now:      clock,
 		Offer:    func(sign.Batch) {},
 		UDPLimit: conf.answered.udpLimit,
 	}

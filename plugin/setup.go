@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
@@ -20,6 +21,10 @@ import (
 const name = neighbour.Self
 
 var log = clog.NewWithPlugin(name)
+
+// clock is the time that answers and signatures go by. A publisher has its own, in its
+// World.
+var clock = time.Now
 
 func init() { plugin.Register(name, setup) }
 

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/dnssec"
@@ -109,9 +108,9 @@ func (s *SMIMEA) signer(places []*zone.Place) (signer *sign.Signer, below bool, 
 	case ok && len(c.keys) > 0:
 		return nil, false, s.config.at("key", errors.New("there is *dnssec* in the same block: leave out one of them; key is for zones of a zones FILE, which *dnssec* cannot know"))
 	case len(c.keys) > 0:
-		signer = sign.New(sign.DNSSEC(c.keys, s.config.origins), places, c.cds, time.Now)
+		signer = sign.New(sign.DNSSEC(c.keys, s.config.origins), places, c.cds, clock)
 	case ok:
-		signer = sign.New(d, places, c.cds, time.Now)
+		signer = sign.New(d, places, c.cds, clock)
 		below = slices.Index(dnsserver.Directives, "dnssec") < slices.Index(dnsserver.Directives, name)
 	}
 	if signer != nil {
@@ -195,6 +194,7 @@ func (s *SMIMEA) answering(index *zone.Index, signer *sign.Signer, below bool) *
 		Index:       index,
 		Snapshot:    s.lease.Current(),
 		Signer:      signer,
+		Now:         clock,
 		Offer:       s.lease.Offer,
 		Next:        s.Next,
 		OwnKeys:     len(c.keys) > 0,

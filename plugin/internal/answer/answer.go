@@ -10,6 +10,7 @@ package answer
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
@@ -25,6 +26,7 @@ type Block struct {
 	Index    *zone.Index                       // of the zones
 	Snapshot *atomic.Pointer[publish.Snapshot] // what is served; nil while nothing is
 	Signer   *sign.Signer                      // nil: nothing is signed
+	Now      func() time.Time                  // the clock
 	// Offer takes signatures that a query needed, to be kept.
 	Offer func(sign.Batch)
 	// Next is the plugin behind us.
@@ -50,16 +52,17 @@ type Block struct {
 type Result uint8
 
 const (
-	Answered Result = iota
-	NoData
-	NameError
-	Truncated
-	Failed
-	Results // how many there are
+	Answered  Result = iota // with records, or by another plugin
+	NoData                  // the name has no records of the type
+	NameError               // the name does not exist
+	Truncated               // to be asked for again over TCP
+	Failed                  // by an rcode that says so, or not at all
+	Results                 // how many there are
 )
 
 var resultNames = [Results]string{"success", "nodata", "nxdomain", "truncated", "failure"}
 
+// String returns the result as the metrics name it.
 func (r Result) String() string { return resultNames[r] }
 
 // An Answer is what there is to say to a query, before it is a message.

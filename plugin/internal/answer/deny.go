@@ -2,7 +2,6 @@ package answer
 
 import (
 	"slices"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -21,13 +20,13 @@ func (q *Query) deny(a *Answer) error {
 	}
 	keeps := q.signed && q.keepsDenial()
 	if keeps {
-		if k := q.Kept.get(q.point.Zone, q.zone.Serial, q.point.Name, time.Now()); k != nil {
+		if k := q.Kept.get(q.point.Zone, q.zone.Serial, q.point.Name, q.Now()); k != nil {
 			a.Denial = k.authority
 			q.compact(a)
 			return nil
 		}
 	}
-	if q.signed && q.datagram() && !lane.Granted(q.ctx) && !q.Denials.Take(time.Now()) {
+	if q.signed && q.datagram() && !lane.Granted(q.ctx) && !q.Denials.Take(q.Now()) {
 		// A flood of names that do not exist costs a signature each. Who
 		// really wants to know comes back over TCP.
 		a.truncate()
@@ -41,7 +40,7 @@ func (q *Query) deny(a *Answer) error {
 		}
 		if keeps {
 			a.Denial = slices.Clip(a.Denial)
-			q.Kept.put(q.point.Zone, q.zone.Serial, q.point.Name, a.Denial)
+			q.Kept.put(q.point.Zone, q.zone.Serial, q.point.Name, a.Denial, q.Now())
 		}
 		q.compact(a)
 	}

@@ -194,7 +194,7 @@ func (d *Direct) signed(p *packet) (zone.Records, error) {
 	if err != nil {
 		return zone.Records{}, err
 	}
-	d.Kept.put(p.point.Zone, p.zone.Serial, p.point.Name, denial)
+	d.Kept.put(p.point.Zone, p.zone.Serial, p.point.Name, denial, p.Now)
 	return zone.PackRecords(zone.AuthoritySection, denial...)
 }
 

@@ -44,6 +44,7 @@ type keptDenial struct {
 	asked     atomic.Bool // since another wanted the slot
 }
 
+// NewKept returns room for denials.
 func NewKept() *Kept { return &Kept{seed: maphash.MakeSeed()} }
 
 func (k *Kept) set(name []byte) *keptSet { return k.setOf(maphash.Bytes(k.seed, name)) }
@@ -83,7 +84,7 @@ func (k *Kept) get(zone int, serial uint32, name []byte, now time.Time) *keptDen
 // no use any more, or that has not been asked for since the last put: what is asked for
 // seldom does not displace what is asked for often. If there is none, the denial is not
 // kept.
-func (k *Kept) put(i int, serial uint32, name []byte, authority []dns.RR) {
+func (k *Kept) put(i int, serial uint32, name []byte, authority []dns.RR, now time.Time) {
 	if k == nil {
 		return
 	}
@@ -110,12 +111,9 @@ func (k *Kept) put(i int, serial uint32, name []byte, authority []dns.RR) {
 	if d.packed, err = zone.PackRecords(zone.AuthoritySection, authority...); err != nil {
 		return
 	}
-	now := time.Now()
 	for _, rr := range authority {
 		if sig, ok := rr.(*dns.RRSIG); ok {
-			// Times of RRSIG are serial numbers (RFC 4034 section 3.1.5).
-			left := time.Duration(int32(sig.Expiration-uint32(now.Unix()))) * time.Second
-			if until := now.Add(left - sign.Margin); d.until.IsZero() || until.Before(d.until) {
+			if until := now.Add(zone.Left(sig.Expiration, now) - sign.Margin); d.until.IsZero() || until.Before(d.until) {
 				d.until = until
 			}
 		}

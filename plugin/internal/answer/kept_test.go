@@ -17,10 +17,10 @@ func TestKept(t *testing.T) {
 	}
 	now := time.Now()
 	name := []byte("\x01a\x00")
-	if k.put(0, 1, name, sig(8*24*time.Hour)); k.get(0, 1, name, now) != nil {
+	if k.put(0, 1, name, sig(8*24*time.Hour), now); k.get(0, 1, name, now) != nil {
 		t.Errorf("what was put once is there")
 	}
-	if k.put(0, 1, name, sig(8*24*time.Hour)); k.get(0, 1, name, now) == nil {
+	if k.put(0, 1, name, sig(8*24*time.Hour), now); k.get(0, 1, name, now) == nil {
 		t.Errorf("what was put again is not there")
 	}
 	for _, c := range []struct {
@@ -43,7 +43,7 @@ func TestKept(t *testing.T) {
 	last := others[keptInSet]
 	put := func(serial uint32, n []byte) {
 		k.again(maphash.Bytes(k.seed, n))
-		k.put(0, serial, n, sig(8*24*time.Hour))
+		k.put(0, serial, n, sig(8*24*time.Hour), now)
 	}
 	for _, n := range others[:keptInSet-1] {
 		put(1, n)

@@ -99,8 +99,10 @@ func (q *Query) Done() {
 	queries.Put(q)
 }
 
-// Zone returns the index of the zone, Type the type that is asked for.
-func (q *Query) Zone() int    { return q.point.Zone }
+// Zone returns the index of the zone that the name is in.
+func (q *Query) Zone() int { return q.point.Zone }
+
+// Type returns the type that is asked for.
 func (q *Query) Type() uint16 { return q.qtype }
 
 // Transfer reports whether the query is for a transfer of the whole zone.

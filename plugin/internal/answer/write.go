@@ -2,7 +2,6 @@ package answer
 
 import (
 	"strings"
-	"time"
 
 	"github.com/coredns/coredns/plugin/pkg/edns"
 	"github.com/miekg/dns"
@@ -71,7 +70,7 @@ func (q *Query) appendOctets(dst []byte) ([]byte, bool) {
 		q.packing.EDNS, q.packing.UDPSize, q.packing.EDNSFlags = true, q.opt.UDPSize(), uint16(q.opt.Hdr.Ttl)
 	}
 	if q.signed {
-		q.packing.Keys, q.packing.Now, q.packing.Margin = q.Signer.Keys(q.point.Zone), time.Now(), sign.Margin
+		q.packing.Keys, q.packing.Now, q.packing.Margin = q.Signer.Keys(q.point.Zone), q.Now(), sign.Margin
 	}
 	return q.name.AppendAnswer(dst, &q.point, &q.packing)
 }
@@ -97,7 +96,7 @@ func (q *Query) addOwner(reply *zone.Reply) error {
 	// The name as the zone has it. Most ask in lower case, and then it is the same.
 	reply.Answer(q.name, strings.ToLower(q.r.Question[0].Name))
 	keys := q.Signer.Keys(q.point.Zone)
-	if !q.signed || q.SignBelow || reply.AddSignatures(q.name, keys, time.Now(), sign.Margin) {
+	if !q.signed || q.SignBelow || reply.AddSignatures(q.name, keys, q.Now(), sign.Margin) {
 		return nil
 	}
 	rrset := q.zone.RRset(q.point, q.name)

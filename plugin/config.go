@@ -1,11 +1,14 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/dnssec"
 	"github.com/miekg/dns"
 
@@ -62,6 +65,73 @@ type answered struct {
 	transfers int    // at once
 }
 
+// path returns a path as *root* has it.
+func (c *config) path(p string) string {
+	if !filepath.IsAbs(p) && c.root != "" {
+		return filepath.Join(c.root, p)
+	}
+	return p
+}
+
+// setDir sets the directory.
+func (c *config) setDir(dir string) {
+	c.published.Dir, c.published.Path = dir, dir
+	if abs, err := filepath.Abs(dir); err == nil {
+		c.published.Path = abs
+	}
+}
+
+// listZones works out the zones: those of a file, and no others then than the ones
+// after the directory. A catalog is no mail domain, and it must be asked for here.
+func (c *config) listZones() error {
+	// One zone on two ports is one zone.
+	for _, origin := range plugin.OriginsFromArgsOrServerBlock(c.named, c.block) {
+		if !slices.Contains(c.origins, origin) {
+			c.origins = append(c.origins, origin)
+		}
+	}
+	served := plugin.Zones(plugin.OriginsFromArgsOrServerBlock(nil, c.block))
+	if c.zones != nil {
+		origins, err := c.zones.read()
+		if err != nil {
+			return c.at("zones", err)
+		}
+		if len(c.named) == 0 {
+			c.origins = nil
+		}
+		for _, o := range origins {
+			c.origins = append(c.origins, o.origin)
+			if served.Matches(o.origin) == "" {
+				return c.at("zones", fmt.Errorf("%q, line %d, lists a domain for which queries do not come here: name it, or a domain above it such as \".\", before the block", c.zones.path, o.line))
+			}
+		}
+	}
+	if k := c.answered.catalog; k != "" {
+		c.origins = slices.DeleteFunc(c.origins, func(o string) bool { return o == k })
+		if served.Matches(k) == "" {
+			return c.at("catalog", fmt.Errorf("queries for %s do not come here: name it before the block", k))
+		}
+	}
+	return nil
+}
+
+// check looks at what the options say together, and completes it.
+func (c *config) check() error {
+	for _, name := range optionNames() {
+		if check := options[name].check; check != nil {
+			if err := check(c); err != nil {
+				return c.at(name, err)
+			}
+		}
+	}
+	err := checkDir(c.published.Dir)
+	if err != nil && publish.Keeps(&c.published) {
+		log.Errorf("%v; what the state has of it is served until then", err)
+		return nil
+	}
+	return err
+}
+
 // checkDir refuses a directory that is not one.
 func checkDir(dir string) error {
 	info, err := os.Stat(dir)
@@ -114,3 +184,24 @@ func (c *config) timers() secondary.Timers {
 }
 
 func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
+
+// at says of an error in which option its reason stands, if it does not say where. An
+// option that is not there stands where the directive does. nil stays nil.
+func (c *config) at(option string, err error) error {
+	if err == nil || errors.As(err, new(mistake)) {
+		return err
+	}
+	where, ok := c.lines[option]
+	if !ok {
+		where = c.where
+	}
+	return mistake{where, fmt.Errorf("option %s: %w", option, err)}
+}
+
+// located says of an error that it stands in the directive, if it does not say where.
+func (c *config) located(err error) error {
+	if err == nil || errors.As(err, new(mistake)) {
+		return err
+	}
+	return mistake{c.where, err}
+}

@@ -14,6 +14,7 @@ import (
 
 	"coredns-smimea/plugin/internal/answer"
 	"coredns-smimea/plugin/internal/lane"
+	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -133,7 +134,7 @@ func newLaneBlock(s *SMIMEA, all []site) (*laneBlock, string) {
 	if len(s.server.FilterFuncs) > 0 {
 		return nil, "*view* chooses the queries"
 	}
-	ours, others, why := s.route(all)
+	ours, others, why := route(s, all)
 	if why != "" {
 		return nil, why
 	}
@@ -158,7 +159,7 @@ func newLaneBlock(s *SMIMEA, all []site) (*laneBlock, string) {
 // route finds out which names of each zone the server of these sites gives to the
 // block, by the trees of the zones: a site of the longest zone that a name lies in gets
 // the query. Others are names among them for which somebody else answers, in wire form.
-func (s *SMIMEA) route(all []site) (ours [][3]bool, others map[string]bool, why string) {
+func route(s *SMIMEA, all []site) (ours [][3]bool, others map[string]bool, why string) {
 	ours, others = make([][3]bool, len(s.at)), map[string]bool{}
 	leave := func(name string) error {
 		wire, err := zone.Wire(name)
@@ -176,7 +177,7 @@ func (s *SMIMEA) route(all []site) (ours [][3]bool, others map[string]bool, why 
 		}
 	}
 	for i, p := range s.at {
-		for tree, root := range [3]string{zone.Certs: "_smimecert." + p.Domain + ".", zone.Texts: "_smime." + p.Domain + ".", zone.Rest: p.Origin} {
+		for tree, root := range [3]string{zone.Certs: smimea.CertsLabel + "." + p.Domain + ".", zone.Texts: smimea.TextsLabel + "." + p.Domain + ".", zone.Rest: p.Origin} {
 			var longest *site
 			for k := range all {
 				t := &all[k]

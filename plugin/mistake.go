@@ -18,27 +18,6 @@ type mistake struct {
 func (m mistake) Error() string { return m.where + " - " + m.err.Error() }
 func (m mistake) Unwrap() error { return m.err }
 
-// at says of an error in which option its reason stands, if it does not say where. An
-// option that is not there stands where the directive does. nil stays nil.
-func (c *config) at(option string, err error) error {
-	if err == nil || errors.As(err, new(mistake)) {
-		return err
-	}
-	where, ok := c.lines[option]
-	if !ok {
-		where = c.where
-	}
-	return mistake{where, fmt.Errorf("option %s: %w", option, err)}
-}
-
-// located says of an error that it stands in the directive, if it does not say where.
-func (c *config) located(err error) error {
-	if err == nil || errors.As(err, new(mistake)) {
-		return err
-	}
-	return mistake{c.where, err}
-}
-
 // remedied adds to the error of a file that cannot be read what to do about it. What says
 // which file is wanted.
 func remedied(err error, what string) error {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/miekg/dns"
 
-	"coredns-smimea/plugin/internal/publish"
 	"coredns-smimea/smimea"
 )
 
@@ -69,23 +68,6 @@ func defaults() *config {
 		}
 	}
 	return c
-}
-
-// check looks at what the options say together, and completes it.
-func (c *config) check() error {
-	for _, name := range optionNames() {
-		if check := options[name].check; check != nil {
-			if err := check(c); err != nil {
-				return c.at(name, err)
-			}
-		}
-	}
-	err := checkDir(c.published.Dir)
-	if err != nil && publish.Keeps(&c.published) {
-		log.Errorf("%v; what the state has of it is served until then", err)
-		return nil
-	}
-	return err
 }
 
 // one returns the only argument; what says what it is.

@@ -1,10 +1,10 @@
 package plugin
 
 import (
+	"bytes"
 	"crypto"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 
@@ -107,14 +107,17 @@ func readKey(path string) (*dnssec.DNSKEY, error) {
 	const what = "the two files of a key, as dnssec-keygen writes them"
 	base := strings.TrimSuffix(strings.TrimSuffix(path, ".key"), ".private")
 	public, private := base+".key", base+".private"
-	for _, file := range []string{public, private} {
-		if _, err := readFile(file, what); err != nil {
-			return nil, fmt.Errorf("reading a key: %w", err)
-		}
+	_, err := readFile(public, what)
+	var secret []byte
+	if err == nil {
+		secret, err = readFile(private, what)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a key: %w", err)
 	}
 	key, err := dnssec.ParseKeyFile(public, private)
 	if err == nil {
-		err = belongs(key.K, private)
+		err = belongs(key.K, secret)
 	}
 	if err == nil {
 		return key, nil
@@ -131,13 +134,8 @@ func readKey(path string) (*dnssec.DNSKEY, error) {
 
 // belongs returns an error unless what a private key signs can be verified with the public
 // one. Two files of different keys can be read, and give signatures that nobody believes.
-func belongs(key *dns.DNSKEY, private string) error {
-	f, err := os.Open(private)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	read, err := key.ReadPrivateKey(f, private)
+func belongs(key *dns.DNSKEY, private []byte) error {
+	read, err := key.ReadPrivateKey(bytes.NewReader(private), "")
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,7 @@
 package plugin
 
 import (
-	"crypto/x509"
 	"errors"
-
-	"coredns-smimea/certsource"
 )
 
 // hostOptions say what is given out over HTTPS.
@@ -21,7 +18,7 @@ var hostOptions = map[string]option{
 			c.host.https, err = listenAddress(append(a.list, ":443")[0], "", "443")
 			return err
 		},
-		check: (*config).checkHost,
+		check: func(c *config) error { return c.host.check(c) },
 	},
 	"http": {
 		part: hosted,
@@ -95,28 +92,4 @@ var hostOptions = map[string]option{
 		part: hosted,
 		set:  func(c *config, a arguments) (err error) { c.host.dns01, err = a.either("dns", "tls-alpn"); return err },
 	},
-}
-
-// addChain reads certificates of intermediate authorities.
-func (h *hostConfig) addChain(file string) error {
-	if h.chain == nil {
-		h.chain = new(certsource.Issuers)
-	}
-	_, err := readAuthorities("chain", file, "intermediate authorities, which issued those of the users", h.chain)
-	return err
-}
-
-// trustCA reads certificates of authorities by which the HTTPS of the ACME directory is
-// trusted, beside the system's.
-func (h *hostConfig) trustCA(file string) error {
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	data, err := readAuthorities("acme_root", file, "authorities", certsource.RootsIn(pool))
-	if err != nil {
-		return err
-	}
-	h.acme.Roots, h.acme.RootsFrom = pool, version(file, data)
-	return nil
 }

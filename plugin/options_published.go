@@ -10,6 +10,7 @@ import (
 
 	"coredns-smimea/certsource"
 	"coredns-smimea/internal/statefile"
+	"coredns-smimea/plugin/internal/publish"
 	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
@@ -23,12 +24,14 @@ var publishedOptions = map[string]option{
 	"roots": {
 		part: read,
 		many: true,
-		set:  func(c *config, a arguments) error { return a.files(c.addRoots) },
+		set: func(c *config, a arguments) error {
+			return a.files(func(file string) error { return addRoots(&c.published, file) })
+		},
 	},
 	"revocation": {
 		part: followed,
 		many: true,
-		set:  func(c *config, a arguments) error { return c.addLists(a) },
+		set:  func(c *config, a arguments) error { return addLists(&c.published, a) },
 	},
 	"record": {
 		part: become,
@@ -215,17 +218,17 @@ var publishedOptions = map[string]option{
 }
 
 // addRoots reads certificates of authorities.
-func (c *config) addRoots(file string) error {
-	if c.published.Roots == nil {
-		c.published.Roots = &certsource.Roots{}
+func addRoots(p *publish.Config, file string) error {
+	if p.Roots == nil {
+		p.Roots = &certsource.Roots{}
 	}
-	data, err := readAuthorities("roots", file, "authorities", c.published.Roots)
+	data, err := readAuthorities("roots", file, "authorities", p.Roots)
 	if err != nil {
 		return err
 	}
 	certs, _ := certsource.ReadAll(data)
-	c.published.Issuers = append(c.published.Issuers, certs...)
-	c.published.RootsFrom = append(c.published.RootsFrom, version(file, data))
+	p.Issuers = append(p.Issuers, certs...)
+	p.RootsFrom = append(p.RootsFrom, version(file, data))
 	return nil
 }
 
@@ -233,8 +236,8 @@ func (c *config) addRoots(file string) error {
 func version(file string, data []byte) string { return fmt.Sprintf("%s %x", file, sha256.Sum256(data)) }
 
 // addLists takes in where lists of revoked certificates are.
-func (c *config) addLists(a arguments) error {
-	lists := &c.published.Lists
+func addLists(p *publish.Config, a arguments) error {
+	lists := &p.Lists
 	switch {
 	case len(a.list) == 0:
 		return errors.New("want FILE, once or several times, or cdp, or cdp private")
@@ -254,7 +257,7 @@ func (c *config) addLists(a arguments) error {
 	case len(a.list) > 2 || len(a.list) == 2 && a.list[1] != "private":
 		return errors.New("after cdp there is private, or nothing: name files in a line of their own")
 	}
-	lists.Points, c.published.Points = true, true
+	lists.Points, p.Points = true, true
 	lists.Private = len(a.list) == 2
 	return nil
 }

@@ -2,7 +2,7 @@ package plugin
 
 import (
 	"fmt"
-	"path/filepath"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -26,7 +26,11 @@ var log = clog.NewWithPlugin(name)
 // World.
 var clock = time.Now
 
-func init() { plugin.Register(name, setup) }
+func init() {
+	for _, some := range []map[string]option{publishedOptions, answeredOptions, hostOptions} {
+		maps.Copy(options, some)
+	}
+}
 
 // An instance is what one Corefile makes of the server. All its blocks share one,
 // and during a reload there are two.
@@ -150,54 +154,4 @@ func parse(c *caddy.Controller) (*config, error) {
 		}
 	}
 	return conf, nil
-}
-
-// path returns a path as *root* has it.
-func (c *config) path(p string) string {
-	if !filepath.IsAbs(p) && c.root != "" {
-		return filepath.Join(c.root, p)
-	}
-	return p
-}
-
-// setDir sets the directory.
-func (c *config) setDir(dir string) {
-	c.published.Dir, c.published.Path = dir, dir
-	if abs, err := filepath.Abs(dir); err == nil {
-		c.published.Path = abs
-	}
-}
-
-// listZones works out the zones: those of a file, and no others then than the ones
-// after the directory. A catalog is no mail domain, and it must be asked for here.
-func (c *config) listZones() error {
-	// One zone on two ports is one zone.
-	for _, origin := range plugin.OriginsFromArgsOrServerBlock(c.named, c.block) {
-		if !slices.Contains(c.origins, origin) {
-			c.origins = append(c.origins, origin)
-		}
-	}
-	served := plugin.Zones(plugin.OriginsFromArgsOrServerBlock(nil, c.block))
-	if c.zones != nil {
-		origins, err := c.zones.read()
-		if err != nil {
-			return c.at("zones", err)
-		}
-		if len(c.named) == 0 {
-			c.origins = nil
-		}
-		for _, o := range origins {
-			c.origins = append(c.origins, o.origin)
-			if served.Matches(o.origin) == "" {
-				return c.at("zones", fmt.Errorf("%q, line %d, lists a domain for which queries do not come here: name it, or a domain above it such as \".\", before the block", c.zones.path, o.line))
-			}
-		}
-	}
-	if k := c.answered.catalog; k != "" {
-		c.origins = slices.DeleteFunc(c.origins, func(o string) bool { return o == k })
-		if served.Matches(k) == "" {
-			return c.at("catalog", fmt.Errorf("queries for %s do not come here: name it before the block", k))
-		}
-	}
-	return nil
 }

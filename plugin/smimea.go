@@ -1,9 +1,9 @@
 // Package plugin serves a directory of S/MIME certificates as DNS records,
 // with authority, and signed by CoreDNS's own *dnssec*.
 //
-// It is the hall of the house: it reads the Corefile (setup.go, options.go), connects
-// a server block with its rooms in one order (start.go), and leads each question to
-// the one that it is for (ServeDNS, here). The rooms are the packages below internal;
+// It is the hall of the house: it reads the Corefile (setup.go; config.go has what comes of
+// that, options.go how), connects a server block with its rooms in one order (start.go),
+// and leads each question to the one that it is for (ServeDNS, here). The rooms are the packages below internal;
 // docs/architecture.md shows the ways through them.
 //
 // The plugin stands before *dnssec* in the chain, and has it sign only what has

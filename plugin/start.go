@@ -7,12 +7,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/dnssec"
 	"github.com/coredns/coredns/plugin/transfer"
 
 	"coredns-smimea/plugin/internal/answer"
+	"coredns-smimea/plugin/internal/certhost"
 	"coredns-smimea/plugin/internal/neighbour"
 	"coredns-smimea/plugin/internal/publish"
 	"coredns-smimea/plugin/internal/secondary"
@@ -226,4 +228,101 @@ func (s *SMIMEA) handOn(zones map[string]int) {
 		Catalog:  s.catalog,
 		Most:     c.transfers,
 	})
+}
+
+// host opens what the block wants to be served over HTTPS and HTTP.
+func (s *SMIMEA) host(places []*zone.Place) error {
+	h := &s.config.host
+	var domains []string
+	for _, p := range places {
+		if !slices.Contains(domains, p.Domain) {
+			domains = append(domains, p.Domain)
+		}
+	}
+	hosts := hostsOf(s.config.published.URL, domains)
+	open := func(address string, tls *certhost.TLS) error {
+		lease, err := certhost.Acquire(certhost.Config{
+			Address: address, Domains: domains, Hosts: hosts, Owner: s.instance, TLS: tls, Log: log, Metrics: hostMetrics{},
+		})
+		if err != nil {
+			return err
+		}
+		s.leases = append(s.leases, lease)
+		lease.Publish(files{s.lease, s.config.published.Dir, s.config.published.TTL, h.chain})
+		log.Infof("Giving out certificates of %s on %s", strings.Join(domains, ", "), lease.Addr())
+		return nil
+	}
+	if h.http != "" {
+		if err := open(h.http, nil); err != nil {
+			return s.config.at("http", err)
+		}
+	}
+	if h.https == "" {
+		return nil
+	}
+	tls := &certhost.TLS{CertFile: h.cert, KeyFile: h.key}
+	switch {
+	case len(h.acme.Domains) > 0:
+		acme := h.acme
+		if h.dns01 {
+			acme.Challenges = &challenges
+		}
+		tls.ACME = &acme
+	case h.cert != "":
+	case s.server.TLSConfig != nil:
+		tls.Config = s.server.TLSConfig
+	default:
+		return s.config.at("https", errors.New("it needs a TLS certificate: add tls CERT KEY or acme DOMAIN here, or the directive tls to the block"))
+	}
+	if err := open(h.https, tls); err != nil {
+		return s.config.at("https", err)
+	}
+	return nil
+}
+
+// begun are the blocks, of whatever instance, whose own goroutines run.
+var begun = struct {
+	sync.Mutex
+	blocks map[*SMIMEA]bool
+}{blocks: map[*SMIMEA]bool{}}
+
+// begin starts what the block does by itself: it tells its secondaries of changes, and
+// follows its file of zones.
+func (s *SMIMEA) begin() {
+	begun.Lock()
+	begun.blocks[s] = true
+	begun.Unlock()
+	s.primary.Start(s.server)
+	if s.config.zones != nil {
+		s.watch = watchZones(*s.config.zones, func() bool { return restart(s.instance, s.config.zones.path) })
+	}
+}
+
+// halt ends what begin has started, and waits until it has ended.
+func (s *SMIMEA) halt() {
+	begun.Lock()
+	runs := begun.blocks[s]
+	delete(begun.blocks, s)
+	begun.Unlock()
+	if !runs {
+		return
+	}
+	s.watch.end()
+	s.primary.Stop()
+}
+
+// haltNewer halts the blocks of newer instances than one: the reload to them has
+// failed, after some of them had begun, and nobody stops those.
+func haltNewer(instance int) {
+	var newer []*SMIMEA
+	begun.Lock()
+	for s := range begun.blocks {
+		if s.instance.number > instance {
+			newer = append(newer, s)
+		}
+	}
+	begun.Unlock()
+	for _, s := range newer {
+		s.halt()
+	}
 }

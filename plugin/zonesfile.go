@@ -15,6 +15,7 @@ import (
 
 	"coredns-smimea/internal/disk"
 	"coredns-smimea/internal/plaintext"
+	"coredns-smimea/smimea"
 	"coredns-smimea/smimea/zone"
 )
 
@@ -59,12 +60,12 @@ func parseZones(text []byte) ([]listed, error) {
 		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
-		for _, label := range []string{"_smimecert.", "_smime."} {
-			p, err := zone.NewPlace(zone.Place{Origin: label + line, Apex: zone.Apex{}})
+		for _, label := range []string{smimea.CertsLabel, smimea.TextsLabel} {
+			p, err := zone.NewPlace(zone.Place{Origin: label + "." + line, Apex: zone.Apex{}})
 			if err != nil || len(strings.Fields(line)) != 1 {
 				return nil, fmt.Errorf("line %d is no mail domain: write one a line", n)
 			}
-			if origin := label + p.Domain + "."; !seen[origin] { // in A-labels
+			if origin := label + "." + p.Domain + "."; !seen[origin] { // in A-labels
 				seen[origin] = true
 				origins = append(origins, listed{origin, n})
 			}

@@ -186,7 +186,7 @@ func (p *Publisher) tell(s *Snapshot, first bool) {
 	for i, z := range s.Zones {
 		p.counts[i].measure(z)
 	}
-	lastChange.WithLabelValues(p.config.Dir).SetToCurrentTime()
+	setTime(lastChange, p.config.Dir, p.world.System.Now())
 	text := ""
 	for _, kind := range []string{"added", "changed", "withdrawn", "expired", "revoked"} {
 		if n := p.kinds[kind]; n > 0 {

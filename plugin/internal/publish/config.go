@@ -78,8 +78,8 @@ func (c *Config) formKey() string { return fmt.Sprintf("%+v", c.Policy) }
 
 // prefix returns what all URLs of a mail domain begin with.
 func (c *Config) prefix(domain string) string {
-	a := c.URL.Expand(domain, "a", strings.Repeat("0", 56))
-	b := c.URL.Expand(domain, "b", strings.Repeat("1", 56))
+	a := c.URL.Expand(domain, "a", strings.Repeat("0", 2*smimea.HashSize))
+	b := c.URL.Expand(domain, "b", strings.Repeat("1", 2*smimea.HashSize))
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {
 		n++

@@ -77,7 +77,7 @@ func (c count) measure(z *zone.Zone) {
 func (p *Publisher) measure(success bool) {
 	dir, now := p.config.Dir, p.world.System.Now()
 	if success {
-		lastLook.WithLabelValues(dir).SetToCurrentTime()
+		setTime(lastLook, dir, now)
 	}
 	readable.WithLabelValues(dir).Set(oneIf(success))
 	held.WithLabelValues(dir).Set(float64(p.held + p.revoking.count))
@@ -169,6 +169,11 @@ func parsed(addresses []string) (list []smimea.Address) {
 		}
 	}
 	return list
+}
+
+// setTime sets a gauge of a directory to a time, in seconds since 1970.
+func setTime(gauge *prometheus.GaugeVec, dir string, t time.Time) {
+	gauge.WithLabelValues(dir).Set(float64(t.UnixNano()) / 1e9)
 }
 
 func oneIf(yes bool) float64 {

@@ -234,7 +234,7 @@ func (s *saver) end(r saved) {
 	if r.err != nil {
 		s.unsaved = true
 	} else {
-		lastSave.WithLabelValues(s.p.config.Dir).Set(float64(s.last.UnixNano()) / 1e9)
+		setTime(lastSave, s.p.config.Dir, s.last)
 		if !s.stale {
 			s.mark(true)
 		}

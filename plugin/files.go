@@ -4,12 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"errors"
-	"fmt"
-	"net"
-	"net/url"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,134 +14,7 @@ import (
 	"coredns-smimea/plugin/internal/certhost"
 	"coredns-smimea/plugin/internal/publish"
 	"coredns-smimea/smimea"
-	"coredns-smimea/smimea/zone"
 )
-
-// hostConfig is what a block says of the HTTPS host.
-type hostConfig struct {
-	https, http string // addresses, or none
-	cert, key   string // files
-	acme        certhost.ACME
-	dns01       bool
-	chain       *certsource.Issuers // for what files lack
-}
-
-// serves reports whether anything is to be given out.
-func (h *hostConfig) serves() bool { return h.https != "" || h.http != "" }
-
-// checkHost looks at what the host's options say together, and completes them.
-func (c *config) checkHost() error {
-	h := &c.host
-	acme := len(h.acme.Domains) > 0
-	switch {
-	case h.https == "" && h.cert != "":
-		return c.at("tls", errors.New("it is for https: add the option https"))
-	case h.https == "" && acme:
-		return c.at("acme", errors.New("it is for https: add the option https"))
-	case h.chain != nil && !h.serves():
-		return c.at("chain", errors.New("it is for what is given out over https: add the option https or http"))
-	case h.cert != "" && acme:
-		return c.at("acme", errors.New("there is tls, too, and one certificate is enough: leave out one of them"))
-	case acme && h.acme.Storage == "":
-		h.acme.Storage = filepath.Join(c.root, ".coredns", "acme")
-	}
-	for _, option := range optionNames() {
-		if c.lines[option] != "" && strings.HasPrefix(option, "acme_") && !acme {
-			return c.at(option, errors.New("it is for acme: add acme DOMAIN"))
-		}
-	}
-	return nil
-}
-
-// listenAddress completes an address: a port alone is one of host, or of all
-// addresses if that is empty, a host alone gets the port.
-func listenAddress(s, host, port string) (string, error) {
-	h, p, err := net.SplitHostPort(s)
-	if err != nil {
-		if _, number := strconv.Atoi(s); number == nil {
-			p = s
-		} else {
-			h, p = strings.Trim(s, "[]"), port
-		}
-	}
-	if h == "" {
-		h = host
-	}
-	if n, err := net.LookupPort("tcp", p); p == "" || err != nil || n < 0 {
-		return "", fmt.Errorf("%q has no port from 1 to 65535: write HOST:PORT, or :PORT", s)
-	}
-	return net.JoinHostPort(h, p), nil
-}
-
-// challenges are the answers to DNS-01 challenges that are waited for.
-var challenges certhost.Challenges
-
-// host opens what the block wants to be served over HTTPS and HTTP.
-func (s *SMIMEA) host(places []*zone.Place) error {
-	h := &s.config.host
-	var domains []string
-	for _, p := range places {
-		if !slices.Contains(domains, p.Domain) {
-			domains = append(domains, p.Domain)
-		}
-	}
-	hosts := s.config.hosts(domains)
-	open := func(address string, tls *certhost.TLS) error {
-		lease, err := certhost.Acquire(certhost.Config{
-			Address: address, Domains: domains, Hosts: hosts, Owner: s.instance, TLS: tls, Log: log, Metrics: hostMetrics{},
-		})
-		if err != nil {
-			return err
-		}
-		s.leases = append(s.leases, lease)
-		lease.Publish(files{s.lease, s.config.published.Dir, s.config.published.TTL, h.chain})
-		log.Infof("Giving out certificates of %s on %s", strings.Join(domains, ", "), lease.Addr())
-		return nil
-	}
-	if h.http != "" {
-		if err := open(h.http, nil); err != nil {
-			return s.config.at("http", err)
-		}
-	}
-	if h.https == "" {
-		return nil
-	}
-	tls := &certhost.TLS{CertFile: h.cert, KeyFile: h.key}
-	switch {
-	case len(h.acme.Domains) > 0:
-		acme := h.acme
-		if h.dns01 {
-			acme.Challenges = &challenges
-		}
-		tls.ACME = &acme
-	case h.cert != "":
-	case s.server.TLSConfig != nil:
-		tls.Config = s.server.TLSConfig
-	default:
-		return s.config.at("https", errors.New("it needs a TLS certificate: add tls CERT KEY or acme DOMAIN here, or the directive tls to the block"))
-	}
-	if err := open(h.https, tls); err != nil {
-		return s.config.at("https", err)
-	}
-	return nil
-}
-
-// hosts returns the hosts of our URLs that are not mail domains, such as
-// certs.example.net for all of them.
-func (c *config) hosts(domains []string) []string {
-	var hosts []string
-	for _, domain := range domains {
-		u, err := url.Parse(c.published.URL.Expand(domain, "a", strings.Repeat("0", 56)))
-		if err != nil || !strings.HasPrefix(u.Path, certhost.Root) {
-			continue // somebody else's
-		}
-		host := strings.ToLower(u.Hostname())
-		if strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-.") == "" && !slices.Contains(domains, host) && !slices.Contains(hosts, host) {
-			hosts = append(hosts, host)
-		}
-	}
-	return hosts
-}
 
 // files gives the host what the snapshot of the moment publishes. It implements
 // certhost.Files.

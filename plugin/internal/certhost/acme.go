@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3/acme"
 )
 
 // A manager obtains, renews and serves the certificates of one set of ACME
@@ -58,14 +59,6 @@ func newManager(config *Config, addr net.Addr) (*manager, error) {
 	if err := os.MkdirAll(storage, 0o700); err != nil {
 		return nil, fmt.Errorf("making ACME storage: %w", err)
 	}
-	host, portText, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.Atoi(portText)
-	if err != nil {
-		return nil, err
-	}
 	m := &manager{log: config.Log, metrics: config.Metrics, directory: a.CA, domains: map[string]*managed{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
@@ -75,7 +68,29 @@ func newManager(config *Config, addr net.Addr) (*manager, error) {
 		DisableKeepAlives: true,
 		ForceAttemptHTTP2: true,
 	}}
-	logger := zapLogger(config.Log)
+	if err := m.makeMagic(a, storage, account, addr); err != nil {
+		m.cancel()
+		return nil, err
+	}
+	m.serve = serving(&tls.Config{GetCertificate: m.certificate})
+	m.challenge = &tls.Config{GetCertificate: m.certificate, NextProtos: []string{acmeProtocol}, MinVersion: tls.VersionTLS12}
+	m.done.Add(1)
+	go m.tend()
+	return m, nil
+}
+
+// makeMagic makes the certmagic configuration, which answers TLS-ALPN-01 challenges on
+// the listener at addr, or has DNS-01 challenges presented.
+func (m *manager) makeMagic(a *ACME, storage string, account *acme.EAB, addr net.Addr) error {
+	host, portText, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return err
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return err
+	}
+	logger := zapLogger(m.log)
 	m.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return m.magic, nil },
 		RenewCheckInterval: renewCheckInterval,
@@ -110,11 +125,7 @@ func newManager(config *Config, addr net.Addr) (*manager, error) {
 		issuer.DNS01Solver = m.present
 	}
 	m.magic.Issuers = []certmagic.Issuer{certmagic.NewACMEIssuer(m.magic, issuer)}
-	m.serve = serving(&tls.Config{GetCertificate: m.certificate})
-	m.challenge = &tls.Config{GetCertificate: m.certificate, NextProtos: []string{acmeProtocol}, MinVersion: tls.VersionTLS12}
-	m.done.Add(1)
-	go m.tend()
-	return m, nil
+	return nil
 }
 
 func (m *manager) config(challenge bool) (*tls.Config, error) {

@@ -27,8 +27,8 @@ type body struct {
 
 // A cache holds recently sent bodies by what they are made of: a digest, and of chains
 // the version of what they were read from. So it cannot be stale: what is published is
-// decided by [Files] before it is asked. The bundles of addresses with very many certificates have a few places
-// of their own, so that they do not take much memory.
+// decided by [Files] before it is asked. Few of the bundles of addresses with very many
+// certificates are kept, and apart from the others, so that they do not take much memory.
 type cache struct {
 	bodies, bundles *lru.Cache[cacheKey, *body]
 }
@@ -65,8 +65,8 @@ func (c *cache) get(digest [32]byte, kind string, made func() (*body, error)) (*
 		return made()
 	}
 	key := cacheKey{digest, kind}
-	for _, places := range []*lru.Cache[cacheKey, *body]{c.bodies, c.bundles} {
-		if b, ok := places.Get(key); ok {
+	for _, kept := range []*lru.Cache[cacheKey, *body]{c.bodies, c.bundles} {
+		if b, ok := kept.Get(key); ok {
 			return b, nil
 		}
 	}

@@ -72,7 +72,7 @@ func (c *conns) add(nc net.Conn) *conn {
 	return added
 }
 
-// oldest is called with mu held, and only when the table is full.
+// oldest is called with mu held, and only when there is no room.
 func (c *conns) oldest(now time.Time) *conn {
 	var waiting, answered *conn
 	waitingSince, answeredSince := now.UnixNano()+1, now.Add(-stalled).UnixNano()

@@ -55,7 +55,7 @@ func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header["Access-Control-Allow-Origin"] = allowOrigin
 	header["X-Content-Type-Options"] = noSniff
-	t := h.table.Load()
+	t := h.routes.Load()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		header["Allow"] = allowMethods
 		t.metrics.Request(respond(w, r, http.StatusMethodNotAllowed, methodBody))
@@ -91,7 +91,7 @@ func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // find decides by host, path and query what is asked for.
-func (h *host) find(t *table, r *http.Request) (answer, bool) {
+func (h *host) find(t *routes, r *http.Request) (answer, bool) {
 	raw, ok := strings.CutPrefix(r.URL.EscapedPath(), Root)
 	if !ok {
 		return answer{}, false
@@ -134,7 +134,7 @@ func (h *host) find(t *table, r *http.Request) (answer, bool) {
 // To a listener without TLS a proxy may have sent its own name for it, as nginx
 // and Apache do unless they are told otherwise. Where there is one mail domain
 // only, that one is meant.
-func (h *host) unnamed(t *table, asked string) (site, bool) {
+func (h *host) unnamed(t *routes, asked string) (site, bool) {
 	if !t.plain {
 		return site{}, false
 	}
@@ -245,7 +245,7 @@ func (a *answer) describe(header http.Header) {
 }
 
 // miss is the one answer to everything that is not there.
-func (h *host) miss(t *table, w http.ResponseWriter, r *http.Request) {
+func (h *host) miss(t *routes, w http.ResponseWriter, r *http.Request) {
 	w.Header()["Cache-Control"] = noCache
 	t.metrics.Request(respond(w, r, http.StatusNotFound, missBody))
 }

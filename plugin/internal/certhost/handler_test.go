@@ -26,7 +26,7 @@ func testHost(config Config, files Files) *host {
 	}
 	lease.published.Store(&files)
 	h := &host{cache: newCache()}
-	h.table.Store(newTable([]*Lease{lease}))
+	h.routes.Store(newRoutes([]*Lease{lease}))
 	return h
 }
 

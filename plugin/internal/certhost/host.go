@@ -42,8 +42,8 @@ type host struct {
 	proxied  sync.Once // to say that a proxy does not pass names on
 	done     sync.WaitGroup
 
-	// table is what is served now: replaced whole by publish and release.
-	table atomic.Pointer[table]
+	// routes are what is served now: replaced whole by publish and release.
+	routes atomic.Pointer[routes]
 
 	// leases are those not yet released, in the order of Acquire. The registry's
 	// lock guards them.
@@ -62,12 +62,12 @@ func listen(key string, config *Config) (*host, error) {
 		return nil, fmt.Errorf("listening on %s: %w", config.Address, err)
 	}
 	h := &host{key: key, listener: l, queue: newQueue(l.Addr()), cache: newCache()}
-	h.table.Store(newTable(nil))
+	h.routes.Store(newRoutes(nil))
 	address := l.Addr().String()
 	h.conns = &conns{
 		limit:  config.MaxConnections,
 		open:   map[*conn]struct{}{},
-		notify: func(n int) { h.table.Load().metrics.Connections(address, n) },
+		notify: func(n int) { h.routes.Load().metrics.Connections(address, n) },
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -103,7 +103,7 @@ type radiation struct{ h *host }
 
 func (r radiation) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
-	if log := r.h.table.Load().log; strings.Contains(text, "panic") {
+	if log := r.h.routes.Load().log; strings.Contains(text, "panic") {
 		log.Errorf("https: %s", text) // that is ours
 	} else {
 		log.Debugf("https: %s", text)
@@ -126,7 +126,7 @@ func (h *host) accept() {
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			hello.Conn.(*conn).hello.Store(true)
-			return h.table.Load().tls(hello)
+			return h.routes.Load().tls(hello)
 		},
 	}
 	var pause time.Duration
@@ -139,7 +139,7 @@ func (h *host) accept() {
 			// Out of file descriptors, or the client has gone again.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			if now := time.Now(); h.complain.due(now) {
-				h.table.Load().log.Errorf("https: accepting a connection: %v", err)
+				h.routes.Load().log.Errorf("https: accepting a connection: %v", err)
 			}
 			select {
 			case <-time.After(pause):
@@ -151,7 +151,7 @@ func (h *host) accept() {
 		c := h.conns.add(nc)
 		switch {
 		case c == nil:
-		case h.table.Load().plain:
+		case h.routes.Load().plain:
 			h.queue.push(c)
 		default:
 			h.done.Go(func() { h.handshake(c, config) })
@@ -163,20 +163,20 @@ func (h *host) accept() {
 // so that failures can be counted by their reason, and so that the connections
 // of an ACME server never reach HTTP.
 func (h *host) handshake(c *conn, config *tls.Config) {
-	defer recovered(h.table.Load().log, "in a handshake", func() { c.Close() })
+	defer recovered(h.routes.Load().log, "in a handshake", func() { c.Close() })
 	c.SetDeadline(time.Now().Add(handshakeTimeout))
 	t := tls.Server(c, config)
 	if err := t.HandshakeContext(context.Background()); err != nil {
 		c.Close()
-		table := h.table.Load()
+		routes := h.routes.Load()
 		if c.hello.Load() || !closedByPeer(err) {
-			table.metrics.HandshakeError(handshakeReason(err))
-			table.log.Debugf("https: handshake with %s: %v", c.RemoteAddr(), err)
+			routes.metrics.HandshakeError(handshakeReason(err))
+			routes.log.Debugf("https: handshake with %s: %v", c.RemoteAddr(), err)
 		}
 		return
 	}
 	if t.ConnectionState().NegotiatedProtocol == acmeProtocol {
-		h.table.Load().metrics.ACME("challenge")
+		h.routes.Load().metrics.ACME("challenge")
 		t.Close() // RFC 8737 section 3: the handshake was all
 		return
 	}

@@ -25,7 +25,7 @@ type Lease struct {
 	release func() // of the source
 
 	published atomic.Pointer[Files] // nil until Publish
-	active    bool                  // in the table, its ACME names managed; guarded by the registry
+	active    bool                  // in the routes, its ACME names managed; guarded by the registry
 	released  bool                  // guarded by the registry
 }
 
@@ -121,7 +121,7 @@ func (l *Lease) Publish(files Files) {
 	l.host.update()
 }
 
-// current is what is published. It is called on leases of a table only, and
+// current is what is published. It is called on leases in the routes only, and
 // these are published.
 func (l *Lease) current() Files { return *l.published.Load() }
 
@@ -190,5 +190,5 @@ func (h *host) update() {
 			published = append(published, lease)
 		}
 	}
-	h.table.Store(newTable(published))
+	h.routes.Store(newRoutes(published))
 }

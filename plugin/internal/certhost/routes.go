@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// A table is what one listener serves at a moment. It is never modified; a
-// change of the published leases stores a new one.
-type table struct {
+// routes are what one listener serves at a moment, by the names that clients ask for.
+// They are never modified; a change of the published leases stores new ones.
+type routes struct {
 	plain   bool                // the listener speaks HTTP without TLS
 	domains map[string]*Lease   // by mail domain
 	hosts   map[string][]*Lease // by other host name, newest first, of one owner
@@ -21,10 +21,10 @@ type table struct {
 
 var errNoCertificate = errors.New("no certificate for the name in the handshake")
 
-// newTable builds the table of published leases, oldest first: a newer one
+// newRoutes returns the routes to published leases, oldest first: a newer one
 // takes over the names it shares with an older.
-func newTable(leases []*Lease) *table {
-	t := &table{
+func newRoutes(leases []*Lease) *routes {
+	t := &routes{
 		domains: map[string]*Lease{}, hosts: map[string][]*Lease{}, servers: map[string]*Lease{},
 		log: silent{}, metrics: silent{},
 	}
@@ -56,7 +56,7 @@ type site struct {
 	others []*Lease
 }
 
-func (t *table) site(host string) (site, bool) {
+func (t *routes) site(host string) (site, bool) {
 	// Most clients send the name as it is compared.
 	if lease := t.domains[host]; lease != nil {
 		return site{domain: host, lease: lease}, true
@@ -73,7 +73,7 @@ func (t *table) site(host string) (site, bool) {
 }
 
 // sole returns the only mail domain there is, if there is just one.
-func (t *table) sole() (site, bool) {
+func (t *routes) sole() (site, bool) {
 	if len(t.domains) != 1 {
 		return site{}, false
 	}
@@ -113,7 +113,7 @@ func (s site) file(path string) (Certificate, error) {
 }
 
 // tls chooses the configuration for a handshake.
-func (t *table) tls(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+func (t *routes) tls(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	lease := t.newest
 	if hello.ServerName != "" {
 		name, ok := hostName(hello.ServerName)

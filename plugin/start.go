@@ -217,7 +217,7 @@ func (s *SMIMEA) answering(index *zone.Index, signer *sign.Signer, below bool) *
 func (s *SMIMEA) handOn(zones map[string]int) {
 	c := &s.config.answered
 	if c.catalog != "" {
-		s.catalog = secondary.NewCatalog(c.catalog, s.config.timers(), slices.Collect(maps.Keys(zones)))
+		s.catalog = secondary.NewCatalog(c.catalog, s.config.timers(), slices.Collect(maps.Keys(zones)), clock())
 	}
 	group := s.lease.Secondaries().(*secondary.Group)
 	s.primary = secondary.NewPrimary(group, secondary.Options{

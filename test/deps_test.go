@@ -101,6 +101,12 @@ func TestImports(t *testing.T) {
 			why:     "it maps bytes to bytes",
 		},
 		{
+			pkg:     "plugin/internal/metric",
+			only:    []string{coredns, "github.com/prometheus/client_golang/", module + "/plugin/internal/neighbour"},
+			nowhere: []string{module + "/certsource", module + "/smimea"},
+			why:     "it makes metrics, and knows nothing of what they measure",
+		},
+		{
 			pkg:     "plugin/internal/certhost",
 			never:   []string{module + "/certsource", module + "/smimea", miekg},
 			nowhere: []string{coredns, module + "/certsource", module + "/plugin", module + "/smimea"},
@@ -185,7 +191,7 @@ func TestImports(t *testing.T) {
 			why:     "it is a small command",
 		},
 	}
-	rooms := []string{"answer", "certhost", "crl", "lane", "neighbour", "publish", "secondary", "served", "sign"}
+	rooms := []string{"answer", "certhost", "crl", "lane", "metric", "neighbour", "publish", "secondary", "served", "sign"}
 	pkgs := list(t)
 	in := func(path, pattern string) bool {
 		return path == pattern || strings.HasPrefix(path, strings.TrimSuffix(pattern, "/")+"/")

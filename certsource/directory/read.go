@@ -262,7 +262,8 @@ func (r *reader) alias(link string) (bool, error) {
 // ReadFile returns the certificates that the file at a path below dir holds now,
 // expired or not. The error is a [*certsource.Refusal] unless dir itself cannot be read.
 func ReadFile(dir, path string) ([]certsource.Certificate, error) {
-	r, err := New(Options{Dir: dir}).open(time.Now())
+	d := New(Options{Dir: dir})
+	r, err := d.open(d.options.System.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -25,9 +25,9 @@ type Catalog struct {
 // Timers are those of a SOA record, in seconds.
 type Timers struct{ Refresh, Retry uint32 }
 
-// NewCatalog returns the catalog of some zones. Its serial comes from the clock when
-// its content changes: nothing else dates a list.
-func NewCatalog(origin string, t Timers, members []string) *Catalog {
+// NewCatalog returns the catalog of some zones. Its serial is that of now when its content
+// has changed: nothing else dates a list.
+func NewCatalog(origin string, t Timers, members []string, now time.Time) *Catalog {
 	slices.Sort(members)
 	k := &Catalog{origin: origin, members: members}
 	k.soa = dns.SOA{
@@ -38,7 +38,7 @@ func NewCatalog(origin string, t Timers, members []string) *Catalog {
 		Retry:   t.Retry,
 		Expire:  2147483646, // the zones' own say when they expire: RFC 9432 section 7
 	}
-	k.soa.Serial = served.ListSerial(origin, sha256.Sum256(fmt.Append(nil, members, k.soa)), time.Now())
+	k.soa.Serial = served.ListSerial(origin, sha256.Sum256(fmt.Append(nil, members, k.soa)), now)
 	return k
 }
 

@@ -9,7 +9,7 @@
 // knows all publishers of the process, and who holds them.
 //
 // Locks, in the order in which they are taken: the registry's, then that of the
-// file of a state; no other is taken under one of these.
+// file of a state, or of what is to be signed ahead.
 package publish
 
 import (

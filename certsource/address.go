@@ -109,13 +109,13 @@ func usable(octets []byte) bool {
 func (a *addresses) addAltName(value cryptobyte.String) *Refusal {
 	var names cryptobyte.String
 	if !value.ReadASN1(&names, asn1.SEQUENCE) || !value.Empty() {
-		return damaged("the subjectAltName is none")
+		return damaged("the subjectAltName cannot be read")
 	}
 	for !names.Empty() {
 		var name cryptobyte.String
 		var tag asn1.Tag
 		if !names.ReadAnyASN1(&name, &tag) {
-			return damaged("the subjectAltName is none")
+			return damaged("the subjectAltName cannot be read")
 		}
 		switch tag {
 		case tagRFC822Name:
@@ -142,12 +142,12 @@ func (a *addresses) addSubject(name cryptobyte.String) *Refusal {
 	}
 	var sets cryptobyte.String
 	if !name.ReadASN1(&sets, asn1.SEQUENCE) {
-		return damaged("the subject is none")
+		return damaged("the subject cannot be read")
 	}
 	for !sets.Empty() {
 		var set cryptobyte.String
 		if !sets.ReadASN1(&set, asn1.SET) {
-			return damaged("the subject is none")
+			return damaged("the subject cannot be read")
 		}
 		for !set.Empty() {
 			var attribute, id, value cryptobyte.String
@@ -155,7 +155,7 @@ func (a *addresses) addSubject(name cryptobyte.String) *Refusal {
 			if !set.ReadASN1(&attribute, asn1.SEQUENCE) ||
 				!attribute.ReadASN1(&id, asn1.OBJECT_IDENTIFIER) ||
 				!attribute.ReadAnyASN1(&value, &tag) {
-				return damaged("the subject is none")
+				return damaged("the subject cannot be read")
 			}
 			if string(id) == oidEmailAddress {
 				a.add(text(value, tag))

@@ -113,17 +113,17 @@ func (cert *certificate) walk() *Refusal {
 
 	var ok bool
 	if cert.notBefore, ok = readTime(&validity); !ok {
-		return damaged("the date notBefore is none")
+		return damaged("notBefore is not a date")
 	}
 	if cert.notAfter, ok = readTime(&validity); !ok || !validity.Empty() {
-		return damaged("the date notAfter is none")
+		return damaged("notAfter is not a date")
 	}
 
 	var key, algorithm cryptobyte.String
 	if !spki.ReadASN1(&key, asn1.SEQUENCE) ||
 		!key.ReadASN1(&algorithm, asn1.SEQUENCE) || !algorithm.SkipASN1(asn1.OBJECT_IDENTIFIER) ||
 		!key.SkipASN1(asn1.BIT_STRING) || !key.Empty() {
-		return damaged("the public key is none")
+		return damaged("no public key that can be read")
 	}
 
 	var extensions cryptobyte.String
@@ -144,7 +144,7 @@ func (cert *certificate) walk() *Refusal {
 func (cert *certificate) walkExtensions(explicit cryptobyte.String) *Refusal {
 	var extensions, constraints cryptobyte.String
 	if !explicit.ReadASN1(&extensions, asn1.SEQUENCE) || !explicit.Empty() {
-		return damaged("the extensions are none")
+		return damaged("the extensions cannot be read")
 	}
 	for !extensions.Empty() {
 		var extension, id, value cryptobyte.String
@@ -152,7 +152,7 @@ func (cert *certificate) walkExtensions(explicit cryptobyte.String) *Refusal {
 			!extension.ReadASN1(&id, asn1.OBJECT_IDENTIFIER) ||
 			!extension.SkipOptionalASN1(asn1.BOOLEAN) ||
 			!extension.ReadASN1(&value, asn1.OCTET_STRING) || !extension.Empty() {
-			return damaged("an extension is none")
+			return damaged("an extension cannot be read")
 		}
 		var kept *[]byte
 		switch string(id) {
@@ -178,7 +178,7 @@ func (cert *certificate) walkExtensions(explicit cryptobyte.String) *Refusal {
 	var body, authority cryptobyte.String
 	var present bool
 	if !constraints.ReadASN1(&body, asn1.SEQUENCE) || !body.ReadOptionalASN1(&authority, &present, asn1.BOOLEAN) {
-		return damaged("the basic constraints are none")
+		return damaged("the basic constraints cannot be read")
 	}
 	// BER's TRUE is any octet but zero. To take one for FALSE would publish
 	// an authority.
@@ -195,13 +195,13 @@ func (cert *certificate) checkPurpose() *Refusal {
 	value := cryptobyte.String(cert.extKeyUsage)
 	var purposes cryptobyte.String
 	if !value.ReadASN1(&purposes, asn1.SEQUENCE) || !value.Empty() {
-		return damaged("the extended key usage is none")
+		return damaged("the extended key usage cannot be read")
 	}
 	mail := false
 	for !purposes.Empty() {
 		var purpose cryptobyte.String
 		if !purposes.ReadASN1(&purpose, asn1.OBJECT_IDENTIFIER) {
-			return damaged("the extended key usage is none")
+			return damaged("the extended key usage cannot be read")
 		}
 		mail = mail || string(purpose) == oidEmailProtection || string(purpose) == oidAnyPurpose
 	}

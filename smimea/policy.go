@@ -92,7 +92,7 @@ func (p *Policy) At(a Address, s Source) Entry {
 		e.NoText = ErrSignOnly
 	case err != nil:
 		e.NoText = err
-	case strings.Contains(p.URL.text, WellKnown+"{file}") && !servable(file):
+	case strings.Contains(p.URL.text, wellKnown+"{file}") && !servable(file):
 		e.NoText = errUnservable
 	default:
 		e.URL = url
@@ -100,8 +100,8 @@ func (p *Policy) At(a Address, s Source) Entry {
 	return e
 }
 
-// WellKnown is the path that the server's own HTTPS host serves certificates below.
-const WellKnown = "/.well-known/smime/"
+// wellKnown is the path that the server's own HTTPS host serves certificates below.
+const wellKnown = "/.well-known/smime/"
 
 // maxPath is the most octets that it takes of a path below that, still encoded.
 const maxPath = 4096

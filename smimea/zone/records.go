@@ -205,7 +205,7 @@ func unhex(c byte) byte {
 // Name is the owner in wire form, lower case; extra are types at the name that
 // the zone does not know of, such as DNSKEY at its apex.
 func (z *Zone) NSEC(n Name, name []byte, ttl uint32, extra ...uint16) *dns.NSEC {
-	next := Successor(name)
+	next := successor(name)
 	if !within(next, z.origin) {
 		next = z.origin // what a zone's last NSEC points to
 	}

@@ -2,7 +2,7 @@ package zone
 
 import "coredns-smimea/smimea"
 
-// Successor returns the next possible name after name in the canonical order
+// successor returns the next possible name after name in the canonical order
 // of RFC 4034 section 6.1, both in wire form with the root: what an NSEC record
 // that denies one name only has as its next domain name.
 //
@@ -10,7 +10,7 @@ import "coredns-smimea/smimea"
 // section 3.1.2. For a name of labels with 63 octets 0xff the latter can lie
 // outside the zone; the caller must then take the apex, as the last NSEC of a
 // zone does.
-func Successor(name []byte) []byte {
+func successor(name []byte) []byte {
 	if len(name)+2 <= smimea.MaxName {
 		return append([]byte{1, 0}, name...)
 	}

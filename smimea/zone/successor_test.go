@@ -37,15 +37,15 @@ func TestSuccessor(t *testing.T) {
 		{wire(ff63, ff63, ff63, ff63[:61]), wire(ff63[:61] + "\x00")},
 	} {
 		before := bytes.Clone(test.name)
-		got := Successor(test.name)
+		got := successor(test.name)
 		if !bytes.Equal(got, test.want) {
-			t.Errorf("Successor(%q) = %q; want %q", test.name, got, test.want)
+			t.Errorf("successor(%q) = %q; want %q", test.name, got, test.want)
 		}
 		if !bytes.Equal(before, test.name) {
-			t.Errorf("Successor(%q) changed its argument", before)
+			t.Errorf("successor(%q) changed its argument", before)
 		}
 		if len(got) > smimea.MaxName || compare(test.name, got) >= 0 {
-			t.Errorf("Successor(%q) = %q is too long or not greater", test.name, got)
+			t.Errorf("successor(%q) = %q is too long or not greater", test.name, got)
 		}
 	}
 }

@@ -183,7 +183,7 @@ func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certi
 		return len(list) > 0
 	}
 	if bad != nil {
-		p.note("have an address that is none", "Skipping an address in %q: %v", c.Path, bad)
+		p.note("have an address that cannot be read", "Skipping an address in %q: %v", c.Path, bad)
 	}
 	if len(list) == 0 {
 		p.foreign++

@@ -25,7 +25,7 @@ type heldOctets struct {
 	digest [32]byte
 	der    []byte // never written to
 	pins   int
-	place  *list.Element // in the queue, nil while pinned
+	queued *list.Element // nil while pinned
 }
 
 func newOctets(budget int) *Octets {
@@ -41,8 +41,8 @@ func (o *Octets) put(digest [32]byte, der []byte, renew bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if h := o.held[digest]; h != nil {
-		if h.place != nil {
-			o.queue.MoveToBack(h.place)
+		if h.queued != nil {
+			o.queue.MoveToBack(h.queued)
 		}
 		return
 	}
@@ -55,7 +55,7 @@ func (o *Octets) put(digest [32]byte, der []byte, renew bool) {
 		return
 	}
 	h := &heldOctets{digest: digest, der: append([]byte(nil), der...)}
-	h.place = o.queue.PushBack(h)
+	h.queued = o.queue.PushBack(h)
 	o.held[digest] = h
 	o.size += len(der)
 }
@@ -72,9 +72,9 @@ func (o *Octets) pin(digest [32]byte) bool {
 	if h == nil {
 		return false
 	}
-	if h.pins++; h.place != nil {
-		o.queue.Remove(h.place)
-		h.place = nil
+	if h.pins++; h.queued != nil {
+		o.queue.Remove(h.queued)
+		h.queued = nil
 	}
 	return true
 }
@@ -90,7 +90,7 @@ func (o *Octets) unpin(digest [32]byte) {
 		return
 	}
 	if h.pins--; h.pins == 0 {
-		h.place = o.queue.PushBack(h)
+		h.queued = o.queue.PushBack(h)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"coredns-smimea/certsource/directory"
 	"coredns-smimea/internal/statefile"
 	"coredns-smimea/internal/table"
 	"coredns-smimea/plugin/internal/crl"
@@ -127,74 +128,105 @@ func (p *Publisher) restoreFrom(r *statefile.Reader) error {
 	if h.Key != p.config.readKey() {
 		return statefile.Damage("it is one of another configuration or program")
 	}
-	index := map[string]int{}
-	for i, place := range p.config.Places {
-		index[place.Origin] = i
-	}
-	dir := p.world.Directory(p.options())
-	files := dir.Restore(max(0, h.Files), max(0, h.Octets))
-	lists := new(crl.Kept)
-	bridged := (*table.Table)(nil).Edit()
-	sections := map[uint32]func(key, value []byte) error{
-		sectionFiles: files.Add,
-		sectionLists: lists.Add,
-		sectionBridged: func(key, value []byte) error {
-			if _, err := decodeBridged(value); err != nil || len(key) != 4 {
-				return errBridged
-			}
-			bridged.Set(key, value)
-			return nil
-		},
-		sectionOctets: func(key, value []byte) error {
-			if digest := sha256.Sum256(value); string(digest[:]) == string(key) {
-				p.octets.put(digest, value, false)
-			}
-			return nil
-		},
-	}
-	discard := func(key, value []byte) error { return nil }
-	zones := make([]*zone.Restoration, len(h.Zones))
-	journals := make([]zone.JournalRestoration, len(h.Zones))
-	for n, z := range h.Zones {
-		i, ours := index[z.Origin]
-		if ours {
-			zones[n] = zone.Restore(p.config.Places[i], z.Prefix, z.Totals)
-		}
-		for _, tree := range []zone.Tree{zone.Certs, zone.Texts} {
-			sections[sectionOf(n, tree)] = func(key, value []byte) error { return zones[n].Add(tree, key, value) }
-			if !ours {
-				sections[sectionOf(n, tree)] = discard
-			}
-		}
-		sections[sectionOfJournal(n)] = journals[n].Add
-	}
-	if err := r.Load(sections); err != nil {
+	l := newLoading(p, &h)
+	if err := r.Load(l.sections()); err != nil {
 		return statefile.Damage(err.Error())
 	}
-	files.End(h.Device)
-	p.lists.Restore(lists)
-	places := make([]place, len(p.config.Places))
-	for i, at := range p.config.Places {
-		places[i] = place{at: at, prefix: p.config.prefix(at.Domain)}
-	}
-	restored, extras := make([]*zone.Journal, len(places)), make([][]dns.RR, len(places))
-	for n, z := range h.Zones {
-		i, ours := index[z.Origin]
-		if !ours {
-			continue
-		}
-		places[i].was = zones[n].Zone(z.Serial)
-		extras[i] = p.Signer().Extra(i)
-		if z.Apex == served.VersionOf(places[i].was, extras[i]).Apex && z.Prefix == places[i].prefix {
-			restored[i] = journals[n].Journal()
-		}
-	}
+	l.files.End(h.Device)
+	p.lists.Restore(l.lists)
+	was, seed := l.served()
 	sameForm := h.Form == p.config.formKey()
-	p.sow(dir.Legacy(), bridged.Table(), places, sameForm)
-	p.seed.journals, p.seed.extras = restored, extras
-	p.seed.saved = sameForm && len(h.Zones) == len(places) && !p.remake
+	p.sow(l.directory.Legacy(), l.bridged.Table(), was, sameForm)
+	p.seed.journals, p.seed.extras = seed.journals, seed.extras
+	p.seed.saved = sameForm && len(h.Zones) == len(was) && !p.remake
 	if !sameForm {
 		return errForm
 	}
 	return nil
+}
+
+// A loading is what is made of a state's sections, while they are read.
+type loading struct {
+	p         *Publisher
+	header    *savedHeader
+	places    map[string]int // indices of our places, by origin
+	directory Directory
+	files     *directory.Restoration
+	lists     *crl.Kept
+	bridged   *table.Edit
+	zones     []*zone.Restoration       // by zone of the state; nil for one that is not ours
+	journals  []zone.JournalRestoration // by zone of the state
+}
+
+func newLoading(p *Publisher, h *savedHeader) *loading {
+	l := &loading{
+		p: p, header: h, places: map[string]int{}, directory: p.world.Directory(p.options()), lists: new(crl.Kept), bridged: (*table.Table)(nil).Edit(),
+		zones: make([]*zone.Restoration, len(h.Zones)), journals: make([]zone.JournalRestoration, len(h.Zones)),
+	}
+	l.files = l.directory.Restore(max(0, h.Files), max(0, h.Octets))
+	for i, place := range p.config.Places {
+		l.places[place.Origin] = i
+	}
+	for n, z := range h.Zones {
+		if i, ours := l.places[z.Origin]; ours {
+			l.zones[n] = zone.Restore(p.config.Places[i], z.Prefix, z.Totals)
+		}
+	}
+	return l
+}
+
+// sections returns what takes the entries of each section.
+func (l *loading) sections() map[uint32]func(key, value []byte) error {
+	sections := map[uint32]func(key, value []byte) error{
+		sectionFiles: l.files.Add,
+		sectionLists: l.lists.Add,
+		sectionBridged: func(key, value []byte) error {
+			if _, err := decodeBridged(value); err != nil || len(key) != 4 {
+				return errBridged
+			}
+			l.bridged.Set(key, value)
+			return nil
+		},
+		sectionOctets: func(key, value []byte) error {
+			if digest := sha256.Sum256(value); string(digest[:]) == string(key) {
+				l.p.octets.put(digest, value, false)
+			}
+			return nil
+		},
+	}
+	for n, z := range l.zones {
+		for _, tree := range []zone.Tree{zone.Certs, zone.Texts} {
+			sections[sectionOf(n, tree)] = func(key, value []byte) error {
+				if z == nil {
+					return nil // of a zone that is not ours
+				}
+				return z.Add(tree, key, value)
+			}
+		}
+		sections[sectionOfJournal(n)] = l.journals[n].Add
+	}
+	return sections
+}
+
+// served returns what was served at each of our places, and a seed that has the journals
+// that lead to it, and what was at the apexes beside.
+func (l *loading) served() ([]servedZone, *seed) {
+	p := l.p
+	was := make([]servedZone, len(p.config.Places))
+	for i, place := range p.config.Places {
+		was[i] = servedZone{place: place, prefix: p.config.prefix(place.Domain)}
+	}
+	s := &seed{journals: make([]*zone.Journal, len(was)), extras: make([][]dns.RR, len(was))}
+	for n, z := range l.header.Zones {
+		i, ours := l.places[z.Origin]
+		if !ours {
+			continue
+		}
+		was[i].zone = l.zones[n].Zone(z.Serial)
+		s.extras[i] = p.Signer().Extra(i)
+		if z.Apex == served.VersionOf(was[i].zone, s.extras[i]).Apex && z.Prefix == was[i].prefix {
+			s.journals[i] = l.journals[n].Journal()
+		}
+	}
+	return was, s
 }

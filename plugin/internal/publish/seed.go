@@ -65,29 +65,29 @@ func (p *Publisher) inherit(before *predecessor) {
 			old[z.Origin] = z
 		}
 	}
-	var places []place
-	for i, at := range p.config.Places {
-		places = append(places, place{at: at, prefix: p.config.prefix(at.Domain), was: old[p.config.Places[i].Origin]})
+	var was []servedZone
+	for _, place := range p.config.Places {
+		was = append(was, servedZone{place, p.config.prefix(place.Domain), old[place.Origin]})
 	}
 	p.lists.Restore(before.snapshot.lists)
-	p.sow(before.snapshot.legacy, before.snapshot.bridged, places, before.snapshot.form(&before.config) == p.config.formKey())
+	p.sow(before.snapshot.legacy, before.snapshot.bridged, was, before.snapshot.form(&before.config) == p.config.formKey())
 }
 
-// place is what was served at a place, nil if nothing was.
-type place struct {
-	at     *zone.Place
-	prefix string
-	was    *zone.Zone
+// A servedZone is what was served at one of our places.
+type servedZone struct {
+	place  *zone.Place // as it is now
+	prefix string      // of the URLs, now
+	zone   *zone.Zone  // nil if nothing was served
 }
 
 // sow makes the seed of what was served at each place, and of what was known of the
 // files then.
-func (p *Publisher) sow(legacy directory.Legacy, bridged *table.Table, places []place, sameForm bool) {
-	p.seed = &seed{zones: make([]*zone.Zone, len(places))}
-	lacking := make([]bool, len(places)) // by zone: it is a new one
-	for i, at := range places {
-		if lacking[i] = at.was == nil; !lacking[i] {
-			p.seed.zones[i] = at.was.At(at.at, at.prefix)
+func (p *Publisher) sow(legacy directory.Legacy, bridged *table.Table, was []servedZone, sameForm bool) {
+	p.seed = &seed{zones: make([]*zone.Zone, len(was))}
+	lacking := make([]bool, len(was)) // by zone: it is a new one
+	for i, w := range was {
+		if lacking[i] = w.zone == nil; !lacking[i] {
+			p.seed.zones[i] = w.zone.At(w.place, w.prefix)
 		}
 	}
 	fresh := slices.Contains(lacking, true)

@@ -345,6 +345,38 @@ func TestDownloads(t *testing.T) {
 	}
 }
 
+// TestNearEnd holds that a certificate near its end is warned of, but not beside its renewal.
+func TestNearEnd(t *testing.T) {
+	const encrypts, signs = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement, x509.KeyUsageDigitalSignature
+	type cert struct {
+		days  int
+		usage x509.KeyUsage
+	}
+	for name, test := range map[string]struct {
+		certs []cert
+		warns bool
+	}{
+		"alone":                {[]cert{{20, encrypts}}, true},
+		"renewed":              {[]cert{{20, encrypts}, {300, encrypts}}, false},
+		"renewed to sign only": {[]cert{{20, encrypts}, {300, signs}}, true},
+		"signs, and renewed":   {[]cert{{20, signs}, {300, signs}}, false},
+		"not near":             {[]cert{{300, encrypts}}, false},
+	} {
+		var all []string
+		for _, c := range test.certs {
+			der, err := testcert.Template{Addresses: []string{hugh.String()}, NotAfter: time.Now().AddDate(0, 0, c.days), KeyUsage: c.usage}.DER()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, fmt.Sprintf("%s IN SMIMEA 3 0 0 %x", hugh.Owner(), der))
+		}
+		d, _ := doctor(t, discovertest.Zone{Name: "example.test", Records: all})
+		if findings := d.Examine(t.Context(), "example.test", []smimea.Address{hugh}); !has(findings, OK, "verified") || has(findings, Warning, "expires") != test.warns {
+			t.Errorf("%s: %+v", name, findings)
+		}
+	}
+}
+
 // TestMissingIssuer holds what is said where an issuer's certificate is not given out:
 // a warning if the certificate names a place of it, which has nothing.
 func TestMissingIssuer(t *testing.T) {

@@ -174,6 +174,32 @@ func TestSMIMEAOnly(t *testing.T) {
 	}
 }
 
+// TestOneZone has nothing but the zone of SMIMEA records, which is not delegated yet: the
+// name server that is to have it, and its key, are all there is.
+func TestOneZone(t *testing.T) {
+	const zone = "_smimecert.example.test"
+	names := discovertest.Serve(t, discovertest.Zone{Name: zone, Records: records(zone)})
+	server, err := discover.ParseServer(names.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Doctor{Server: server, NameServers: []*discover.Server{server}, Anchors: dnssec.Anchors{zone + ".": {names.Key(zone)}}}
+	findings := d.Examine(t.Context(), "example.test", nil)
+	if causes := told(findings); len(causes) > 0 {
+		t.Errorf("what is amiss: %+v", causes)
+	}
+	if f := one(t, findings, "no_txt"); f.Where != "_smime.example.test." {
+		t.Errorf("%+v", f)
+	}
+	// The key of the domain is to be of both zones.
+	key := *names.Key(zone)
+	key.Hdr.Name = "example.test."
+	d.Anchors = dnssec.Anchors{"example.test.": {&key}}
+	if causes := told(d.Examine(t.Context(), "example.test", nil)); len(causes) == 0 {
+		t.Error("that a zone is missing is not said")
+	}
+}
+
 // TestOneCause holds that what follows from one cause is not told as a cause of its
 // own, and that the remedy has the record to publish.
 func TestOneCause(t *testing.T) {

@@ -390,5 +390,5 @@ func (c *checker) print(u *ui) {
 	if s.Files == 0 {
 		u.print("no file is there whose name ends in .pem, .crt, .cer, .der, .p7b or .p7c\n")
 	}
-	u.print("%s\n", u.paint(paint, fmt.Sprintf("%d files: %d published for %d users, %d left out, %d warnings", s.Files, s.Published, s.Users, s.LeftOut, s.Warnings)))
+	u.print("%s\n", u.paint(paint, fmt.Sprintf("%d files: %d certificates published for %d users, %d left out, %d warnings", s.Files, s.Published, s.Users, s.LeftOut, s.Warnings)))
 }

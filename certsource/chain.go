@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Chains returns nil if the certificate chains to one of the roots, over the
@@ -26,11 +25,11 @@ func (c *Certificate) Chains(roots *Roots, now time.Time) error {
 	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(leaf.UnhandledCriticalExtensions, func(id asn1.ObjectIdentifier) bool {
 		return id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17})
 	})
-	leaf.EmailAddresses = nil // Permitted judges them
+	leaf.EmailAddresses = nil // Excluded judges them
 	intermediates := x509.NewCertPool()
 	unread, above := false, []*x509.Certificate{leaf}
 	for _, der := range c.Others {
-		other, err := x509.ParseCertificate(der)
+		other, err := ParseIssuer(der)
 		if err != nil {
 			unread = true
 			continue
@@ -57,12 +56,13 @@ func (c *Certificate) Chains(roots *Roots, now time.Time) error {
 		}
 		return Refuse(Untrusted, detail)
 	}
+	why := ""
 	for _, chain := range chains {
-		if Permitted(c.Addresses, chain[1:]) {
+		if why = Excluded(c.Addresses, chain); why == "" {
 			return nil
 		}
 	}
-	return Refuse(Untrusted, "the issuer's name constraints exclude an address")
+	return Refuse(Untrusted, why)
 }
 
 // because gives the reason of a parse error, unless it quotes the certificate:
@@ -101,52 +101,4 @@ func whyUntrusted(err error) string {
 		}
 	}
 	return "the chain does not verify"
-}
-
-// Permitted reports whether the issuers' name constraints let them certify mail
-// addresses, of whatever form (RFC 5280 section 4.2.1.10, RFC 9598 section 6). It
-// decides also where crypto/x509 has judged already: that does not see
-// SmtpUTF8Mailboxes and the subject's addresses, so that an issuer for one domain
-// could certify such addresses for all, and takes the sub-domains of a host that is
-// permitted for permitted.
-func Permitted(addresses []string, issuers []*x509.Certificate) bool {
-	for _, address := range addresses {
-		domain := address[strings.LastIndexByte(address, '@')+1:]
-		for _, issuer := range issuers {
-			excluded, allowed := issuer.ExcludedEmailAddresses, issuer.PermittedEmailAddresses
-			if len(excluded)+len(allowed) > 0 && !isASCII(domain) {
-				// Constraints are A-labels. RFC 9598 wants them here, too.
-				return false
-			}
-			within := func(constraint string) bool { return withinConstraint(address, constraint) }
-			if slices.ContainsFunc(excluded, within) {
-				return false
-			}
-			if len(allowed) > 0 && !slices.ContainsFunc(allowed, within) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func isASCII(s string) bool {
-	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
-}
-
-// withinConstraint reports whether an address falls under a constraint, which
-// is a mailbox, a host, or, with a dot before it, all hosts of a domain.
-func withinConstraint(address, constraint string) bool {
-	at := strings.LastIndexByte(address, '@')
-	if at < 0 {
-		return false
-	}
-	domain := address[at+1:]
-	if i := strings.LastIndexByte(constraint, '@'); i >= 0 {
-		return address[:at] == constraint[:i] && strings.EqualFold(domain, constraint[i+1:])
-	}
-	if strings.HasPrefix(constraint, ".") {
-		return len(domain) > len(constraint) && strings.EqualFold(domain[len(domain)-len(constraint):], constraint)
-	}
-	return strings.EqualFold(domain, constraint)
 }

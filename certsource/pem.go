@@ -14,7 +14,7 @@ func (r *reading) readPEM(text []byte) {
 		r.block(b)
 	}
 	if !any {
-		r.refuse(0, Refuse(NoCertificate, "text without a PEM block"))
+		r.refuse(0, notCertificate(text))
 	}
 }
 
@@ -84,8 +84,6 @@ func notCertificate(data []byte) *Refusal {
 		return damaged("the file is all zeros")
 	case trimmed[0] == '<':
 		return Refuse(NoCertificate, "an HTML or XML page")
-	case bytes.HasPrefix(trimmed, []byte("MII")):
-		return damaged("base64 without the lines BEGIN and END of PEM")
 	case data[0] == 0x30 && len(data) < 2+int(data[min(1, len(data)-1)]):
 		return damaged("the DER is cut off, or this is text")
 	}

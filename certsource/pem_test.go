@@ -2,6 +2,8 @@ package certsource
 
 import (
 	"bytes"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"strings"
 	"testing"
@@ -22,6 +24,14 @@ func TestPEM(t *testing.T) {
 	der := testCertificate(t, testcert.Template{Addresses: []string{"alice@example.com"}})
 	issuer := testcert.Shared().Certificate
 	block := string(testcert.PEM(der))
+	signer, err := testcert.NewSigner(testcert.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(signer.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		data string
 		want Reason
@@ -49,6 +59,10 @@ func TestPEM(t *testing.T) {
 		"PuTTY key":             {"PuTTY-User-Key-File-3: ssh-ed25519\n" + block, PrivateKey},
 		"indented key":          {block + "\t -----BEGIN RSA PRIVATE KEY-----\n", PrivateKey},
 		"key after other text":  {block + "key: -----BEGIN PRIVATE KEY-----\n", PrivateKey},
+		"a key without lines":   {base64.StdEncoding.EncodeToString(key), PrivateKey},
+		"key in small letters":  {block + "-----begin private key-----\n" + base64.StdEncoding.EncodeToString(key) + "\n-----end private key-----\n", PrivateKey},
+		"a key's DER behind":    {block + string(key), PrivateKey},
+		"no lines":              {strings.SplitAfterN(block, "\n", 2)[1], Malformed},
 		"words about keys":      {"the PRIVATE KEY is elsewhere\n" + block, ""},
 		"a Java keystore":       {"\xfe\xed\xfe\xed\x00\x00\x00\x02", PrivateKey},
 		"a key after the DER":   {string(der) + "-----BEGIN PRIVATE KEY-----\n", PrivateKey},

@@ -91,10 +91,8 @@ func (r *reading) read(data []byte) {
 		r.refuse(0, Refuse(PrivateKey, what))
 	case looksBinary(data):
 		r.readDER(data)
-	case bytes.Contains(data, []byte(armour.Begin)):
-		r.readPEM(data)
 	default:
-		r.refuse(0, notCertificate(data))
+		r.readPEM(data)
 	}
 }
 

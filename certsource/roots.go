@@ -25,7 +25,7 @@ func (r *Roots) Read(data []byte) (used int, unused []Unused) {
 	}
 	certs, unused := ReadAll(data)
 	for _, der := range certs {
-		cert, err := x509.ParseCertificate(der)
+		cert, err := ParseIssuer(der)
 		if err == nil {
 			r.pool.AddCert(cert)
 			r.all = append(r.all, cert)

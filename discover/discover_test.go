@@ -331,6 +331,30 @@ func TestWebServers(t *testing.T) {
 	w.expect(c, "moved@example.test", Unknown)
 }
 
+// TestTextOf holds that the octets of a TXT record count, and not how a zone file has them.
+func TestTextOf(t *testing.T) {
+	for written, want := range map[string]string{
+		`"https://example.test/u"`:               "https://example.test/u",
+		`"https://example.test/" "u;v"`:          "https://example.test/u;v",
+		`"https://example.test/b\195\188cher"`:   "https://example.test/bücher",
+		`"https://example.test/bücher"`:          "https://example.test/bücher",
+		`"https://example.test/a\"b\\c\027\255"`: "https://example.test/a\"b\\c\x1b\xff",
+		`""`:                                     "",
+	} {
+		rr, err := dns.NewRR("u._smime.example.test. IN TXT " + written)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := textOf(rr.(*dns.TXT)); got != want {
+			t.Errorf("%s: %q, want %q", written, got, want)
+		}
+	}
+	w := newWorld(t)
+	w.files["/bücher"] = user(t, "u@example.test")
+	w.publish("u@example.test", nil, nil, w.url("example.test", "/bücher"))
+	w.expect(w.client(), "u@example.test", Unverified)
+}
+
 // TestSeveral holds which of several certificates comes first.
 func TestSeveral(t *testing.T) {
 	w := newWorld(t)

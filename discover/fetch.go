@@ -136,7 +136,7 @@ func (l *lookup) fetch(ctx context.Context, index int, t target) delivery {
 	case ctx.Err() != nil && errors.As(context.Cause(ctx), &p):
 		d.Err = Problem{p.Code, t.url + ": " + p.Text}
 	case ctx.Err() != nil: // whatever the connection says of that
-		d.Err = Problem{Interrupted, t.url + ": " + ended(ctx)}
+		d.Err = Problem{Interrupted, t.url + ": " + dnssec.Ended(ctx).Error()}
 	case limited.Err() != nil:
 		d.Err = Problem{Unreachable, fmt.Sprintf("%s: it took longer than %v", t.url, t.limit)}
 	case errors.As(err, &p):
@@ -145,14 +145,6 @@ func (l *lookup) fetch(ctx context.Context, index int, t target) delivery {
 		d.Err = Problem{Unreachable, t.url + ": " + err.Error()}
 	}
 	return d
-}
-
-// ended says why a context has ended.
-func ended(ctx context.Context) string {
-	if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
-		return cause.Error()
-	}
-	return "time was up before it answered"
 }
 
 // A file is what a URL led to in the end.

@@ -196,6 +196,12 @@ func (c *Client) transport(ctx context.Context, u *url.URL) (*http.Transport, er
 			return nil, err
 		}
 		t.Proxy = http.ProxyURL(proxy)
+		t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, response *http.Response) error {
+			if response.StatusCode != http.StatusOK {
+				return fmt.Errorf("the proxy %s says %s", proxy.Host, response.Status)
+			}
+			return nil
+		}
 		// Who set the proxy vouches for its address: it is mostly a private one,
 		// and its name one of the system's resolver.
 		t.DialContext = func(_ context.Context, network, address string) (net.Conn, error) {
@@ -231,7 +237,17 @@ func (c *Client) proxyFor(u *url.URL) (*url.URL, error) {
 	if c.Proxy != nil {
 		return c.Proxy(u)
 	}
-	return httpproxy.FromEnvironment().ProxyFunc()(u)
+	all := httpproxy.FromEnvironment()
+	proxy, err := all.ProxyFunc()(u)
+	if proxy != nil || err != nil || all.HTTPSProxy == "" {
+		return proxy, err
+	}
+	// A proxy that cannot be read is passed over, as if none were to be asked.
+	alone := httpproxy.Config{HTTPSProxy: all.HTTPSProxy}
+	if proxy, _ = alone.ProxyFunc()(&url.URL{Scheme: "https", Host: "example.com"}); proxy == nil {
+		return nil, errors.New("HTTPS_PROXY is the URL of none: want http://HOST:PORT")
+	}
+	return nil, nil
 }
 
 // mayBeAsked refuses a host that a proxy must not be sent to, since an address of it

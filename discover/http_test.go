@@ -150,6 +150,19 @@ func TestProxy(t *testing.T) {
 	if r := w.expect(c, "u@example.test", Unknown); !strings.Contains(r.Why.Text, "refused") {
 		t.Errorf("a proxy that is down: %s", r.Why)
 	}
+	refuses := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { rw.WriteHeader(http.StatusProxyAuthRequired) }))
+	defer refuses.Close()
+	t.Setenv("HTTPS_PROXY", refuses.URL)
+	if r := w.expect(c, "u@example.test", Unknown); !strings.Contains(r.Why.Text, "the proxy "+strings.TrimPrefix(refuses.URL, "http://")+" says 407") {
+		t.Errorf("a proxy that refuses: %s", r.Why)
+	}
+	t.Setenv("HTTPS_PROXY", "ht tp://x y")
+	if r := w.expect(c, "u@example.test", Unknown); !strings.Contains(r.Why.Text, "HTTPS_PROXY is the URL of none") {
+		t.Errorf("what is no proxy: %s", r.Why)
+	}
+	t.Setenv("NO_PROXY", "example.test")
+	t.Setenv("HTTPS_PROXY", refuses.URL)
+	w.expect(c, "u@example.test", Verified)
 }
 
 // TestNoWebNeeded holds that a verdict that the records give is not waited for.

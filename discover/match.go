@@ -2,6 +2,7 @@ package discover
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
@@ -29,7 +30,7 @@ type authority struct {
 
 // addAuthority takes in an authority that crypto/x509 can read.
 func (l *lookup) addAuthority(der []byte) {
-	parsed, err := x509.ParseCertificate(der)
+	parsed, err := certsource.ParseIssuer(der)
 	switch {
 	case err != nil:
 		l.tell("an authority's certificate is not used: crypto/x509 cannot read it")
@@ -157,7 +158,7 @@ func (l *lookup) chains(c *Certificate, roots, intermediates *x509.CertPool) ([]
 	}
 	leaf := *c.parsed
 	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions), oidAltName.Equal)
-	leaf.EmailAddresses = nil // certsource.Permitted judges them
+	leaf.EmailAddresses = nil // certsource.Excluded judges them
 	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: intermediates, CurrentTime: l.now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
@@ -165,9 +166,14 @@ func (l *lookup) chains(c *Certificate, roots, intermediates *x509.CertPool) ([]
 	if err != nil {
 		return nil, err
 	}
-	chains = slices.DeleteFunc(chains, func(chain []*x509.Certificate) bool { return !certsource.Permitted(c.Addresses, chain[1:]) })
+	why := ""
+	chains = slices.DeleteFunc(chains, func(chain []*x509.Certificate) bool {
+		excluded := certsource.Excluded(c.Addresses, chain)
+		why = cmp.Or(why, excluded)
+		return excluded != ""
+	})
 	if len(chains) == 0 {
-		return nil, errors.New("an issuer's name constraints exclude an address")
+		return nil, errors.New(why)
 	}
 	return chains, nil
 }

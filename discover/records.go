@@ -117,7 +117,7 @@ func securityWords(r answered) string {
 func (l *lookup) takeTXT(r answered) {
 	for _, rr := range r.records {
 		// A wildcard of the zone, for SPF say, can answer here too.
-		text := strings.Join(rr.(*dns.TXT).Txt, "")
+		text := textOf(rr.(*dns.TXT))
 		if meansURL(text) {
 			r.Data = append(r.Data, text)
 		} else {
@@ -129,6 +129,26 @@ func (l *lookup) takeTXT(r answered) {
 	l.TXT = r.Records
 	l.tellRecords("TXT", r)
 	l.tellUnusable(r)
+}
+
+// textOf returns the octets of a TXT record. miekg/dns has its strings as they are
+// written in a zone file, with escapes (RFC 1035 section 5.1).
+func textOf(rr *dns.TXT) string {
+	own := *rr
+	own.Hdr.Name = "."
+	const header = 11 // the root, type, class, TTL and length
+	wire := make([]byte, dns.Len(&own)+header)
+	n, err := dns.PackRR(&own, wire, 0, nil, false)
+	if err != nil {
+		return strings.Join(rr.Txt, "")
+	}
+	var text strings.Builder
+	for rest := wire[header:n]; len(rest) > 0; {
+		end := 1 + int(rest[0])
+		text.Write(rest[1:end])
+		rest = rest[end:]
+	}
+	return text.String()
 }
 
 // meansURL reports whether a TXT record is meant to be a URL, of whatever scheme and

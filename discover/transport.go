@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/discover/dnssec"
 )
 
 const (
@@ -80,7 +82,7 @@ func (s *Server) exchange(ctx context.Context, q *dns.Msg, network string, limit
 	m, _, err := c.ExchangeWithConnContext(ctx, q, conn)
 	if err != nil {
 		if ctx.Err() != nil {
-			err = fmt.Errorf("%s does not answer: %w", s, ctx.Err())
+			err = fmt.Errorf("%s: %w", s, dnssec.Ended(ctx))
 		}
 		return nil, err
 	}

@@ -134,7 +134,7 @@ func warnUnsigned(places []*zone.Place, signer *sign.Signer) {
 		unsigned = append(unsigned[:3], fmt.Sprintf("and %d more", n-3))
 	}
 	if len(unsigned) > 0 {
-		log.Warningf("Not signed, since no *dnssec* in the block signs it: %s. SMIMEA records count for nothing without DNSSEC (RFC 8162, section 6)", strings.Join(unsigned, ", "))
+		log.Warningf("Not signed, since no *dnssec* in the block signs it: %s; SMIMEA records count for nothing without DNSSEC (RFC 8162, section 6)", strings.Join(unsigned, ", "))
 	}
 }
 

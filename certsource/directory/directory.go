@@ -61,6 +61,8 @@ type Options struct {
 	// Window is the time within which withdrawals count as one, and that lies
 	// at least between two looks that count as two.
 	Window time.Duration
+	// AllRemarks has each remark be made, however many are alike.
+	AllRemarks bool
 	// Paths keeps paths by the numbers of files, for Files.Path.
 	Paths bool
 	// Enter, if not nil, is told of each directory before it is listed, by
@@ -116,7 +118,7 @@ func New(o Options) *Directory {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	return &Directory{
-		options: o, failing: map[certsource.Reason]int{}, expiry: newExpiry(),
+		options: o, remarks: remarks{all: o.AllRemarks}, failing: map[certsource.Reason]int{}, expiry: newExpiry(),
 		missing: map[uint32]time.Duration{}, fresh: map[string]reading{}, folders: map[string]bool{}, others: map[string]other{}, unread: map[string]bool{},
 	}
 }

@@ -38,6 +38,7 @@ const maxAlike = 10
 
 // remarks gathers what is to be said.
 type remarks struct {
+	all  bool // see Options.AllRemarks
 	list []Remark
 	told map[alike]*told
 }
@@ -66,7 +67,7 @@ func (s *remarks) add(r Remark) {
 		t = &told{}
 		s.told[key] = t
 	}
-	if t.count++; t.count <= maxAlike {
+	if t.count++; t.count <= maxAlike || s.all {
 		s.list = append(s.list, r)
 	} else {
 		t.last = r
@@ -75,6 +76,10 @@ func (s *remarks) add(r Remark) {
 
 // take returns what was gathered, the folded remarks where their kind was last.
 func (s *remarks) take() (list []Remark) {
+	if s.all {
+		list, s.list = s.list, nil
+		return list
+	}
 	left := map[alike]int{}
 	for key, t := range s.told {
 		left[key] = min(t.count, maxAlike)

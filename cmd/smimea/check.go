@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"os"
@@ -72,6 +73,8 @@ type userJSON struct {
 	SMIMEA    string    `json:"smimea"`
 	TXT       string    `json:"txt,omitempty"`
 	Findings  []finding `json:"findings"`
+
+	encrypts, signs bool // what the key is for
 }
 
 // A finding is something to say about a certificate of a user.
@@ -184,7 +187,7 @@ func (c *checker) certificate(f sourceFile, cert *certsource.Certificate, first 
 	key, weak := keyInfo(cert.SPKI)
 	common := []finding{}
 	warn := func(code, text string) { common = append(common, finding{"warning", code, text}) }
-	if left := cert.NotAfter.Sub(c.policy.now); left < time.Duration(c.soon) {
+	if left := cert.NotAfter.Sub(c.policy.now); left < c.soon {
 		warn("expires", "expires soon: have it renewed")
 	}
 	if c.policy.now.Before(cert.NotBefore) {
@@ -206,7 +209,7 @@ func (c *checker) certificate(f sourceFile, cert *certsource.Certificate, first 
 		common = append(common, lintCertificate(cert.Raw)...)
 	}
 	for i, text := range cert.Addresses {
-		user := userJSON{Address: text, Path: f.path, Key: key, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, Findings: slices.Clone(common)}
+		user := userJSON{Address: text, Path: f.path, Key: key, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, Findings: slices.Clone(common), encrypts: cert.Encrypts, signs: signs(cert)}
 		if first && i == 0 {
 			user.Findings = append(user.Findings, unusedFindings(f)...)
 		}
@@ -286,10 +289,10 @@ func (c *checker) compare() {
 			byText[user.TXT] = user.Address
 		}
 	}
-	lasts := map[string]time.Time{} // of the certificate that lasts longest, by SMIMEA owner
-	for _, user := range users {
-		if user.TXT != "" && user.NotAfter.After(lasts[user.SMIMEA]) && !user.NotBefore.After(c.policy.now) {
-			lasts[user.SMIMEA] = user.NotAfter
+	lasting := map[string][]*userJSON{} // those that do not end soon, by SMIMEA owner
+	for i := range users {
+		if user := &users[i]; user.NotAfter.Sub(c.policy.now) >= c.soon {
+			lasting[user.SMIMEA] = append(lasting[user.SMIMEA], user)
 		}
 	}
 	for i := range users {
@@ -297,7 +300,7 @@ func (c *checker) compare() {
 		if user.SMIMEA == "" {
 			continue
 		}
-		if lasts[user.SMIMEA].Sub(c.policy.now) >= time.Duration(c.soon) {
+		if slices.ContainsFunc(lasting[user.SMIMEA], user.renewedBy) {
 			for j, f := range user.Findings {
 				if f.Code == "expires" {
 					user.Findings[j] = finding{"note", "expires", "expires soon; its renewal is here"}
@@ -312,6 +315,24 @@ func (c *checker) compare() {
 				"its TXT owner, in lower case, is that of " + other + " too: senders are led to that certificate"})
 		}
 	}
+}
+
+// renewedBy reports whether another certificate of the address takes a certificate's
+// place: it begins before that one ends, and does what that one does. With one to encrypt
+// to what counts is that.
+func (user *userJSON) renewedBy(other *userJSON) bool {
+	does := other.encrypts
+	if !user.encrypts {
+		does = other.signs
+	}
+	return does && !other.NotBefore.After(user.NotAfter)
+}
+
+// signs reports whether signatures can be checked with a certificate: keyUsage is absent,
+// or has digitalSignature or nonRepudiation (RFC 8550 section 4.4.2).
+func signs(cert *certsource.Certificate) bool {
+	parsed, err := x509.ParseCertificate(cert.Raw)
+	return err != nil || parsed.KeyUsage == 0 || parsed.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) != 0
 }
 
 func domainOf(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }
@@ -369,5 +390,5 @@ func (c *checker) print(u *ui) {
 	if s.Files == 0 {
 		u.print("no file is there whose name ends in .pem, .crt, .cer, .der, .p7b or .p7c\n")
 	}
-	u.print("%s\n", u.paint(paint, fmt.Sprintf("%d files: %d published for %d users, %d left out, %d warnings", s.Files, s.Published, s.Users, s.LeftOut, s.Warnings)))
+	u.print("%s\n", u.paint(paint, fmt.Sprintf("%d files: %d certificates published for %d users, %d left out, %d warnings", s.Files, s.Published, s.Users, s.LeftOut, s.Warnings)))
 }

@@ -133,6 +133,9 @@ func doctor(u *ui, operands []string, o *doctorOptions) (exit, error) {
 	if u.json {
 		return status, u.emit(result)
 	}
+	if o.quiet && status == exitOK {
+		return status, nil
+	}
 	follows := ""
 	if follow > 0 {
 		follows = fmt.Sprintf(" (and %d that follow from them)", follow)

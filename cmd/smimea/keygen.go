@@ -197,6 +197,9 @@ func writeKey(zone, dir string, algorithm uint8, bits int, r reader) (keygenJSON
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
+		if _, missing := os.Stat(dir); errors.Is(missing, fs.ErrNotExist) {
+			return keygenJSON{}, nil, fmt.Errorf("there is no directory %q: make it, or name another by -dir", dir)
+		}
 		if err != nil {
 			return keygenJSON{}, nil, err
 		}

@@ -224,7 +224,7 @@ func (z *zoneSet) sets(serial uint32) []recordSet {
 		zone, _ := edit.Zone(func(uint32) uint32 { return serial })
 		zone.Serial = serial
 		for rrs := range zone.Records() {
-			all = append(all, recordSet{zone.Origin, domain, rrs})
+			all = append(all, recordSet{domain, rrs})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b recordSet) int {

@@ -73,7 +73,7 @@ func (s *source) read(operands []string, found func(sourceFile)) error {
 
 func (s *source) readDirectory(dir string, found func(sourceFile)) error {
 	o := s.Options
-	o.Dir, o.MaxWithdraw = dir, 100
+	o.Dir, o.MaxWithdraw, o.AllRemarks = dir, 100, true
 	d := directory.New(o)
 	_, err := d.Look(context.Background(), s.now, func(c directory.Change) {
 		found(judged(c))
@@ -86,8 +86,6 @@ func (s *source) readDirectory(dir string, found func(sourceFile)) error {
 	for _, r := range d.Remarks() {
 		switch {
 		case r.Kind != directory.Secret && r.Kind != directory.Locked:
-		case r.More > 0:
-			found(sourceFile{path: fmt.Sprintf("(%d more)", r.More), refusal: r.Refusal})
 		case r.Kind == directory.Locked:
 			found(sourceFile{path: r.Path + "/", refusal: r.Refusal})
 		default:

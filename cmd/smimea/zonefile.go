@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -10,14 +12,15 @@ import (
 
 // A recordSet is one RRset.
 type recordSet struct {
-	origin string // of its zone
 	domain string // the mail domain
 	rrs    []dns.RR
 }
 
+func (s recordSet) rrtype() uint16 { return s.rrs[0].Header().Rrtype }
+
 // rank puts the apex in front: servers want the SOA first.
 func (s recordSet) rank() int {
-	switch s.rrs[0].Header().Rrtype {
+	switch s.rrtype() {
 	case dns.TypeSOA:
 		return 0
 	case dns.TypeNS:
@@ -52,23 +55,28 @@ func (w *zoneWriter) write(data func(dns.RR) (rrtype, data string)) {
 const maxUpdate = 64_000
 
 // nsupdate writes commands that replace each name's records, in as few messages as
-// hold them. An apex is not for us to update.
+// hold them. A message is of one zone (RFC 2136 section 2.3), and _smimecert and _smime
+// may be two. An apex is not for us to update.
 func (w *zoneWriter) nsupdate() {
-	size, zone := 0, ""
-	for _, set := range w.sets {
+	sets := slices.Clone(w.sets)
+	slices.SortStableFunc(sets, func(a, b recordSet) int {
+		return cmp.Or(cmp.Compare(a.domain, b.domain), cmp.Compare(b.rrtype(), a.rrtype()))
+	})
+	size, part := 0, recordSet{}
+	for _, set := range sets {
 		if set.rank() < 3 {
 			continue
 		}
-		rrtype := dns.TypeToString[set.rrs[0].Header().Rrtype]
+		rrtype := dns.TypeToString[set.rrtype()]
 		needs := dns.Len(set.rrs[0]) // at least that of the deletion, which has no data
 		for _, rr := range set.rrs {
 			needs += dns.Len(rr)
 		}
-		if size > 0 && (size+needs > maxUpdate || set.origin != zone) {
+		if size > 0 && (size+needs > maxUpdate || set.domain != part.domain || set.rrtype() != part.rrtype()) {
 			w.u.print("send\n")
 			size = 0
 		}
-		zone = set.origin
+		part = set
 		w.u.print("update delete %s %s\n", ownerText(set.rrs[0]), rrtype)
 		size += dns.Len(set.rrs[0])
 		for _, rr := range set.rrs {

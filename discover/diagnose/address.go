@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,7 +51,7 @@ func (e *examination) address(ctx context.Context, a smimea.Address) {
 	}
 	for _, c := range r.Certificates {
 		e.chain(where, c)
-		if !c.NotAfter.IsZero() && time.Until(c.NotAfter) < minCertificate && !expired(c) {
+		if !c.NotAfter.IsZero() && time.Until(c.NotAfter) < minCertificate && !expired(c) && !renewed(c, r.Certificates) {
 			e.say(Warning, "expires", where, "its certificate ends on "+c.NotAfter.Format(time.DateOnly), "have it renewed, and publish the new one two TTLs before it is used")
 		}
 	}
@@ -89,6 +90,14 @@ func (e *examination) chain(where string, c *discover.Certificate) {
 
 // expired reports whether it has been said already.
 func expired(c *discover.Certificate) bool { return time.Now().After(c.NotAfter) }
+
+// renewed reports whether another certificate that is found takes a certificate's place.
+func renewed(c *discover.Certificate, found []*discover.Certificate) bool {
+	return slices.ContainsFunc(found, func(other *discover.Certificate) bool {
+		return len(other.Problems) == 0 && other.Match != discover.Unmatched && time.Until(other.NotAfter) >= minCertificate &&
+			(other.Encrypts || !c.Encrypts && other.Signs)
+	})
+}
 
 // about is what a verdict other than that all is well is about: the domain's zone, the
 // web server, or only the address itself.

@@ -174,6 +174,32 @@ func TestSMIMEAOnly(t *testing.T) {
 	}
 }
 
+// TestOneZone has nothing but the zone of SMIMEA records, which is not delegated yet: the
+// name server that is to have it, and its key, are all there is.
+func TestOneZone(t *testing.T) {
+	const zone = "_smimecert.example.test"
+	names := discovertest.Serve(t, discovertest.Zone{Name: zone, Records: records(zone)})
+	server, err := discover.ParseServer(names.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Doctor{Server: server, NameServers: []*discover.Server{server}, Anchors: dnssec.Anchors{zone + ".": {names.Key(zone)}}}
+	findings := d.Examine(t.Context(), "example.test", nil)
+	if causes := told(findings); len(causes) > 0 {
+		t.Errorf("what is amiss: %+v", causes)
+	}
+	if f := one(t, findings, "no_txt"); f.Where != "_smime.example.test." {
+		t.Errorf("%+v", f)
+	}
+	// The key of the domain is to be of both zones.
+	key := *names.Key(zone)
+	key.Hdr.Name = "example.test."
+	d.Anchors = dnssec.Anchors{"example.test.": {&key}}
+	if causes := told(d.Examine(t.Context(), "example.test", nil)); len(causes) == 0 {
+		t.Error("that a zone is missing is not said")
+	}
+}
+
 // TestOneCause holds that what follows from one cause is not told as a cause of its
 // own, and that the remedy has the record to publish.
 func TestOneCause(t *testing.T) {
@@ -342,6 +368,38 @@ func TestDownloads(t *testing.T) {
 	}
 	if f := one(t, findings, "wrong"); !strings.Contains(f.Remedy, digest(old)) || !strings.Contains(f.Remedy, digest(renewed)) {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestNearEnd holds that a certificate near its end is warned of, but not beside its renewal.
+func TestNearEnd(t *testing.T) {
+	const encrypts, signs = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement, x509.KeyUsageDigitalSignature
+	type cert struct {
+		days  int
+		usage x509.KeyUsage
+	}
+	for name, test := range map[string]struct {
+		certs []cert
+		warns bool
+	}{
+		"alone":                {[]cert{{20, encrypts}}, true},
+		"renewed":              {[]cert{{20, encrypts}, {300, encrypts}}, false},
+		"renewed to sign only": {[]cert{{20, encrypts}, {300, signs}}, true},
+		"signs, and renewed":   {[]cert{{20, signs}, {300, signs}}, false},
+		"not near":             {[]cert{{300, encrypts}}, false},
+	} {
+		var all []string
+		for _, c := range test.certs {
+			der, err := testcert.Template{Addresses: []string{hugh.String()}, NotAfter: time.Now().AddDate(0, 0, c.days), KeyUsage: c.usage}.DER()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, fmt.Sprintf("%s IN SMIMEA 3 0 0 %x", hugh.Owner(), der))
+		}
+		d, _ := doctor(t, discovertest.Zone{Name: "example.test", Records: all})
+		if findings := d.Examine(t.Context(), "example.test", []smimea.Address{hugh}); !has(findings, OK, "verified") || has(findings, Warning, "expires") != test.warns {
+			t.Errorf("%s: %+v", name, findings)
+		}
 	}
 }
 

@@ -36,6 +36,10 @@ func (t tree) owner(a smimea.Address) (string, bool) {
 // tree looks at the top of a sub-tree, and returns the apex of its zone.
 func (e *examination) tree(ctx context.Context, t tree, addresses []smimea.Address) (apex string) {
 	name := t.label + "." + e.domain + "."
+	if t.qtype == dns.TypeTXT && !e.anchored(name) {
+		e.say(OK, "no_txt", name, "no trust anchor is above the name, which is not looked at: certificates are found by their SMIMEA records alone", "")
+		return ""
+	}
 	apex, err := discover.Apex(ctx, e.exchange, name)
 	if err != nil {
 		e.unanswered(e.domain+".", name, err)
@@ -63,6 +67,17 @@ func (e *examination) tree(ctx context.Context, t tree, addresses []smimea.Addre
 	}
 	e.denial(ctx, e.resolver, apex, "", randomLabel()+"."+name, t.qtype)
 	return apex
+}
+
+// anchored reports whether one of the doctor's trust anchors is at or above a name. The
+// anchor of _smimecert alone says that the domain is to have no other zone.
+func (e *examination) anchored(name string) bool {
+	for zone := range e.Anchors {
+		if dns.IsSubDomain(zone, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // published reports whether some of the addresses have records in a tree.

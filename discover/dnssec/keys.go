@@ -27,7 +27,7 @@ func (s *session) fetchKeys(name string, vouchers []dns.RR, until time.Time) (*z
 	of := m.answer.get(name, dns.TypeDNSKEY)
 	switch {
 	case of == nil:
-		z.judgement = bogus(KeyMissing, "%s has no DNSKEY records, but its parent has DS records", name)
+		z.judgement = bogus(KeyMissing, "%s has no DNSKEY records, but a DS record of its parent, or a trust anchor, names one", name)
 		return z, nil
 	case len(of.sigs) == 0:
 		z.judgement = bogus(SignatureMissing, "the DNSKEY records of %s are not signed", name)

@@ -26,7 +26,7 @@ func (s *session) lookup(name string, qtype uint16) (*Answer, error) {
 	switch {
 	case s.work.ctx.Err() != nil:
 		// Where the time ended the work, the answer is not what it would be.
-		return nil, fmt.Errorf("asking for %s %s: %w", name, dns.Type(qtype), s.work.ctx.Err())
+		return nil, fmt.Errorf("asking for %s %s: %w", name, dns.Type(qtype), Ended(s.work.ctx))
 	case errors.Is(err, errTooMuch):
 		return a.lower(bogus(TooMuchWork, "%v", err)), nil
 	case err != nil:
@@ -34,6 +34,26 @@ func (s *session) lookup(name string, qtype uint16) (*Answer, error) {
 	}
 	return a, nil
 }
+
+// Ended says in words why a context has ended. The error is the context's to [errors.Is].
+func Ended(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, context.DeadlineExceeded):
+		return &ended{"time was up before there was an answer", ctx.Err()}
+	case errors.Is(cause, context.Canceled):
+		return &ended{"it was interrupted", ctx.Err()}
+	}
+	return &ended{cause.Error(), ctx.Err()}
+}
+
+type ended struct {
+	words string
+	err   error
+}
+
+func (e *ended) Error() string { return e.words }
+func (e *ended) Unwrap() error { return e.err }
 
 // find looks for records of a type at the answer's name, and where that leads.
 func (s *session) find(a *Answer, qtype uint16) error {

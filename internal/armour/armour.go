@@ -17,6 +17,7 @@ var (
 	pemBegin = []byte(Begin)
 	pemEnd   = []byte("END ")
 	dashes   = []byte("-----")
+	mark     = []byte("\xef\xbb\xbf") // a byte order mark, in UTF-8
 )
 
 // Begin is what a block begins with.
@@ -35,36 +36,55 @@ type Block struct {
 
 // Blocks returns all PEM blocks (RFC 7468) in text. Like encoding/pem it takes any
 // text around the blocks, any line ends, white space in and at the end of lines, and
-// headers in a block; also blocks that are indented, and such that follow the one
-// before on its line, as cat makes of files that end without a line break. Unlike it,
-// it skips nothing in silence.
+// headers in a block; also blocks that are indented, that have a byte order mark before
+// them, and such that follow the one before on its line, as cat makes of files that end
+// without a line break. Unlike it, it skips nothing in silence: what is around the blocks
+// and is no text, or the base64 of something, is a block that is damaged.
 func Blocks(text []byte) iter.Seq[Block] {
 	return func(yield func(Block) bool) {
 		whole := text
-		for line, counted := 1, 0; ; {
-			begin := bytes.Index(text, pemBegin)
-			if begin < 0 {
-				return
-			}
-			at := len(whole) - len(text) + begin
+		line, counted := 1, 0
+		lineAt := func(at int) int {
 			line += countLines(whole[counted:at])
 			counted = at
+			return line
+		}
+		around := 0 // where the text after the last block begins
+		for {
+			begin := bytes.Index(text, pemBegin)
+			if begin < 0 {
+				break
+			}
+			at := len(whole) - len(text) + begin
 			inline := !startsLine(text[:begin])
 			text = text[begin+len(pemBegin):]
-			var b Block
-			switch {
-			case !inline:
-				b, text = cutBlock(text)
-			case endsLine(text):
-				b.Damage = "a PEM block does not begin its line"
-			default:
+			if inline && !beginsBody(text) {
 				continue // text about PEM
 			}
-			b.Line = line
+			around = min(around, at) // a torn body may seem to reach into the next block
+			if !strays(whole[around:at], true, func(from int, b Block) bool {
+				b.Line = lineAt(around + from)
+				return yield(b)
+			}) {
+				return
+			}
+			b, rest, end := Block{Damage: "a PEM block does not begin its line"}, text, bodyEnd(text)
+			if !inline {
+				if b, rest = cutBlock(text); !b.Cut {
+					end = len(text) - len(rest)
+				}
+			}
+			around = len(whole) - len(text) + end
+			text = rest
+			b.Line = lineAt(at)
 			if !yield(b) {
 				return
 			}
 		}
+		strays(whole[around:], around > 0, func(from int, b Block) bool {
+			b.Line = lineAt(around + from)
+			return yield(b)
+		})
 	}
 }
 
@@ -102,7 +122,9 @@ func countLines(text []byte) int {
 
 // startsLine reports whether what follows before is the first thing on its line.
 func startsLine(before []byte) bool {
-	before = bytes.TrimRight(before, " \t")
+	before = bytes.TrimRight(before, " \t\f\v")
+	// Files that begin with a mark have been joined.
+	before = bytes.TrimRight(bytes.TrimSuffix(before, mark), " \t")
 	if len(before) == 0 {
 		return true
 	}
@@ -110,11 +132,29 @@ func startsLine(before []byte) bool {
 	return last == '\n' || last == '\r'
 }
 
-// endsLine reports whether text, which starts with a label, has nothing behind the
-// label's dashes on their line.
-func endsLine(text []byte) bool {
-	_, _, ok := cutLabel(text)
-	return ok
+// beginsBody reports whether text, which starts with a label, goes on as a block does:
+// with nothing behind the label's dashes on their line, or with base64, maybe behind a
+// line break that is written as JSON does.
+func beginsBody(text []byte) bool {
+	if _, _, ok := cutLabel(text); ok {
+		return true
+	}
+	_, rest, _ := bytes.Cut(text, dashes)
+	rest = bytes.TrimLeft(rest, " \\rn")
+	return len(rest) > 0 && rest[0] == 'M' && len(base64Of(rest)) >= minStray
+}
+
+// bodyEnd returns where the body ends of a block that is not whole.
+func bodyEnd(text []byte) int {
+	begin := bytes.Index(text, dashes)
+	if begin < 0 {
+		return len(text)
+	}
+	begin += len(dashes)
+	if end := bytes.Index(text[begin:], dashes); end >= 0 {
+		return begin + end
+	}
+	return len(text)
 }
 
 // cutLabel cuts text into the label that it starts with, and what follows its line.

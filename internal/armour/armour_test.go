@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +53,49 @@ func TestKeyPair(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		case len(pair.Certificate) != 2 || !bytes.Equal(pair.Certificate[0], leaf) || !bytes.Equal(pair.Certificate[1], issuer):
 			t.Errorf("%s: %d certificates", name, len(pair.Certificate))
+		}
+	}
+}
+
+// TestStrays holds that what looks like the body of a block is said to be outside of one,
+// and that comments are none.
+func TestStrays(t *testing.T) {
+	der := testcert.Shared().Certificate
+	block := string(testcert.PEM(der))
+	body := strings.SplitAfterN(block, "\n", 2)[1]
+	binary, bare := "data that is no text is beside the PEM blocks", "base64 without the lines BEGIN and END of PEM"
+	for name, c := range map[string]struct {
+		text string
+		want []string // damages, "" where there is none
+	}{
+		"plain":                  {block + block, []string{"", ""}},
+		"comments":               {"# MINE:\nMy certificate\n" + block + "MAC 0123456789abcdef\n", []string{""}},
+		"a digest":               {"MIIDdTCCAl2gAwIBAgILBAAAAAABFUtaw5QwDQYJKo=\n" + block, []string{""}},
+		"marks":                  {block + "\xef\xbb\xbf" + block, []string{"", ""}},
+		"joined at a mark":       {strings.TrimSpace(block) + "\xef\xbb\xbf" + block, []string{"", ""}},
+		"form feed":              {block + "\f" + block, []string{"", ""}},
+		"four dashes":            {strings.Replace(block, "-----BEGIN", "----BEGIN", 1) + block, []string{bare, ""}},
+		"small letters":          {block + strings.Replace(block, "BEGIN CERT", "begin cert", 1), []string{"", bare}},
+		"dashes of a typesetter": {strings.ReplaceAll(block, "-----", "\u2014\u2013") + block, []string{bare, ""}},
+		"no lines at all":        {body, []string{bare}},
+		"DER behind":             {block + string(der), []string{"", binary}},
+		"zeros behind":           {block + "\x00\x00\x00", []string{"", binary}},
+		"end of CP/M":            {block + "\x1a", []string{""}},
+		"colours":                {"\x1b[32mhere:\x1b[0m\n" + block, []string{""}},
+		"torn, then whole":       {block[:200] + "\n" + block, []string{"a PEM block does not end as it begins", ""}},
+		"quoted":                 {"> " + strings.ReplaceAll(block, "\n", "\n> "), []string{"a PEM block does not begin its line"}},
+		"in JSON":                {`{"cert": "` + strings.ReplaceAll(block, "\n", `\n`) + "\"}\n" + block, []string{"a PEM block does not begin its line", ""}},
+		"twice torn":             {"-----BEGIN A\n-----BEGIN B\n" + block, []string{"a PEM block does not begin as one", "a PEM block does not begin as one", ""}},
+	} {
+		var got []string
+		for b := range Blocks([]byte(c.text)) {
+			got = append(got, b.Damage)
+			if b.Damage == bare && !bytes.Equal(b.DER, der) || b.Damage == binary && name == "DER behind" && !bytes.Equal(b.DER, der) {
+				t.Errorf("%s: other octets", name)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }

@@ -29,10 +29,10 @@ func (p *Publisher) apply(c directory.Change) {
 	for i := range c.Certificates {
 		p.lists.Learn(c.Certificates[i].Raw, c.Certificates[i].Others)
 	}
-	was, is := c.Old.Published(), c.New.Published()
+	published := c.New.Published()
 	// Of what was read all can be made anew. What was not is less than before.
 	remake := c.Certificates != nil && (p.remake || ofSeveral(&c.Old) != ofSeveral(&c.New))
-	if was && is && c.Old.Same(&c.New) && !remake {
+	if c.Old.Published() && published && c.Old.Same(&c.New) && !remake {
 		// Written again with the same certificates in it, or kept as it was.
 		p.givenOut(c.Path, &c.New, c.New.Modified)
 		return
@@ -41,43 +41,57 @@ func (p *Publisher) apply(c directory.Change) {
 	switch {
 	case !c.Removed.IsZero():
 		at = c.Removed
-	case c.Certificates == nil || !is:
+	case c.Certificates == nil || !published:
 		at = lastEnd(&c.New, p.config.TTL, at)
 	}
-	if was {
-		was = false
-		for i, cert := range c.Old.Live() {
-			gone := remake || !hasAt(&c.New, i, cert)
-			if gone && is && !has(&c.New, cert.Digest) {
-				p.bridge(c, cert, at)
-			}
-			was = p.withdraw(cert, at, gone) || was
-			if gone {
-				p.mended(cert.ID)
-			}
+	left, come, foreign := 0, 0, 0 // certificates: that leave our zones, come into them, or are in none
+	was, is := false, false        // there are some in our zones, and still are
+	for i, cert := range c.Old.Live() {
+		gone := remake || !hasAt(&c.New, i, cert)
+		if gone && published && !has(&c.New, cert.Digest) {
+			p.bridge(c, cert, at)
+		}
+		in := p.withdraw(cert, at, gone)
+		was = was || in
+		if in && gone {
+			left++
+		}
+		if gone {
+			p.mended(cert.ID)
 		}
 	}
-	if !is {
+	if !published {
 		p.unbridgeFile(c.Path, at)
 	}
-	if is {
-		is = false
-		for i, cert := range c.New.Live() {
-			is = p.publish(c, i, cert, at, remake || !hasAt(&c.Old, i, cert)) || is
-			p.unbridgeSame(c.Path, cert.Digest, at)
+	for i, cert := range c.New.Live() {
+		anew := remake || !hasAt(&c.Old, i, cert)
+		in := p.publish(c, i, cert, at, anew)
+		is = is || in
+		switch {
+		case in && anew:
+			come++
+		case anew:
+			foreign++
 		}
+		p.unbridgeSame(c.Path, cert.Digest, at)
+	}
+	switch {
+	case foreign > 0 && is:
+		p.note("hold certificates without an address in the zones of this block", "Of %q a part is not published: certificates without an address in the zones of this block (%d): name the zone, or move them", c.Path, foreign)
+	case foreign > 0:
+		p.note("have no address in the zones of this block", "Skipping %q: none of its addresses is in the zones of this block: name the zone, or move the file", c.Path)
 	}
 	switch {
 	case was && is:
-		p.kinds["changed"]++
+		p.kinds["changed"] += max(left, come)
 	case is:
-		p.kinds["added"]++
+		p.kinds["added"] += come
 	case was && c.New.Reason == certsource.Expired:
-		p.kinds["expired"]++
+		p.kinds["expired"] += left
 	case was && c.New.Reason == certsource.Revoked:
-		p.kinds["revoked"]++
+		p.kinds["revoked"] += left
 	case was:
-		p.kinds["withdrawn"]++
+		p.kinds["withdrawn"] += left
 	}
 }
 
@@ -187,7 +201,6 @@ func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certi
 	}
 	if len(list) == 0 {
 		p.foreign++
-		p.note("have no address in the zones of this block", "Skipping %q: none of its addresses is in the zones of this block: name the zone, or move the file", c.Path)
 	}
 	p.counted(list, +1)
 	read := &c.Certificates[place]

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sync"
 	"syscall"
@@ -102,14 +101,8 @@ type ldapOptions struct {
 	print, write             string
 }
 
-// dn is what a distinguished name looks like (RFC 4514 section 3).
-var dn = func() *regexp.Regexp {
-	const pair = `(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*) *= *(?:[^\\,+"<>;\x00-\x1f]|\\(?:[0-9A-Fa-f]{2}|[ #=,+"<>;\\]))+`
-	return regexp.MustCompile(`^(?:` + pair + `(?: *[,+] *` + pair + `)*)?$`)
-}()
-
 func runLDAP(u *ui, o *ldapOptions) (exit, error) {
-	if !dn.MatchString(o.base) {
+	if !ldap.IsDN(o.base) {
 		return 0, usageError(fmt.Sprintf("-base %s is no distinguished name: want one such as o=smimea", quote(o.base)))
 	}
 	if o.print != "" || o.write != "" {

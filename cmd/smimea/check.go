@@ -72,6 +72,8 @@ type userJSON struct {
 	SMIMEA    string    `json:"smimea"`
 	TXT       string    `json:"txt,omitempty"`
 	Findings  []finding `json:"findings"`
+
+	encrypts bool // to its key
 }
 
 // A finding is something to say about a certificate of a user.
@@ -206,7 +208,7 @@ func (c *checker) certificate(f sourceFile, cert *certsource.Certificate, first 
 		common = append(common, lintCertificate(cert.Raw)...)
 	}
 	for i, text := range cert.Addresses {
-		user := userJSON{Address: text, Path: f.path, Key: key, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, Findings: slices.Clone(common)}
+		user := userJSON{Address: text, Path: f.path, Key: key, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, Findings: slices.Clone(common), encrypts: cert.Encrypts}
 		if first && i == 0 {
 			user.Findings = append(user.Findings, unusedFindings(f)...)
 		}
@@ -286,21 +288,19 @@ func (c *checker) compare() {
 			byText[user.TXT] = user.Address
 		}
 	}
-	lasts := map[string]time.Time{} // of the certificate that lasts longest, by SMIMEA owner
-	for _, user := range users {
-		if user.TXT != "" && user.NotAfter.After(lasts[user.SMIMEA]) && !user.NotBefore.After(c.policy.now) {
-			lasts[user.SMIMEA] = user.NotAfter
-		}
-	}
+	begins := c.renewals()
 	for i := range users {
 		user := &users[i]
 		if user.SMIMEA == "" {
 			continue
 		}
-		if lasts[user.SMIMEA].Sub(c.policy.now) >= time.Duration(c.soon) {
+		if begin, ok := begins[use{user.SMIMEA, user.encrypts}]; ok {
 			for j, f := range user.Findings {
 				if f.Code == "expires" {
 					user.Findings[j] = finding{"note", "expires", "expires soon; its renewal is here"}
+					if begin.After(user.NotAfter) {
+						user.Findings = append(user.Findings, finding{"warning", "gap", "its renewal begins on " + begin.Format(time.DateOnly) + " only, after its end"})
+					}
 				}
 			}
 		}
@@ -312,6 +312,30 @@ func (c *checker) compare() {
 				"its TXT owner, in lower case, is that of " + other + " too: senders are led to that certificate"})
 		}
 	}
+}
+
+// A use is what certificates are renewed for: one that can encrypt is followed by another
+// that can.
+type use struct {
+	owner    string // of the SMIMEA records
+	encrypts bool
+}
+
+// renewals returns when the first certificate begins that does not end soon, by its use.
+// The server's metric of certificates that expire goes by the same rule.
+func (c *checker) renewals() map[use]time.Time {
+	begins := map[use]time.Time{}
+	for _, user := range c.result.Users {
+		if user.SMIMEA == "" || user.NotAfter.Sub(c.policy.now) < time.Duration(c.soon) {
+			continue
+		}
+		for _, u := range []use{{user.SMIMEA, user.encrypts}, {user.SMIMEA, false}} {
+			if begin, ok := begins[u]; !ok || user.NotBefore.Before(begin) {
+				begins[u] = user.NotBefore
+			}
+		}
+	}
+	return begins
 }
 
 func domainOf(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }

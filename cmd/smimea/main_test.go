@@ -92,6 +92,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		f := flag.NewFlagSet("cert", flag.ContinueOnError)
 		expired := f.Bool("expired", false, "")
 		days := f.Int("days", 365, "")
+		from := f.Int("from", 0, "")
 		rsa := f.Bool("rsa", false, "")
 		sign := f.Bool("sign", false, "")
 		subject := f.Bool("subject", false, "")
@@ -106,6 +107,9 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 			template.KeyUsage = x509.KeyUsageDigitalSignature
 		}
 		template.NotAfter = time.Now().AddDate(0, 0, *days)
+		if *from != 0 {
+			template.NotBefore = time.Now().AddDate(0, 0, *from)
+		}
 		if *expired {
 			template.NotBefore, template.NotAfter = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(0, 0, -1)
 		}

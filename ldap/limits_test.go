@@ -201,7 +201,7 @@ func TestInFlight(t *testing.T) {
 	s := newServer(t)
 	shelf := s.Source.(*shelf)
 	shelf.asked = make(chan string, 100)
-	s.Limits = Limits{Searches: 2, PerClient: 3, Answer: 5 * time.Second}
+	s.Limits = Limits{Searches: 2, PerClient: 3, Answer: time.Minute}
 	addr := serve(t, s)
 	w := dialWire(t, addr)
 	w.send(searchMessage(1, "x@slow.test"))

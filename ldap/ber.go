@@ -110,7 +110,7 @@ func parseHeader(b []byte) (size, header int, err error) {
 		return 0, 0, io.ErrShortBuffer
 	}
 	for _, c := range b[2 : 2+n] {
-		if size > 1<<24 {
+		if size >= 1<<23 { // an int may have 32 bits
 			return 0, 0, errBER
 		}
 		size = size<<8 | int(c)

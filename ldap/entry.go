@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -91,37 +92,6 @@ func isText(s string) bool {
 	}) < 0
 }
 
-// escapeDN escapes a value in a distinguished name (RFC 4514 section 2.4).
-func escapeDN(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		switch c := s[i]; {
-		case strings.IndexByte(`"+,;<>\=`, c) >= 0, c == '#' && i == 0, c == ' ' && (i == 0 || i == len(s)-1):
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c < ' ' || c == 0x7f:
-			b.WriteString(`\` + hex.EncodeToString([]byte{c}))
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
-// mailOfDN returns the address in the name of an entry of certificateEntry, ""
-// if it is no such name: clients read an entry again by its name.
-func mailOfDN(dn string) string {
-	rdns := strings.Split(dn, ",")
-	if len(rdns) < 2 || !strings.HasPrefix(rdns[0], "uid=") {
-		return ""
-	}
-	mail, ok := strings.CutPrefix(strings.TrimSpace(rdns[1]), "mail=")
-	if !ok || strings.ContainsRune(mail, '\\') {
-		return ""
-	}
-	return mail
-}
-
 const (
 	oidStartTLS      = "1.3.6.1.4.1.1466.20037"
 	oidDisconnection = "1.3.6.1.4.1.1466.20036"
@@ -184,7 +154,7 @@ func selectAttributes(names []string, typesOnly bool) selection {
 			s.user = true
 		case name == "+":
 			s.operations = true
-		case ok:
+		case ok && !slices.ContainsFunc(s.named, func(o description) bool { return o.attributeType == d.attributeType }):
 			s.named = append(s.named, d)
 		}
 	}
@@ -195,12 +165,10 @@ func selectAttributes(names []string, typesOnly bool) selection {
 func (s *selection) of(e *entry, found func(name string, values []string)) {
 	done := map[*attributeType]bool{}
 	for _, d := range s.named {
-		values := e.values(d.attributeType)
-		if len(values) == 0 || done[d.attributeType] {
-			continue
+		if values := e.values(d.attributeType); len(values) > 0 {
+			done[d.attributeType] = true
+			found(d.returned(), s.valuesOf(values))
 		}
-		done[d.attributeType] = true
-		found(d.returned(), s.valuesOf(values))
 	}
 	for _, a := range e.attributes {
 		if done[a.attributeType] || a.operational && !s.operations || !a.operational && !s.user {

@@ -39,16 +39,20 @@ const (
 // or four deep.
 const maxDepth = 64
 
-// A filter is a node of a filter's tree.
+// A filter is a node of a filter's tree. Requests can be made of little but nodes.
 type filter struct {
 	kind  byte     // one of the choices
+	known bool     // the attribute, and how to match, are known; not of and, or, not
 	parts []filter // of and, or, not
 
 	// What follows is of the others.
-	attribute description
-	known     bool // the attribute, and how to match, are known
-	value     string
-	// initial, any and final are of substrings. Each is empty if it is not there.
+	attribute  *attributeType
+	value      string
+	substrings *substrings
+}
+
+// substrings are those of an assertion. Each is empty if it is not there.
+type substrings struct {
 	initial, final string
 	any            []string
 }
@@ -82,7 +86,7 @@ func parseFilter(b *ber, depth int) (filter, error) {
 		f.parts = []filter{part}
 		return f, nil
 	case filterPresent:
-		f.attribute, f.known = describe(string(body))
+		f.describe(string(body))
 		return f, nil
 	case filterSubstrings:
 		return f, f.parseSubstrings(body)
@@ -96,19 +100,26 @@ func parseFilter(b *ber, depth int) (filter, error) {
 		if f.value, err = body.octets(); err != nil || len(body) > 0 {
 			return f, errBER
 		}
-		f.attribute, f.known = describe(name)
+		f.describe(name)
 		return f, nil
 	}
 	// RFC 4511 section 4.5.1.7: a choice that is not recognised is Undefined.
 	return f, nil
 }
 
+// describe notes what attribute a filter is about.
+func (f *filter) describe(text string) {
+	d, ok := describe(text)
+	f.attribute, f.known = d.attributeType, ok
+}
+
 func (f *filter) parseSubstrings(body ber) error {
+	f.substrings = new(substrings)
 	name, err := body.octets()
 	if err != nil {
 		return err
 	}
-	f.attribute, f.known = describe(name)
+	f.describe(name)
 	parts, err := body.expect(tagSequence)
 	if err != nil || len(body) > 0 || len(parts) == 0 {
 		return errBER
@@ -119,11 +130,11 @@ func (f *filter) parseSubstrings(body ber) error {
 		case err != nil || len(part) == 0:
 			return errBER
 		case tag == classContext && first:
-			f.initial = string(part)
+			f.substrings.initial = string(part)
 		case tag == classContext|1:
-			f.any = append(f.any, string(part))
+			f.substrings.any = append(f.substrings.any, string(part))
 		case tag == classContext|2 && len(parts) == 0:
-			f.final = string(part)
+			f.substrings.final = string(part)
 		default:
 			return errBER
 		}
@@ -156,7 +167,7 @@ func (f *filter) parseExtensible(body ber) error {
 	if !hasValue || rule == "" && name == "" {
 		return errBER
 	}
-	f.attribute, f.known = describe(name)
+	f.describe(name)
 	switch strings.ToLower(rule) {
 	case "", "caseignorematch", "2.5.13.2", "caseignoreia5match", "1.3.6.1.4.1.1466.109.114.2":
 		f.kind = filterEqual
@@ -174,19 +185,17 @@ func (f *filter) addresses(found func(text string, substring bool)) {
 			f.parts[i].addresses(found)
 		}
 	case filterEqual, filterApprox:
-		if f.known && f.attribute.isMail() {
+		if f.known && f.attribute == typesByName["mail"] {
 			found(f.value, false)
 		}
 	case filterSubstrings:
-		for _, part := range append([]string{f.initial, f.final}, f.any...) {
+		for _, part := range append([]string{f.substrings.initial, f.substrings.final}, f.substrings.any...) {
 			if strings.Contains(part, "@") {
 				found(part, true)
 			}
 		}
 	}
 }
-
-func (d description) isMail() bool { return d.attributeType == typesByName["mail"] }
 
 // decide evaluates the parts of a filter, of which one alone decides by its truth. Where
 // none does it is otherwise, unless that of a part is undefined.
@@ -221,12 +230,12 @@ func (f *filter) matches(e *entry) truth {
 	if !f.known {
 		return undefined
 	}
-	values := e.values(f.attribute.attributeType)
+	values := e.values(f.attribute)
 	if f.kind == filterPresent {
 		return truthOf(len(values) > 0)
 	}
 	// There are no rules to match certificates by, or to order what there is.
-	if f.attribute.attributeType.binary || !utf8.ValidString(f.value) {
+	if f.attribute.binary || !utf8.ValidString(f.value) {
 		return undefined
 	}
 	switch f.kind {
@@ -240,7 +249,7 @@ func (f *filter) matches(e *entry) truth {
 		return no
 	case filterSubstrings:
 		for _, value := range values {
-			if f.contains(value) {
+			if f.substrings.in(value) {
 				return yes
 			}
 		}
@@ -249,21 +258,21 @@ func (f *filter) matches(e *entry) truth {
 	return undefined
 }
 
-// contains reports whether a value has the substrings, in order.
-func (f *filter) contains(value string) bool {
+// in reports whether a value has the substrings, in order.
+func (s *substrings) in(value string) bool {
 	value = fold(value)
-	value, ok := strings.CutPrefix(value, fold(f.initial))
+	value, ok := strings.CutPrefix(value, fold(s.initial))
 	if !ok {
 		return false
 	}
-	for _, part := range f.any {
+	for _, part := range s.any {
 		_, rest, found := strings.Cut(value, fold(part))
 		if !found {
 			return false
 		}
 		value = rest
 	}
-	return strings.HasSuffix(value, fold(f.final))
+	return strings.HasSuffix(value, fold(s.final))
 }
 
 // fold prepares a value for the comparison that its attribute has.

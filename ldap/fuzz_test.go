@@ -150,12 +150,6 @@ func TestMutated(t *testing.T) {
 		}
 		return r
 	}
-	heap := func() uint64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	const total, wired = 100_000, 2_000
 	for range 1000 {
 		say(s, mutate())
@@ -195,6 +189,14 @@ func TestMutated(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > goroutines+2 {
 		t.Errorf("%d goroutines; there were %d", n, goroutines)
 	}
+}
+
+// heap is how many octets are in use.
+func heap() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }
 
 // TestReadHeader holds lengths against what they promise.

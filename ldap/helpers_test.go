@@ -80,8 +80,10 @@ func serveOn(t testing.TB, s *Server, l net.Listener, how func(net.Listener) err
 	})
 }
 
-// newServer is a server of a shelf.
-func newServer(t testing.TB) *Server { return &Server{Source: newShelf(t), Base: "o=smimea"} }
+// newServer is a server of a shelf. Its searches wait for as long as a test may take.
+func newServer(t testing.TB) *Server {
+	return &Server{Source: newShelf(t), Base: "o=smimea", Limits: Limits{Answer: time.Minute}}
+}
 
 // tlsPair makes the configurations of a TLS server and of its clients.
 func tlsPair(t testing.TB) (server, client *tls.Config) {
@@ -130,7 +132,7 @@ func dialWire(t testing.TB, addr string) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	t.Cleanup(func() { conn.Close() })
 	return &wire{t, conn, bufio.NewReader(conn)}
 }

@@ -103,7 +103,7 @@ func TestFailures(t *testing.T) {
 	shelf := s.Source.(*shelf)
 	shelf.failed["down@example.com"] = errors.New("the server is down")
 	shelf.failed["much@example.com"] = ErrBusy
-	s.Limits = Limits{Answer: shortly, Addresses: 3, Entries: 2}
+	s.Limits = Limits{Answer: 5 * shortly, Addresses: 3, Entries: 2}
 	c := dial(t, serve(t, s))
 	for _, test := range []struct {
 		filter           string

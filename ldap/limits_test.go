@@ -84,7 +84,7 @@ func TestMalformed(t *testing.T) {
 // longer than they need be.
 func TestSizes(t *testing.T) {
 	addr := serve(t, newServer(t))
-	for _, head := range []string{"\x30\x83\x01\x00\x00", "\x30\x84\x7f\xff\xff\xff", "\x30\x88\x00\x00\x00\x00\x00\x01\x00\x01"} {
+	for _, head := range []string{"\x30\x83\x01\x00\x00", "\x30\x84\x7f\xff\xff\xff", "\x30\x84\x80\x00\x00\x00", "\x30\x84\xff\xff\xff\xff", "\x30\x88\xff\xff\xff\xff\xff\xff\xff\xff", "\x30\x88\x00\x00\x00\x00\x00\x01\x00\x01"} {
 		w := dialWire(t, addr)
 		w.send([]byte(head))
 		if _, op, r := w.answer(); op != opExtendedOK || r.code != protocolError {
@@ -201,7 +201,7 @@ func TestInFlight(t *testing.T) {
 	s := newServer(t)
 	shelf := s.Source.(*shelf)
 	shelf.asked = make(chan string, 100)
-	s.Limits = Limits{Searches: 2, PerClient: 2, Answer: 5 * time.Second}
+	s.Limits = Limits{Searches: 2, PerClient: 3, Answer: time.Minute}
 	addr := serve(t, s)
 	w := dialWire(t, addr)
 	w.send(searchMessage(1, "x@slow.test"))

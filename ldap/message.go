@@ -120,6 +120,19 @@ func parseControl(list *ber) (c control, err error) {
 	return c, nil
 }
 
+// unsupported returns the control that keeps a request from being done: a critical one
+// that is not known, or not of use with the request (RFC 4511 section 4.1.11).
+func (r *request) unsupported() (oid string, critical bool) {
+	for _, c := range r.controls {
+		known := c.oid == oidPaged && r.op == opSearch ||
+			c.oid == oidManageDsaIT && r.op != opBind && r.op != opExtended && r.op != opAbandon // RFC 3296 section 3
+		if c.critical && !known {
+			return c.oid, true
+		}
+	}
+	return "", false
+}
+
 // paged returns whether a request wants pages (RFC 2696), and of what size, with
 // which cookie.
 func (r *request) paged() (wanted bool, size int, cookie string, err error) {

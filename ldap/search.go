@@ -20,7 +20,7 @@ type search struct {
 	base                 string
 	scope                int
 	sizeLimit, timeLimit int // 0: none
-	filter               filter
+	filter               ber // read, and read again when entries are there: its tree is large
 	selection            selection
 	paged, pagedOn       bool // wants pages; and goes on with some
 }
@@ -54,7 +54,8 @@ func parseSearch(r *request) (*search, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.filter, err = parseFilter(&b, 0); err != nil {
+	s.filter = b
+	if _, err = parseFilter(&b, 0); err != nil {
 		return nil, err
 	}
 	list, err := b.expect(tagSequence)
@@ -99,7 +100,12 @@ func (c *session) search(r *request) error {
 		cancel()
 		return errBER // RFC 4511 section 4.1.1.1
 	}
-	c.slots <- struct{}{}
+	if !c.slot() {
+		cancel()
+		c.answered(s.id)
+		c.ended()
+		return c.finish(s, start, 0, nil, result{busy, "too many searches of this connection are under way"})
+	}
 	c.waiting.Go(func() {
 		defer func() { <-c.slots }()
 		defer cancel()
@@ -113,6 +119,32 @@ func (c *session) search(r *request) error {
 	return nil
 }
 
+// patience is how long a connection is not read because too many of its searches wait.
+const patience = 400 * time.Millisecond
+
+// slot takes one of the connection's for a search: false if too many wait, and not only
+// for a moment. Then the others are not waited for either, until one is free: a client
+// that has sent hundreds at once must not wait hundreds of times.
+func (c *session) slot() bool {
+	select {
+	case c.slots <- struct{}{}:
+		c.full = false
+		return true
+	default:
+	}
+	if c.full {
+		return false
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case c.slots <- struct{}{}:
+	case <-timer.C:
+		c.full = true
+	}
+	return !c.full
+}
+
 // begin takes a search in; false if there is one with its message ID.
 func (c *session) begin(id int, cancel context.CancelFunc) bool {
 	c.mu.Lock()
@@ -122,6 +154,7 @@ func (c *session) begin(id int, cancel context.CancelFunc) bool {
 	}
 	c.searches[id] = cancel
 	c.pending++
+	c.noteIdle()
 	return true
 }
 
@@ -155,10 +188,17 @@ func (c *session) fixed(s *search) *entry {
 	default:
 		return nil
 	}
-	if s.filter.matches(e) != yes {
+	if s.tree().matches(e) != yes {
 		return nil
 	}
 	return e
+}
+
+// tree reads the filter, which can be read.
+func (s *search) tree() *filter {
+	b := s.filter
+	f, _ := parseFilter(&b, 0)
+	return &f
 }
 
 // wanted returns the addresses to look up: those in the filter, or the one of
@@ -176,12 +216,60 @@ func (s *search) wanted(most int) (list []wanted, res result) {
 			list = append(list, wanted{strings.TrimSpace(text), address})
 		}
 	}
-	if mail := mailOfDN(s.base); mail != "" {
-		add(mail, false)
+	if name, ok := parseEntryName(s.base); ok {
+		add(name.mail, false)
 		return list, res
 	}
-	s.filter.addresses(add)
+	s.tree().addresses(add)
 	return list, res
+}
+
+// A look is what a source has said of an address.
+type look struct {
+	found Found
+	err   error
+}
+
+// grace is how long a source is waited for that does not end with its context. Most do
+// at once; one that reads files can hang on a disk.
+const grace = 250 * time.Millisecond
+
+// looks asks the source for all addresses. Of those that it does not answer in time the
+// error is that of the context.
+func (c *session) looks(ctx context.Context, list []wanted) []look {
+	type answer struct {
+		of int
+		look
+	}
+	answers := make(chan answer, len(list))
+	var asking sync.WaitGroup
+	for i, w := range list {
+		asking.Go(func() {
+			found, err := c.Source.Find(ctx, w.address)
+			answers <- answer{i, look{found, err}}
+		})
+	}
+	c.working.Go(func() {
+		asking.Wait()
+		<-c.Server.slots
+	})
+	all := make([]look, len(list))
+	for i := range all {
+		all[i].err = context.DeadlineExceeded
+	}
+	ended, over := ctx.Done(), (<-chan time.Time)(nil)
+	for n := 0; n < len(list); {
+		select {
+		case a := <-answers:
+			all[a.of] = a.look
+			n++
+		case <-ended:
+			ended, over = nil, time.After(grace)
+		case <-over:
+			return all
+		}
+	}
+	return all
 }
 
 // find looks all addresses up and returns the entries that match, and what
@@ -189,58 +277,48 @@ func (s *search) wanted(most int) (list []wanted, res result) {
 func (c *session) find(ctx context.Context, s *search, list []wanted, late code) ([]*entry, result) {
 	select {
 	case c.Server.slots <- struct{}{}:
-		defer func() { <-c.Server.slots }()
 	case <-ctx.Done():
 		return nil, result{late, "there are too many searches"}
 	}
-	all := make([]Found, len(list))
-	failures := make([]error, len(list))
-	var working sync.WaitGroup
-	for i, w := range list {
-		working.Go(func() { all[i], failures[i] = c.Source.Find(ctx, w.address) })
-	}
-	working.Wait()
 	var res result
 	var found [][]*entry
-	base, one := s.entryBase(c.Base)
-	for i, f := range all {
-		if err := failures[i]; err != nil {
-			res = worse(res, failed(err, late))
+	base, uid := s.below(c.Base)
+	all, tree := c.looks(ctx, list), s.tree()
+	for i, l := range all {
+		if l.err != nil {
+			res = worse(res, failed(l.err, late))
 			continue
 		}
 		var matched []*entry
-		for _, certificate := range f.Certificates {
+		for _, certificate := range l.found.Certificates {
 			e, err := certificateEntry(base, list[i].text, certificate)
 			switch {
 			case err != nil:
 				res = worse(res, result{unavailable, err.Error()})
-			case one && !strings.EqualFold(e.dn, s.base):
-			case s.filter.matches(e) == yes:
+			case uid != "" && !strings.EqualFold(e.values(typesByName["uid"])[0], uid):
+			case tree.matches(e) == yes:
 				matched = append(matched, e)
 			}
 		}
 		if len(matched) == 0 && res.text == "" {
-			res.text = f.Why
+			res.text = l.found.Why
 		}
 		found = append(found, matched)
 	}
 	return bestFirst(found), res
 }
 
-// entryBase returns the name below which the entries of a search are: its base.
-// If that is the name of an entry, only that one is wanted.
-func (s *search) entryBase(base string) (dn string, one bool) {
-	if mailOfDN(s.base) != "" {
-		parts := strings.SplitN(s.base, ",", 3)
-		if len(parts) == 3 {
-			return parts[2], true
-		}
-		return "", true
+// below returns the name below which the entries of a search are: its base, if that is
+// a name at all. If it is that of an entry, only the one with its uid is wanted.
+func (s *search) below(base string) (dn, uid string) {
+	asked := s.base
+	if name, ok := parseEntryName(s.base); ok {
+		asked, uid = name.base, name.uid
 	}
-	if s.base != "" {
-		return s.base, false
+	if IsDN(asked) && (asked != "" || uid != "") {
+		base = asked
 	}
-	return base, false
+	return base, uid
 }
 
 // bestFirst merges the entries of several addresses: first the best of each, so

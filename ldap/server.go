@@ -29,7 +29,7 @@ import (
 type Limits struct {
 	Connections int // at once
 	Searches    int // that wait for a source at once, of all connections
-	PerClient   int // of these, of one connection; more are not read before
+	PerClient   int // of these, of one connection
 	Addresses   int // of one search
 	Entries     int // of one search
 	Request     int // octets of a request
@@ -43,7 +43,7 @@ type Limits struct {
 
 // DefaultLimits are for a machine with few users.
 var DefaultLimits = Limits{
-	Connections: 128, Searches: 256, PerClient: 8, Addresses: 32, Entries: 100, Request: 64 << 10,
+	Connections: 128, Searches: 256, PerClient: 32, Addresses: 32, Entries: 100, Request: 64 << 10,
 	Answer: 2500 * time.Millisecond, Read: 10 * time.Second, Write: 10 * time.Second, Idle: 5 * time.Minute, Total: time.Hour,
 }
 
@@ -156,7 +156,8 @@ func (s *Server) serve(l net.Listener, secure bool) error {
 }
 
 // accept begins a session. If there are too many, that one gives way which has
-// asked nothing for longest: a program that comes back later connects again.
+// asked nothing for longest, or not finished asking: a program that comes back later
+// connects again. One whose search waits stays.
 func (s *Server) accept(conn net.Conn, secure bool) {
 	c := newSession(s, conn)
 	s.mu.Lock()

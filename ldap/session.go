@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -21,26 +22,28 @@ type session struct {
 	r      *bufio.Reader
 	end    time.Time    // of the connection at the latest
 	secure bool         // over TLS
-	idle   atomic.Int64 // since when, in ns since 1970, nothing is asked; 0 if something is
+	idle   atomic.Int64 // since when, in ns since 1970, no search waits; 0 if one does
 
 	writing sync.Mutex // held while an answer is written
 
 	slots    chan struct{} // of searches that wait
+	full     bool          // there was none for as long as one is waited for
 	waiting  sync.WaitGroup
 	mu       sync.Mutex
 	searches map[int]context.CancelFunc // those that wait, by message ID
 	pending  int                        // searches that wait, or whose answer is being sent
-	reading  bool                       // the next request is awaited
 }
 
 // readSize is enough for the requests of mail programs.
 const readSize = 2048
 
 func newSession(s *Server, conn net.Conn) *session {
-	return &session{
+	c := &session{
 		Server: s, raw: conn, conn: conn, r: bufio.NewReaderSize(conn, readSize), end: time.Now().Add(s.limits.Total),
 		slots: make(chan struct{}, s.limits.PerClient), searches: map[int]context.CancelFunc{},
 	}
+	c.noteIdle()
+	return c
 }
 
 // interrupt ends the wait for the next request.
@@ -60,16 +63,14 @@ func (c *session) allow(d time.Duration) error {
 // run answers requests until the connection ends.
 func (c *session) run(secure bool) {
 	defer c.raw.Close()
-	if secure {
-		if err := c.startTLS(); err != nil {
-			c.fail(fmt.Errorf("TLS: %w", err))
-			return
-		}
+	if secure && c.startTLS() != nil {
+		return
 	}
 	err := c.requests()
-	c.abandonAll()
+	if !isSilence(err) {
+		c.abandonAll()
+	}
 	c.waiting.Wait()
-	var timeout net.Error
 	switch {
 	case err == nil:
 	case c.ctx.Err() != nil:
@@ -77,8 +78,6 @@ func (c *session) run(secure bool) {
 	case errors.Is(err, errBER):
 		c.fail(err)
 		c.disconnect(result{protocolError, "the request cannot be read"})
-	case errors.As(err, &timeout) && timeout.Timeout():
-		// It was idle.
 	case errors.As(err, new(*tooLong)):
 		c.fail(err)
 		c.disconnect(result{protocolError, err.Error()})
@@ -88,6 +87,13 @@ func (c *session) run(secure bool) {
 	}
 }
 
+// isSilence reports whether a client says nothing more, or not in time. It may still
+// listen to what it has asked for: printf and nc -N end their sending so.
+func isSilence(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
 // requests reads and answers one request after the other. It returns nil if the
 // client has ended the session.
 func (c *session) requests() error {
@@ -95,12 +101,12 @@ func (c *session) requests() error {
 		if err := c.allow(c.limits.Idle); err != nil {
 			return err
 		}
-		c.await(true)
-		_, err := c.r.Peek(1)
-		c.await(false)
-		if err != nil {
+		if _, err := c.r.Peek(1); err != nil {
 			return err
 		}
+		c.mu.Lock()
+		c.noteIdle()
+		c.mu.Unlock()
 		if err := c.allow(c.limits.Read); err != nil {
 			return err
 		}
@@ -118,17 +124,11 @@ func (c *session) requests() error {
 	}
 }
 
-// await notes whether the next request is awaited.
-func (c *session) await(reading bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.reading = reading
-	c.noteIdle()
-}
-
-// noteIdle notes since when nothing is asked. The lock is held.
+// noteIdle notes that the client has done something just now, and whether a search
+// waits. A request that is sent slowly is no reason to stay. The lock is held, once the
+// session is known to others.
 func (c *session) noteIdle() {
-	if c.reading && c.pending == 0 {
+	if c.pending == 0 {
 		c.idle.Store(time.Now().UnixNano())
 	} else {
 		c.idle.Store(0)
@@ -142,7 +142,7 @@ func (c *session) answer(r *request) (ended bool, err error) {
 		return true, nil
 	case opAbandon:
 		id, err := r.body.number()
-		if err != nil {
+		if _, critical := r.unsupported(); err != nil || critical {
 			return false, err
 		}
 		c.abandon(id)
@@ -152,14 +152,13 @@ func (c *session) answer(r *request) (ended bool, err error) {
 	if !ok || r.id == 0 {
 		return false, errBER // RFC 4511 section 4.1.1
 	}
-	for _, control := range r.controls {
-		if control.critical && control.oid != oidManageDsaIT && (control.oid != oidPaged || r.op != opSearch) {
-			return false, c.send(resultMessage(r.id, response, result{unavailableCritical, "the control " + quoteOID(control.oid) + " is not supported"}, ""))
-		}
+	if oid, critical := r.unsupported(); critical {
+		return false, c.send(resultMessage(r.id, response, result{unavailableCritical, "the control " + quoteOID(oid) + " is not supported"}, ""))
 	}
 	switch r.op {
 	case opBind:
-		c.abandonAll() // RFC 4511 section 4.2.1
+		// RFC 4511 section 4.2.1 has what is under way abandoned or completed, and
+		// who has asked for it may wait.
 		c.waiting.Wait()
 		res, err := bind(r.body)
 		if err != nil {
@@ -246,6 +245,7 @@ func (c *session) startTLS() error {
 	ctx, cancel := context.WithTimeout(c.ctx, c.limits.Read)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
+		c.fail(fmt.Errorf("TLS: %w", err))
 		return err
 	}
 	c.conn, c.secure = conn, true
@@ -253,14 +253,15 @@ func (c *session) startTLS() error {
 	return nil
 }
 
-// send writes an answer. An answer that cannot be written ends the session.
+// send writes an answer. Where it cannot be written, the session ends at once: nobody
+// takes the other answers either.
 func (c *session) send(message []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.raw.SetWriteDeadline(time.Now().Add(c.limits.Write))
 	_, err := c.conn.Write(message)
 	if err != nil {
-		c.interrupt()
+		c.raw.Close()
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"coredns-smimea/plugin/internal/answer"
+	"coredns-smimea/plugin/internal/certhost"
 	"coredns-smimea/plugin/internal/metric"
 )
 
@@ -46,6 +47,14 @@ func (hostMetrics) Request(code int) { httpRequests.WithLabelValues(strconv.Itoa
 func (hostMetrics) HandshakeError(reason string) { handshakeErrors.WithLabelValues(reason).Inc() }
 
 func (hostMetrics) ACME(event string) { acmeEvents.WithLabelValues(event).Inc() }
+
+// countACME begins the counting of ACME's events: of a counter that is not there before
+// the first, Prometheus does not see that one.
+func countACME() {
+	for _, event := range certhost.Events {
+		acmeEvents.WithLabelValues(event)
+	}
+}
 
 func (hostMetrics) Connections(address string, n int) {
 	httpsConnections.WithLabelValues(address).Set(float64(n))

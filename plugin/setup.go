@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -26,11 +25,7 @@ var log = clog.NewWithPlugin(name)
 // World.
 var clock = time.Now
 
-func init() {
-	for _, some := range []map[string]option{publishedOptions, answeredOptions, hostOptions} {
-		maps.Copy(options, some)
-	}
-}
+func init() { plugin.Register(name, setup) }
 
 // An instance is what one Corefile makes of the server. All its blocks share one,
 // and during a reload there are two.

@@ -268,6 +268,7 @@ func (s *SMIMEA) host(places []*zone.Place) error {
 			acme.Challenges = &challenges
 		}
 		tls.ACME = &acme
+		countACME()
 	case h.cert != "":
 	case s.server.TLSConfig != nil:
 		tls.Config = s.server.TLSConfig

@@ -108,6 +108,12 @@ func TestACMERenewal(t *testing.T) {
 	const renewed = `coredns_smimea_acme_events_total{event="renewed"}`
 	before := gather(t)[renewed]
 	startServer(t, block("example.com", smimea(dir, options)))
+	// Prometheus sees the first of each, since there is a counter before.
+	for _, event := range []string{"obtaining", "obtained", "renewing", "renewed", "failed", "renewal_failed", "challenge", "ca_unreachable"} {
+		if _, ok := gather(t)[fmt.Sprintf("coredns_smimea_acme_events_total{event=%q}", event)]; !ok {
+			t.Errorf("%s is not counted from the beginning", event)
+		}
+	}
 	waitFor(t, "renewal", func() bool { return gather(t)[renewed] > before })
 	w.certified(t, ca, "renewal.example.com")
 	if n := ca.Orders(); n < 2 {

@@ -87,6 +87,42 @@ exec %[1]s "$@"
 	}
 }
 
+// TestStrangersUnits has systemd read the units of the page, those for a user and the
+// changes to those of the package.
+func TestStrangersUnits(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	user, system := blocks(t, strangers, "ini", 2), blocks(t, strangers, "systemd", 2)
+	var mine, packaged []string
+	for i, ending := range []string{"socket", "service"} {
+		unit := filepath.Join(dir, "user", "smimea-ldap."+ending)
+		writeFile(t, unit, strings.Replace(user[i], "=smimea ", "="+builtCommand(t)+" ", 1))
+		mine = append(mine, unit)
+
+		of, err := os.ReadFile("../packaging/smimea-ldap." + ending)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unit = filepath.Join(dir, "system", "smimea-ldap."+ending)
+		writeFile(t, unit, strings.Replace(string(of), "/usr/bin/smimea ", builtCommand(t)+" ", 1))
+		writeFile(t, filepath.Join(unit+".d", "many.conf"), system[i])
+		packaged = append(packaged, unit)
+	}
+	verifyUnits(t, "smimea-ldap", append([]string{"--user"}, mine...)...)
+	verifyUnits(t, "smimea-ldap", append([]string{"--man=no"}, packaged...)...)
+}
+
+// verifyUnits has systemd read units whose names begin alike. Of a key that it does not
+// know it only speaks, as of other units of the machine.
+func verifyUnits(t *testing.T, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "systemd-analyze", append([]string{"verify"}, args...)...)
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), name) {
+		t.Errorf("%v: %v\n%s", args, err, out)
+	}
+}
+
 // TestStrangersPictures holds that the page shows the pictures that are there.
 func TestStrangersPictures(t *testing.T) {
 	text, err := os.ReadFile(strangers)

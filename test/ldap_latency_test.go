@@ -12,26 +12,40 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 )
 
-// latency searches many times, on one connection, and returns how long the median
-// and the slowest of a hundred take.
-func latency(t *testing.T, addr string, n int, filter func(i int) string) (median, slow time.Duration) {
+// A latency is how long searches take: the median, and the slowest of a hundred.
+type latency struct{ median, slow time.Duration }
+
+// measure searches servers many times, each on one connection, in turn: what else the
+// machine does slows all of them alike.
+func measure(t *testing.T, n int, filter func(i int) string, servers ...string) []latency {
 	t.Helper()
-	c, err := goldap.DialURL("ldap://" + addr)
-	if err != nil {
-		t.Fatal(err)
+	conns, took := make([]*goldap.Conn, len(servers)), make([][]time.Duration, len(servers))
+	for s, addr := range servers {
+		var err error
+		if conns[s], err = goldap.DialURL("ldap://" + addr); err != nil {
+			t.Fatal(err)
+		}
+		defer conns[s].Close()
 	}
-	defer c.Close()
-	var took []time.Duration
 	for i := range n {
-		r := goldap.NewSearchRequest("o=smimea", goldap.ScopeWholeSubtree, goldap.NeverDerefAliases, 0, 0, false, filter(i), []string{"userCertificate;binary"}, nil)
-		begin := time.Now()
-		found, err := c.Search(r)
-		if took = append(took, time.Since(begin)); err != nil || len(found.Entries) != 1 {
-			t.Fatalf("%s: %v, %v", filter(i), found, err)
+		for s, c := range conns {
+			r := goldap.NewSearchRequest("o=smimea", goldap.ScopeWholeSubtree, goldap.NeverDerefAliases, 0, 0, false, filter(i), []string{"userCertificate;binary"}, nil)
+			begin := time.Now()
+			found, err := c.Search(r)
+			for goldap.IsErrorWithCode(err, goldap.LDAPResultBusy) { // as a user would
+				found, err = c.Search(r)
+			}
+			if took[s] = append(took[s], time.Since(begin)); err != nil || len(found.Entries) != 1 {
+				t.Fatalf("%s: %v, %v", filter(i), found, err)
+			}
 		}
 	}
-	slices.Sort(took)
-	return took[n/2], took[n*99/100]
+	all := make([]latency, len(servers))
+	for s := range took {
+		slices.Sort(took[s])
+		all[s] = latency{took[s][n/2], took[s][n*99/100]}
+	}
+	return all
 }
 
 // TestLDAPLatency measures searches beside those of slapd with the same entry: an
@@ -47,23 +61,23 @@ func TestLDAPLatency(t *testing.T) {
 		"hugh@example.com", hugh)), "ldap://")
 	same := func(int) string { return "(mail=hugh@example.com)" }
 	const n = 1000
-	latency(t, g.addr, 10, same)
-	latency(t, slapd, 10, same)
-	cached, cachedSlow := latency(t, g.addr, n, same)
-	theirs, theirsSlow := latency(t, slapd, n, same)
+	measure(t, 10, same, g.addr, slapd)
+	known := measure(t, n, same, g.addr, slapd)
+	ours, theirs := known[0], known[1]
 	// Each of these has the same certificate under another name.
 	addresses := make([]string, 50)
 	for i := range addresses {
 		addresses[i] = fmt.Sprintf("hugh%d@example.com", i)
 	}
 	c.publish(t, c.root.user(t, addresses[0], func(cert *x509.Certificate) { cert.EmailAddresses = addresses }), addresses)
-	fresh, freshSlow := latency(t, g.addr, len(addresses), func(i int) string { return "(mail=" + addresses[i] + ")" })
+	fresh := measure(t, len(addresses), func(i int) string { return "(mail=" + addresses[i] + ")" }, g.addr)[0]
 	t.Logf("median and 99th percentile of a search: known %v, %v; looked up %v, %v; slapd %v, %v",
-		cached, cachedSlow, fresh, freshSlow, theirs, theirsSlow)
-	if cached > 10*theirs+time.Millisecond {
-		t.Errorf("what is known takes %v, and slapd %v", cached, theirs)
+		ours.median, ours.slow, fresh.median, fresh.slow, theirs.median, theirs.slow)
+	// Bounds against what has none: a machine under load is an order of magnitude slower.
+	if ours.median > 10*theirs.median+50*time.Millisecond {
+		t.Errorf("what is known takes %v, and slapd %v", ours.median, theirs.median)
 	}
-	if freshSlow > 3*time.Second {
-		t.Errorf("a look-up takes %v", freshSlow)
+	if fresh.slow > time.Minute {
+		t.Errorf("a look-up takes %v", fresh.slow)
 	}
 }

@@ -1,10 +1,13 @@
 package test
 
 import (
+	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -139,4 +142,89 @@ func TestWatched(t *testing.T) {
 	at := fmt.Sprintf("{secondary=%q,zone=%q}", harness.Loopback(port), subZonesOf[0])
 	is("secondary_reachable"+at, 0)
 	none("secondary_serial" + at)
+}
+
+// TestExpiring holds that the metric and smimea check agree on which certificates end soon
+// without a successor: one in another file, of the same address, for the same use.
+func TestExpiring(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const day = 24 * time.Hour
+	ends := map[string]bool{} // the files of certificates that end soon: whether nothing follows
+	write := func(name string, encrypts bool, begins, lasts time.Duration, addresses ...string) {
+		t.Helper()
+		template := testcert.Template{Addresses: addresses, NotAfter: time.Now().Add(lasts), KeyUsage: x509.KeyUsageDigitalSignature}
+		if encrypts {
+			template.KeyUsage |= x509.KeyUsageKeyAgreement
+		}
+		if begins > 0 {
+			template.NotBefore = time.Now().Add(begins)
+		}
+		if err := testcert.Write(filepath.Join(dir, name), template); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name        string
+		signs       bool // it can only sign
+		follows     string
+		followSigns bool
+		begins      time.Duration
+		want        bool
+	}{
+		{name: "nothing", want: true},
+		{name: "renewed", follows: "renewed"},
+		{name: "later", follows: "later", begins: 3 * day},
+		{name: "signing", follows: "signing", followSigns: true, want: true},
+		{name: "signed", signs: true, follows: "signed", followSigns: true},
+		{name: "better", signs: true, follows: "better"},
+		{name: "another", follows: "else", want: true},
+	} {
+		write(c.name+".pem", !c.signs, 0, 5*day, c.name+"@example.com")
+		ends[c.name+".pem"] = c.want
+		if c.follows != "" {
+			write("next-"+c.name+".pem", !c.followSigns, c.begins, 365*day, c.follows+"@example.com")
+		}
+	}
+	write("both.pem", true, 0, 5*day, "one@example.com", "two@example.com")
+	write("next-one.pem", true, 0, 365*day, "one@example.com")
+	ends["both.pem"] = true
+
+	startServer(t, block("example.com", "smimea "+dir))
+	n := 0
+	for _, alone := range ends {
+		if alone {
+			n++
+		}
+	}
+	metric := fmt.Sprintf("coredns_smimea_expiring_certificates{days=\"7\",dir=%q}", dir)
+	waitFor(t, "the metric", func() bool { return gather(t)[metric] == float64(n) })
+
+	out, _ := exec.CommandContext(t.Context(), builtCommand(t), "check", "-json", "-soon", "168h", dir).Output() // its status is 1
+	var report struct {
+		Users []struct {
+			Path     string
+			Findings []struct{ Level, Code string }
+		}
+	}
+	if err := json.Unmarshal(out, &report); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	warned, noted := map[string]bool{}, map[string]bool{}
+	for _, user := range report.Users {
+		for _, f := range user.Findings {
+			if f.Code == "expires" {
+				noted[user.Path] = true
+				warned[user.Path] = warned[user.Path] || f.Level == "warning"
+			}
+		}
+	}
+	for name, alone := range ends {
+		if !noted[name] || warned[name] != alone {
+			t.Errorf("%s: check warns: %v, want %v", name, warned[name], alone)
+		}
+	}
+	if len(noted) != len(ends) {
+		t.Errorf("check says of %d files that they end soon, want %d", len(noted), len(ends))
+	}
 }

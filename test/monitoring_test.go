@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,30 +39,77 @@ func TestAlerts(t *testing.T) {
 		t.Errorf("%d alerts", len(alerts))
 	}
 	for _, m := range alerts {
-		if !regexp.MustCompile(`(?m)^  - name: `+m[1]+`$`).Match(tests) || !strings.Contains(string(tests), "alertname: "+m[1]+", exp_alerts: []}") {
+		if !regexp.MustCompile(`(?m)^  - name: `+m[1]+`$`).Match(tests) || !strings.Contains(string(tests), "alertname: "+m[1]+", exp_alerts: []}\n") {
 			t.Errorf("%s is not tested both ways", m[1])
 		}
 	}
-	checkMetrics(t, "alerts.yml", string(rules))
+
+	// Each waits for as long as it says: what is not yet an alert is one a minute later.
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "alerts.yml"), string(rules))
+	writeFile(t, filepath.Join(dir, "later.yml"), notYet.ReplaceAllStringFunc(string(tests), func(line string) string {
+		m := notYet.FindStringSubmatch(line)
+		minutes, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("eval_time: %dm, %s", minutes+1, m[2])
+	}))
+	later, _ := exec.CommandContext(t.Context(), "promtool", "test", "rules", filepath.Join(dir, "later.yml")).CombinedOutput() // it fails
+	for _, rule := range strings.Split(string(rules), "- alert: ")[1:] {
+		name, body, _ := strings.Cut(rule, "\n")
+		if strings.Contains(body, " for: ") != regexp.MustCompile(`alertname: ?`+name+`\b`).Match(later) {
+			t.Errorf("%s does not wait for as long as it says, or that is not tested:\n%s", name, later)
+		}
+		checkMetrics(t, name, body)
+	}
 	board, err := os.ReadFile("../monitoring/board.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkMetrics(t, "board.json", string(board))
+	for _, line := range regexp.MustCompile(`"expr": "(?:[^"\\]|\\.)*"[^}]*`).FindAllString(string(board), -1) {
+		checkMetrics(t, "the board", strings.ReplaceAll(line, `\"`, `"`))
+	}
 }
 
-// checkMetrics holds that the plugin has the metrics that a text asks for: those of its
-// page, which TestPluginPage holds against the plugin.
+// notYet is the test of an alert that is to come.
+var notYet = regexp.MustCompile(`eval_time: (\d+)m, (alertname: \w+, exp_alerts: \[\]\}) # not yet`)
+
+// checkMetrics holds that the plugin has the metrics that a text asks for, with the labels
+// that it asks for: those of its page, which TestPluginPage holds against the plugin.
 func checkMetrics(t *testing.T, name, text string) {
 	t.Helper()
 	page, err := os.ReadFile("../plugin/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile(`coredns_smimea_(\w+)`).FindAllStringSubmatch(text, -1) {
+	const label = `[a-z_]+`
+	has := map[string]bool{"instance": true, "job": true, "le": true}
+	if strings.Contains(text, "coredns_dns_responses_total") {
+		has["rcode"] = true
+	}
+	for _, m := range regexp.MustCompile(`coredns_smimea_(\w+)(?:\{([^}]*)\})?`).FindAllStringSubmatch(text, -1) {
 		metric := regexp.MustCompile(`_(sum|count|bucket)$`).ReplaceAllString(m[1], "")
-		if !strings.Contains(string(page), "`coredns_smimea_"+metric+"{") {
+		entry := regexp.MustCompile("`coredns_smimea_" + metric + `\{([^}]*)\}`).FindSubmatch(page)
+		if entry == nil {
 			t.Errorf("%s asks for %s, which the plugin does not have", name, m[0])
+			continue
+		}
+		own := regexp.MustCompile(label).FindAllString(string(entry[1]), -1)
+		for _, l := range own {
+			has[l] = true
+		}
+		for _, matcher := range regexp.MustCompile(`(`+label+`)\s*[=!]`).FindAllStringSubmatch(m[2], -1) {
+			if l := matcher[1]; l != "job" && !slices.Contains(own, l) {
+				t.Errorf("%s asks for %s, which has no label %s", name, m[0], l)
+			}
+		}
+	}
+	for _, m := range regexp.MustCompile(`\b(?:by|on|group_left) \(([^)]*)\)|\{\{\s*(?:\$labels\.)?(`+label+`)\s*\}\}`).FindAllStringSubmatch(text, -1) {
+		for _, l := range regexp.MustCompile(label).FindAllString(m[1]+m[2], -1) {
+			if !has[l] {
+				t.Errorf("%s: no metric in it has the label %s:\n%s", name, l, text)
+			}
 		}
 	}
 }

@@ -38,7 +38,7 @@ func newMachine(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{T: t, root: filepath.Join(t.TempDir(), "debian"), log: &harness.Log{}}
 	mirror, _, _ := strings.Cut(command(t, "apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Component: main"), "\n")
-	m.must(asRoot("mmdebstrap", "--quiet", "--variant=apt", "--include=systemd-sysv,dbus,openssl", "bookworm", m.root, mirror).CombinedOutput())
+	m.must(asRoot("mmdebstrap", "--quiet", "--variant=apt", "--include=systemd-sysv,dbus,openssl,rpm", "bookworm", m.root, mirror).CombinedOutput())
 	t.Cleanup(func() { m.must(asRoot("rm", "-rf", "--one-file-system", m.root).CombinedOutput()) })
 
 	boot := asRoot("systemd-nspawn", "--quiet", "--directory="+m.root, "--boot", "--register=no", "--keep-unit", "--private-network", "--link-journal=no")
@@ -250,6 +250,24 @@ func TestDebian(t *testing.T) {
 			t.Errorf("smimea-ldap.service is %s", state)
 		}
 	}
+	// As the page has it, it serves others, with TLS.
+	m.sh(`systemctl stop smimea-ldap.socket smimea-ldap.service
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -subj /CN=ldap -addext subjectAltName=IP:127.0.0.1 \
+			-keyout /etc/ssl/private/ldap.key -out /etc/ssl/ldap.crt`)
+	for i, drop := range blocks(t, strangers, "systemd", 2) {
+		unit := []string{"socket", "service"}[i]
+		file := filepath.Join(t.TempDir(), "many.conf")
+		writeFile(t, file, drop)
+		m.sh("mkdir /etc/systemd/system/smimea-ldap." + unit + ".d")
+		m.copy(file, "etc/systemd/system/smimea-ldap."+unit+".d/many.conf")
+	}
+	m.sh("systemctl daemon-reload; systemctl enable --now smimea-ldap.socket")
+	secure := m.from("env", "LDAPTLS_CACERT="+filepath.Join(m.root, "etc/ssl/ldap.crt"), "ldapsearch", "-x", "-LLL", "-H", "ldaps://127.0.0.1", "-s", "base", "-b", "", "+")
+	if said := m.must(secure.CombinedOutput()); !strings.Contains(said, "supportedLDAPVersion: 3") {
+		t.Errorf("the gateway says over TLS\n%s", said)
+	}
+	m.sh("rm -r /etc/systemd/system/smimea-ldap.*.d; systemctl daemon-reload; systemctl restart smimea-ldap.socket")
+
 	for _, file := range []string{"/usr/share/bash-completion/completions/smimea", "/usr/share/zsh/vendor-completions/_smimea", "/usr/share/fish/vendor_completions.d/smimea.fish",
 		"/usr/share/man/man1/smimea.1.gz", "/usr/share/man/man5/smimea-json.5.gz", "/usr/share/man/man7/smimea-plugin.7.gz", "/usr/share/man/man8/coredns-smimea.8.gz"} {
 		if got := m.sh("dpkg -S " + file); !strings.Contains(got, "smimea: ") {
@@ -268,5 +286,70 @@ func TestDebian(t *testing.T) {
 	}
 	if got := m.sh("find /etc/coredns-smimea -type f"); got != "/etc/coredns-smimea/certs/hugh.crt" {
 		t.Errorf("after the purge there are: %s", got)
+	}
+	// Where systemd does not run, as while an image is made, nothing is left either. Who has
+	// a key of another name gets no second one.
+	m.sh(`unshare --mount sh -ec 'mount -t tmpfs none /run
+		dpkg -i /root/2/*.deb
+		cd /etc/coredns-smimea/keys
+		mv zone.key mine.key
+		mv zone.private mine.private
+		dpkg -i /root/2/*.deb
+		test ! -e zone.key
+		cd /
+		systemctl enable coredns-smimea.service smimea-ldap.socket
+		dpkg --purge coredns-smimea smimea'`)
+	if got := m.sh("find /etc/systemd /var/lib -name '*smimea*'"); got != "" {
+		t.Errorf("after the purge without systemd there are: %s", got)
+	}
+	m.withRPM(name)
+}
+
+// withRPM installs the packages for rpm on a machine that has none of ours, upgrades and
+// erases them. That the machine is a Debian, whose rpm knows of no dependencies, is nothing
+// to them.
+func (m *machine) withRPM(owner string) {
+	m.Helper()
+	m.sh("rm -r /etc/coredns-smimea; mkdir /root/rpm1 /root/rpm2")
+	for _, release := range []string{"1", "2"} {
+		dir, _, err := makePackages("rpm", "RELEASE="+release)
+		if err != nil {
+			m.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "*-"+release+".*.rpm"))
+		if err != nil || len(files) != 2 {
+			m.Fatalf("packages %q, %v", files, err)
+		}
+		for _, file := range files {
+			m.copy(file, "root/rpm"+release)
+		}
+	}
+	const rpm = "rpm --force-debian --nodeps --nosignature "
+	m.sh(rpm + "-i /root/rpm1/smimea-*.rpm /root/rpm1/coredns-smimea-*.rpm")
+	if got := m.sh("systemctl is-active coredns-smimea || true; stat -c '%U %a' /etc/coredns-smimea/keys /etc/coredns-smimea/keys/zone.private"); got != "inactive\nroot 700\nroot 600" {
+		m.Errorf("after the installation by rpm: %s", got)
+	}
+	m.sh(`sed -i 's/^_smimecert.example.com _smime.example.com/_smimecert.example.org _smime.example.org/' /etc/coredns-smimea/Corefile
+		cp /root/hugh.crt /etc/coredns-smimea/certs
+		systemctl enable --now coredns-smimea smimea-ldap.socket`)
+	if got := m.ask(owner, "SMIMEA"); !strings.Contains(got, "SMIMEA") {
+		m.Errorf("the server that rpm has installed says\n%s", got)
+	}
+
+	const kept = "cat /etc/coredns-smimea/Corefile /etc/coredns-smimea/keys/zone.key"
+	before, pid := m.sh(kept), m.sh("systemctl show -P MainPID coredns-smimea")
+	m.sh(rpm + "-U /root/rpm2/smimea-*.rpm /root/rpm2/coredns-smimea-*.rpm")
+	if got := m.sh("rpm -q coredns-smimea smimea | sort; " + kept); got != "coredns-smimea-0.1.0-2.x86_64\nsmimea-0.1.0-2.x86_64\n"+before {
+		m.Errorf("after the upgrade by rpm:\n%s\nbefore:\n%s", got, before)
+	}
+	if now := m.sh("systemctl show -P MainPID coredns-smimea"); now == pid || now == "0" {
+		m.Errorf("process %s before the upgrade by rpm, %s after", pid, now)
+	}
+
+	m.sh(rpm + "-e coredns-smimea smimea")
+	if got := m.sh(`systemctl is-active coredns-smimea smimea-ldap.socket || true
+		find / -xdev -name '*smimea*' -not -path '/proc/*' -not -path '/root/*' -not -path '/var/*' -not -path '/sys/*' -not -path '/tmp/*'
+		cd /etc/coredns-smimea; find . -type f | sort`); got != "inactive\ninactive\n/etc/coredns-smimea\n./Corefile.rpmsave\n./certs/hugh.crt\n./keys/zone.key\n./keys/zone.private" {
+		m.Errorf("after rpm has erased them: %s", got)
 	}
 }

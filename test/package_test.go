@@ -100,11 +100,11 @@ func TestVersion(t *testing.T) {
 // TestRPM holds what the packages for rpm have in them.
 func TestRPM(t *testing.T) {
 	t.Parallel()
-	dir, said, err := makePackages("rpm")
+	dir, said, err := makePackages("rpm", "RELEASE=1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.rpm"))
+	files, err := filepath.Glob(filepath.Join(dir, "*-1.*.rpm"))
 	if err != nil || len(files) != 2 {
 		t.Fatalf("%d packages, %v\n%s", len(files), err, said)
 	}

@@ -172,10 +172,11 @@ func TestPluginPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := regexp.MustCompile(`\bmetric\.(?:Counter|Gauge|Histogram)\("(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	names := regexp.MustCompile(`\bmetric\.(?:Counter|Gauge|Histogram)\("(\w+)",\s*"(?:[^"\\]|\\.)*",\s*(?:prometheus\.\w+\([^)]*\),\s*)?((?:"\w+"[,\s]*)*)\)`).FindAllStringSubmatch(string(source), -1)
 	for _, m := range names {
-		if !strings.Contains(page, "`coredns_smimea_"+m[1]+"{") {
-			t.Errorf("metric %s is not in the page", m[1])
+		labels := strings.Join(regexp.MustCompile(`\w+`).FindAllString(m[2], -1), ", ")
+		if !strings.Contains(page, "`coredns_smimea_"+m[1]+"{"+labels+"}`") {
+			t.Errorf("metric %s{%s} is not in the page", m[1], labels)
 		}
 	}
 	if n := strings.Count(page, "`coredns_smimea_"); n != len(names) {

@@ -306,6 +306,10 @@ func (l *List) SignedBy(issuer *x509.Certificate) error {
 	if !l.Names(issuer) {
 		return errors.New("it is of another issuer")
 	}
+	if issuer.KeyUsage&x509.KeyUsageCRLSign != 0 {
+		// It may be of a key for lists only, which crypto/x509 takes for no issuer's.
+		return issuer.CheckSignature(l.head.SignatureAlgorithm, l.tbs, l.head.Signature)
+	}
 	head := *l.head
 	head.RawTBSRevocationList = l.tbs
 	return head.CheckSignatureFrom(issuer)

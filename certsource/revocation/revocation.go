@@ -3,8 +3,8 @@
 // from a revocation, is for others: it knows neither disk, nor network, nor time.
 //
 // A list counts for what its issuer has signed, and for nothing else: [Set.Revoked]
-// verifies that the key that has signed the list has signed the certificate, too. So
-// it does not matter where the issuer's certificate was found, and a list of a
+// verifies that the key that has signed the list, or one that has certified that key under
+// the same name, has signed the certificate, too. So it does not matter where the issuer's certificate was found, and a list of a
 // stranger who has the same name revokes nothing.
 package revocation
 

@@ -161,6 +161,47 @@ func TestScopes(t *testing.T) {
 	}
 }
 
+// TestOtherKey holds that a list counts that another key of the issuer has signed, if the
+// key of the certificates has certified that: one for lists only, or a new one.
+func TestOtherKey(t *testing.T) {
+	for name, change := range map[string]func(*x509.Certificate){
+		"a key for lists": func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageCRLSign },
+		"a new key":       func(*x509.Certificate) {},
+	} {
+		a, other := newAuthority(t, "A"), newAuthority(t, "A")
+		mine, list := a.issue(7), other.list(1, revoked(1, 7))
+		template := *other.cert
+		template.SubjectKeyId, template.AuthorityKeyId = other.cert.SubjectKeyId, nil
+		change(&template)
+		der, err := x509.CreateCertificate(rand.Reader, &template, a.cert, &other.key.PublicKey, a.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certified, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := Parse(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := Verify(l, []*x509.Certificate{certified, a.cert})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if NewSet([]Verified{v}).Revoked(mine) == nil {
+			t.Errorf("%s: the list does not count", name)
+		}
+		// It does not where the key of the certificates is not known to vouch for it.
+		if v, err = Verify(l, []*x509.Certificate{certified}); err != nil || NewSet([]Verified{v}).Revoked(mine) != nil {
+			t.Errorf("%s: the list counts by itself, %v", name, err)
+		}
+		if v, err = Verify(l, []*x509.Certificate{other.cert, a.cert}); err != nil || NewSet([]Verified{v}).Revoked(mine) != nil {
+			t.Errorf("%s: the list of a stranger counts, %v", name, err)
+		}
+	}
+}
+
 // TestStranger holds that a list counts only for what its own key has signed.
 func TestStranger(t *testing.T) {
 	a, stranger := newAuthority(t, "A"), newAuthority(t, "A")
@@ -188,7 +229,7 @@ func TestStranger(t *testing.T) {
 	if s.Revoked(stranger.issue(7)) == nil {
 		t.Error("the stranger's own certificate is not revoked")
 	}
-	if s := NewSet([]Verified{a.verified(a.list(1, revoked(1, 7))), {l, stranger.cert}}); s.Revoked(mine) == nil {
+	if s := NewSet([]Verified{a.verified(a.list(1, revoked(1, 7))), {List: l, Issuer: stranger.cert}}); s.Revoked(mine) == nil {
 		t.Error("a stranger's list has taken the place of the issuer's")
 	}
 }
@@ -312,7 +353,7 @@ func FuzzRead(f *testing.F) {
 		}
 		for _, l := range lists {
 			l.Newer(l)
-			NewSet([]Verified{{l, a.cert}}).Revoked(a.cert.Raw)
+			NewSet([]Verified{{List: l, Issuer: a.cert}}).Revoked(a.cert.Raw)
 			theirs, err := x509.ParseRevocationList(l.Raw)
 			if err != nil {
 				continue // an odd serial number, say

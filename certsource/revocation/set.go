@@ -14,6 +14,10 @@ import (
 type Verified struct {
 	*List
 	Issuer *x509.Certificate
+	// For is the certificate of another key of the issuer's, if that has certified the
+	// key of the list: the list is of its certificates, too (RFC 5280 section 6.3.3 (f)).
+	// So it is where lists have a key of their own, and after a key roll-over.
+	For *x509.Certificate
 }
 
 // Verify looks among certificates for the issuer that has signed a list. The error
@@ -25,13 +29,25 @@ func Verify(l *List, issuers []*x509.Certificate) (Verified, error) {
 			continue
 		}
 		if failed = l.SignedBy(issuer); failed == nil {
-			return Verified{l, issuer}, nil
+			return Verified{l, issuer, certifier(issuer, issuers)}, nil
 		}
 	}
 	if failed != nil {
 		return Verified{}, fmt.Errorf("its signature is not that of the issuer it names (%v): fetch it again from the issuer", failed)
 	}
 	return Verified{}, ErrIssuer
+}
+
+// certifier looks for the certificate of another key with a certificate's name that has
+// signed it.
+func certifier(cert *x509.Certificate, among []*x509.Certificate) *x509.Certificate {
+	for _, other := range among {
+		if bytes.Equal(other.RawSubject, cert.RawSubject) && !bytes.Equal(other.RawSubjectPublicKeyInfo, cert.RawSubjectPublicKeyInfo) &&
+			cert.CheckSignatureFrom(other) == nil {
+			return other
+		}
+	}
+	return nil
 }
 
 // ErrIssuer is why a list does not count whose issuer is not known.
@@ -77,7 +93,7 @@ func (s *Set) Revoked(cert []byte) *certsource.Refusal {
 		return nil
 	}
 	for _, l := range s.lists {
-		if e, ok := l.find(id); ok && hasSigned(l.Issuer, cert) {
+		if e, ok := l.find(id); ok && (hasSigned(l.Issuer, cert) || l.For != nil && hasSigned(l.For, cert)) {
 			return certsource.Refuse(certsource.Revoked, e.String())
 		}
 	}

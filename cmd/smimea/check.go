@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"crypto/x509"
 	"flag"
 	"fmt"
 	"os"
@@ -74,7 +73,7 @@ type userJSON struct {
 	TXT       string    `json:"txt,omitempty"`
 	Findings  []finding `json:"findings"`
 
-	encrypts, signs bool // what the key is for
+	encrypts bool // to its key
 }
 
 // A finding is something to say about a certificate of a user.
@@ -209,7 +208,7 @@ func (c *checker) certificate(f sourceFile, cert *certsource.Certificate, first 
 		common = append(common, lintCertificate(cert.Raw)...)
 	}
 	for i, text := range cert.Addresses {
-		user := userJSON{Address: text, Path: f.path, Key: key, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, Findings: slices.Clone(common), encrypts: cert.Encrypts, signs: signs(cert)}
+		user := userJSON{Address: text, Path: f.path, Key: key, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, Findings: slices.Clone(common), encrypts: cert.Encrypts}
 		if first && i == 0 {
 			user.Findings = append(user.Findings, unusedFindings(f)...)
 		}
@@ -289,21 +288,19 @@ func (c *checker) compare() {
 			byText[user.TXT] = user.Address
 		}
 	}
-	lasting := map[string][]*userJSON{} // those that do not end soon, by SMIMEA owner
-	for i := range users {
-		if user := &users[i]; user.NotAfter.Sub(c.policy.now) >= c.soon {
-			lasting[user.SMIMEA] = append(lasting[user.SMIMEA], user)
-		}
-	}
+	begins := c.renewals()
 	for i := range users {
 		user := &users[i]
 		if user.SMIMEA == "" {
 			continue
 		}
-		if slices.ContainsFunc(lasting[user.SMIMEA], user.renewedBy) {
+		if begin, ok := begins[use{user.SMIMEA, user.encrypts}]; ok {
 			for j, f := range user.Findings {
 				if f.Code == "expires" {
 					user.Findings[j] = finding{"note", "expires", "expires soon; its renewal is here"}
+					if begin.After(user.NotAfter) {
+						user.Findings = append(user.Findings, finding{"warning", "gap", "its renewal begins on " + begin.Format(time.DateOnly) + " only, after its end"})
+					}
 				}
 			}
 		}
@@ -317,22 +314,28 @@ func (c *checker) compare() {
 	}
 }
 
-// renewedBy reports whether another certificate of the address takes a certificate's
-// place: it begins before that one ends, and does what that one does. With one to encrypt
-// to what counts is that.
-func (user *userJSON) renewedBy(other *userJSON) bool {
-	does := other.encrypts
-	if !user.encrypts {
-		does = other.signs
-	}
-	return does && !other.NotBefore.After(user.NotAfter)
+// A use is what certificates are renewed for: one that can encrypt is followed by another
+// that can.
+type use struct {
+	owner    string // of the SMIMEA records
+	encrypts bool
 }
 
-// signs reports whether signatures can be checked with a certificate: keyUsage is absent,
-// or has digitalSignature or nonRepudiation (RFC 8550 section 4.4.2).
-func signs(cert *certsource.Certificate) bool {
-	parsed, err := x509.ParseCertificate(cert.Raw)
-	return err != nil || parsed.KeyUsage == 0 || parsed.KeyUsage&(x509.KeyUsageDigitalSignature|x509.KeyUsageContentCommitment) != 0
+// renewals returns when the first certificate begins that does not end soon, by its use.
+// The server's metric of certificates that expire goes by the same rule.
+func (c *checker) renewals() map[use]time.Time {
+	begins := map[use]time.Time{}
+	for _, user := range c.result.Users {
+		if user.SMIMEA == "" || user.NotAfter.Sub(c.policy.now) < time.Duration(c.soon) {
+			continue
+		}
+		for _, u := range []use{{user.SMIMEA, user.encrypts}, {user.SMIMEA, false}} {
+			if begin, ok := begins[u]; !ok || user.NotBefore.Before(begin) {
+				begins[u] = user.NotBefore
+			}
+		}
+	}
+	return begins
 }
 
 func domainOf(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }

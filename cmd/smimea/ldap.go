@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sync"
 	"syscall"
@@ -52,8 +51,8 @@ docs/encrypt-to-strangers.md explains it.
 A search is answered within three seconds. If the look-up takes longer, the
 answer is "busy", and the next search finds what has come. A failure is never
 an empty answer. Addresses are not logged without -v. systemd may open the
-sockets (LISTEN_FDS); those named ldaps begin with TLS. SIGHUP has the TLS
-certificate read again.
+sockets (LISTEN_FDS); those named ldaps begin with TLS. The TLS certificate is
+read again when its files change.
 `,
 	setup: func(f *flag.FlagSet) action {
 		o := ldapOptions{}
@@ -102,14 +101,8 @@ type ldapOptions struct {
 	print, write             string
 }
 
-// dn is what a distinguished name looks like (RFC 4514 section 3).
-var dn = func() *regexp.Regexp {
-	const pair = `(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*) *= *(?:[^\\,+"<>;\x00-\x1f]|\\(?:[0-9A-Fa-f]{2}|[ #=,+"<>;\\]))+`
-	return regexp.MustCompile(`^(?:` + pair + `(?: *[,+] *` + pair + `)*)?$`)
-}()
-
 func runLDAP(u *ui, o *ldapOptions) (exit, error) {
-	if !dn.MatchString(o.base) {
+	if !ldap.IsDN(o.base) {
 		return 0, usageError(fmt.Sprintf("-base %s is no distinguished name: want one such as o=smimea", quote(o.base)))
 	}
 	if o.print != "" || o.write != "" {
@@ -268,7 +261,11 @@ func (d *ldapDaemon) worldSource() (ldap.Source, error) {
 		if options.Bridge, err = bridge.Open(o.bridge); err != nil {
 			return nil, fail(exitCannotWrite, err)
 		}
-		d.say("the bridge's root, to be installed in mail programs, is %s", filepath.Join(o.bridge, bridge.RootFile))
+		root := filepath.Join(o.bridge, bridge.RootFile)
+		d.say("the bridge's root, to be installed in mail programs, is %s", root)
+		if end := options.Bridge.Ends(); time.Until(end) < 30*24*time.Hour {
+			d.u.warn("the bridge's root %s ends on %s, and nothing is bridged then: remove it and its key in time to make a new one, and install that", root, end.Format(time.DateOnly))
+		}
 	}
 	source := world.New(options)
 	d.closers = append(d.closers, source.Close)
@@ -321,7 +318,7 @@ func (d *ldapDaemon) serve(server *ldap.Server, listeners []listener) error {
 	}
 	// Without systemd there is nobody to tell.
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
-	status := time.NewTicker(10 * time.Second)
+	status := time.NewTicker(5 * time.Second)
 	defer status.Stop()
 	told := ""
 	var err error
@@ -329,8 +326,9 @@ func (d *ldapDaemon) serve(server *ldap.Server, listeners []listener) error {
 		select {
 		case <-ctx.Done():
 		case <-reload:
-			d.reload()
+			d.followTLS(true)
 		case <-status.C:
+			d.followTLS(false)
 			if line := d.metrics.status(server); line != told {
 				told = line
 				_, _ = daemon.SdNotify(false, "STATUS="+line)
@@ -351,16 +349,4 @@ func (d *ldapDaemon) serve(server *ldap.Server, listeners []listener) error {
 		err = nil
 	}
 	return err
-}
-
-// reload reads the TLS certificate again.
-func (d *ldapDaemon) reload() {
-	if d.tls == nil {
-		return
-	}
-	if err := d.tls.read(); err != nil {
-		d.say("the TLS certificate stays as it is: %v", err)
-		return
-	}
-	d.say("the TLS certificate was read again")
 }

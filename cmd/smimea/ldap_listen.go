@@ -1,21 +1,16 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"coredns-smimea/internal/armour"
 )
 
 const defaultListen = "ldap://127.0.0.1:3890"
@@ -27,22 +22,21 @@ type listener struct {
 	secure bool // its connections begin with TLS
 }
 
-// listeners opens those of -listen, or takes those that systemd has opened: of
-// these the ones named ldaps begin with TLS.
+// listeners opens those of -listen, or takes those that systemd has opened: of these the
+// ones named ldaps begin with TLS.
 func (d *ldapDaemon) listeners() ([]listener, error) {
-	named, err := activation.ListenersWithNames()
-	if err != nil {
-		return nil, fail(exitNoInput, fmt.Errorf("taking over systemd's sockets: %w", err))
-	}
 	var all []listener
-	for name, group := range named {
-		for _, l := range group {
-			scheme := "ldap"
-			if name == "ldaps" {
-				scheme = name
-			}
-			all = append(all, listener{l, scheme + "://" + l.Addr().String(), name == "ldaps"})
+	for _, f := range activation.Files(true) {
+		l, err := net.FileListener(f)
+		f.Close()
+		if err != nil {
+			return nil, fail(exitNoInput, fmt.Errorf("the socket %q that systemd has opened cannot be listened on (%w): want ListenStream in its unit, and no Accept", f.Name(), err))
 		}
+		scheme := "ldap"
+		if f.Name() == "ldaps" {
+			scheme = "ldaps"
+		}
+		all = append(all, listener{l, scheme + "://" + l.Addr().String(), scheme == "ldaps"})
 	}
 	if len(all) > 0 && len(d.o.listen) > 0 {
 		return nil, usageError("systemd has opened sockets already: leave -listen away")
@@ -84,44 +78,6 @@ func listen(text string) (listener, error) {
 		return listener{}, fail(exitNoInput, fmt.Errorf("-listen %s: %w", quote(text), err))
 	}
 	return listener{l, u.Scheme + "://" + l.Addr().String(), u.Scheme == "ldaps"}, nil
-}
-
-// A keyPair is the TLS certificate, which can be read again.
-type keyPair struct {
-	certFile, keyFile string
-	current           atomic.Pointer[tls.Certificate]
-}
-
-func newKeyPair(certFile, keyFile string) (*keyPair, error) {
-	if certFile == "" || keyFile == "" {
-		return nil, usageError("-tls-cert and -tls-key go together")
-	}
-	k := &keyPair{certFile: certFile, keyFile: keyFile}
-	return k, k.read()
-}
-
-func (k *keyPair) read() error {
-	cert, err := os.ReadFile(k.certFile)
-	if err != nil {
-		return fail(exitNoInput, err)
-	}
-	key, err := os.ReadFile(k.keyFile)
-	if err != nil {
-		return fail(exitNoInput, err)
-	}
-	pair, err := armour.KeyPair(cert, key)
-	if err != nil {
-		return fail(exitNoInput, fmt.Errorf("reading %q and %q: %w", k.certFile, k.keyFile, err))
-	}
-	k.current.Store(&pair)
-	return nil
-}
-
-func (k *keyPair) config() *tls.Config {
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.current.Load(), nil },
-	}
 }
 
 // serveMetrics serves them, if -metrics says where.

@@ -92,7 +92,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		f := flag.NewFlagSet("cert", flag.ContinueOnError)
 		expired := f.Bool("expired", false, "")
 		days := f.Int("days", 365, "")
-		after := f.Int("after", 0, "") // days until it begins
+		from := f.Int("from", 0, "") // days until it begins
 		rsa := f.Bool("rsa", false, "")
 		sign := f.Bool("sign", false, "")
 		subject := f.Bool("subject", false, "")
@@ -106,10 +106,10 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		if *sign {
 			template.KeyUsage = x509.KeyUsageDigitalSignature
 		}
-		if *after > 0 {
-			template.NotBefore = time.Now().AddDate(0, 0, *after)
-		}
 		template.NotAfter = time.Now().AddDate(0, 0, *days)
+		if *from != 0 {
+			template.NotBefore = time.Now().AddDate(0, 0, *from)
+		}
 		if *expired {
 			template.NotBefore, template.NotAfter = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(0, 0, -1)
 		}

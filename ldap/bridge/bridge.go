@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 )
@@ -101,7 +102,7 @@ func (b *Bridge) Cross(leaf, authority *x509.Certificate, scope Scope) ([]byte, 
 	if len(leaf.EmailAddresses) == 0 {
 		return nil, errors.New("the certificate has no rfc822Name, and nothing else can be constrained")
 	}
-	if len(authority.PermittedEmailAddresses) > 0 {
+	if limited(authority) {
 		scope = Mailbox(leaf.EmailAddresses[0]) // it must not get more than it has
 	}
 	for _, address := range leaf.EmailAddresses {
@@ -109,7 +110,7 @@ func (b *Bridge) Cross(leaf, authority *x509.Certificate, scope Scope) ([]byte, 
 			return nil, errors.New("the certificate has an address besides that the record does not vouch for")
 		}
 	}
-	der, err := b.issue(authority, scope)
+	der, err := b.issue(leaf, authority, scope)
 	if err != nil {
 		return nil, fmt.Errorf("issuing a cross-certificate: %w", err)
 	}
@@ -130,13 +131,25 @@ func (b *Bridge) Cross(leaf, authority *x509.Certificate, scope Scope) ([]byte, 
 	return der, nil
 }
 
+// limited reports whether an authority is one for some addresses only, or not for mail, or
+// has a limit that crypto/x509 does not know, such as names of directories.
+func limited(authority *x509.Certificate) bool {
+	uses := authority.ExtKeyUsage
+	return len(authority.PermittedEmailAddresses) > 0 || len(authority.UnhandledCriticalExtensions) > 0 ||
+		len(uses)+len(authority.UnknownExtKeyUsage) > 0 && !slices.Contains(uses, x509.ExtKeyUsageEmailProtection) && !slices.Contains(uses, x509.ExtKeyUsageAny)
+}
+
 // issue makes the cross-certificate. All in it, the signature included, follows
 // from the authority, the scope and the period.
-func (b *Bridge) issue(authority *x509.Certificate, scope Scope) ([]byte, error) {
+func (b *Bridge) issue(leaf, authority *x509.Certificate, scope Scope) ([]byte, error) {
+	keyID := authority.SubjectKeyId
+	if len(keyID) == 0 {
+		keyID = leaf.AuthorityKeyId // which is what clients look for
+	}
 	begin := b.now().UTC().Truncate(period)
 	template := &x509.Certificate{
 		RawSubject:   authority.RawSubject,
-		SubjectKeyId: authority.SubjectKeyId,
+		SubjectKeyId: keyID,
 		NotBefore:    begin.Add(-early), NotAfter: begin.Add(validity),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 		KeyUsage:    x509.KeyUsageCertSign,
@@ -146,10 +159,12 @@ func (b *Bridge) issue(authority *x509.Certificate, scope Scope) ([]byte, error)
 		PermittedEmailAddresses:     []string{scope.text},
 		ExcludedEmailAddresses:      authority.ExcludedEmailAddresses,
 	}
-	if template.NotAfter.After(authority.NotAfter) {
-		template.NotAfter = authority.NotAfter
+	for _, end := range []time.Time{authority.NotAfter, b.root.NotAfter} {
+		if template.NotAfter.After(end) {
+			template.NotAfter = end
+		}
 	}
-	template.SerialNumber = serial(authority.RawSubject, authority.RawSubjectPublicKeyInfo, authority.SubjectKeyId,
+	template.SerialNumber = serial(authority.RawSubject, authority.RawSubjectPublicKeyInfo, keyID,
 		[]byte(scope.text), []byte(template.NotBefore.String()), []byte(template.NotAfter.String()))
 	// Without randomness ECDSA signs as RFC 6979 says.
 	return x509.CreateCertificate(nil, template, b.root, authority.PublicKey, b.key)

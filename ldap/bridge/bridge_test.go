@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -281,6 +282,85 @@ func TestRefused(t *testing.T) {
 	}
 	if cross.PermittedEmailAddresses[0] != "hugh@example.com" || cross.ExcludedEmailAddresses[0] != "ceo@example.com" {
 		t.Errorf("permitted %q, excluded %q", cross.PermittedEmailAddresses, cross.ExcludedEmailAddresses)
+	}
+	if _, err := b.Cross(narrow.leaf("ceo@example.com"), narrow.cert, Domain("example.com")); err == nil {
+		t.Error("an address is bridged that the authority itself must not vouch for")
+	}
+	// One that is not for mail, or constrained in a way that crypto/x509 does not know
+	// (a directory name), gets no domain.
+	for what, change := range map[string]func(*x509.Certificate){
+		"for web servers": func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} },
+		"for a directory name": func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: []int{2, 5, 29, 30}, Critical: true, Value: []byte("\x30\x17\xa0\x15\x30\x13\xa4\x11\x30\x0f\x31\x0d\x30\x0b\x06\x03\x55\x04\x0a\x0c\x04Acme")}}
+		},
+	} {
+		some := newIssuer(t, "Some", change)
+		der, err := b.Cross(some.leaf("hugh@example.com"), some.cert, Domain("example.com"))
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if cross, err := x509.ParseCertificate(der); err != nil || cross.PermittedEmailAddresses[0] != "hugh@example.com" {
+			t.Errorf("%s: permitted %q, %v", what, cross.PermittedEmailAddresses, err)
+		}
+	}
+}
+
+// TestTogether has several gateways begin with one directory at once: they have one root.
+func TestTogether(t *testing.T) {
+	for range 20 {
+		dir := filepath.Join(t.TempDir(), "bridge")
+		var roots [8][]byte
+		var all sync.WaitGroup
+		for i := range roots {
+			all.Go(func() {
+				if b, err := Open(dir); err != nil {
+					t.Error(err)
+				} else {
+					roots[i] = b.Root()
+				}
+			})
+		}
+		all.Wait()
+		for _, root := range roots {
+			if !bytes.Equal(root, roots[0]) {
+				t.Fatal("there are several roots")
+			}
+		}
+	}
+}
+
+// TestEnd holds what becomes of a root at its end.
+func TestEnd(t *testing.T) {
+	dir := t.TempDir()
+	key, root := filepath.Join(dir, KeyFile), filepath.Join(dir, RootFile)
+	signer, err := makeKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := makeRoot(root, signer, time.Now().AddDate(-10, 0, 3)); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, dir)
+	i := newIssuer(t, "Authority")
+	der, err := b.Cross(i.leaf("hugh@example.com"), i.cert, Domain("example.com"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cross, err := x509.ParseCertificate(der); err != nil || cross.NotAfter.After(b.Ends()) {
+		t.Errorf("a cross-certificate ends at %v, after its root: %v", cross.NotAfter, err)
+	}
+	b.now = func() time.Time { return time.Now().AddDate(0, 0, 4) }
+	if _, err := b.Cross(i.leaf("hugh@example.com"), i.cert, Domain("example.com")); err == nil {
+		t.Error("a root that has ended is used")
+	}
+	if err := os.Remove(root); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := makeRoot(root, signer, time.Now().AddDate(-10, 0, -1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("a root that has ended: %v", err)
 	}
 }
 

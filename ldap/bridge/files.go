@@ -23,27 +23,35 @@ func Open(dir string) (*Bridge, error) {
 		return nil, err
 	}
 	keyFile, rootFile := filepath.Join(dir, KeyFile), filepath.Join(dir, RootFile)
+	_, rootErr := os.Stat(rootFile) // before the key, which is made first
 	var err error
 	if b.key, err = readKey(keyFile); errors.Is(err, fs.ErrNotExist) {
-		if _, rootErr := os.Stat(rootFile); rootErr == nil {
+		if rootErr == nil {
 			return nil, fmt.Errorf("there is the root %q, but not its key %q: bring that back, or remove the root to make a new one", rootFile, keyFile)
 		}
-		b.key, err = makeKey(keyFile)
+		if b.key, err = makeKey(keyFile); errors.Is(err, fs.ErrExist) { // another gateway was faster
+			b.key, err = readKey(keyFile)
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	if b.root, err = readRoot(rootFile, b.key); errors.Is(err, fs.ErrNotExist) {
-		b.root, err = makeRoot(rootFile, b.key, b.now())
+		if b.root, err = makeRoot(rootFile, b.key, b.now()); errors.Is(err, fs.ErrExist) {
+			b.root, err = readRoot(rootFile, b.key)
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if now := b.now(); now.AddDate(0, 1, 0).After(b.root.NotAfter) {
-		return nil, fmt.Errorf("the root %q ends on %s: remove it and %q to make a new one, and install that", rootFile, b.root.NotAfter.Format(time.DateOnly), keyFile)
+	if !b.now().Before(b.root.NotAfter) {
+		return nil, fmt.Errorf("the root %q has ended on %s: remove it and %q to make a new one, and install that", rootFile, b.root.NotAfter.Format(time.DateOnly), keyFile)
 	}
 	return b, nil
 }
+
+// Ends returns when the root ends. Nothing is bridged then.
+func (b *Bridge) Ends() time.Time { return b.root.NotAfter }
 
 // Root returns the root, DER.
 func (b *Bridge) Root() []byte { return b.root.Raw }

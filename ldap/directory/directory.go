@@ -237,9 +237,13 @@ func (d *Directory) Find(_ context.Context, address smimea.Address) (ldap.Found,
 			}
 		}
 	}
-	if _, ok := d.index.Load().Get(otherCase(address.Lower())); ok && len(found.Certificates) == 0 {
-		found.Why = "the directory has the address only with its local-part in another case"
-		if d.options.OtherCase != nil {
+	if len(found.Certificates) == 0 {
+		_, exact := d.index.Load().Get(otherCase(address.Lower()))
+		_, lower := d.index.Load().Get([]byte(address.Lower().String()))
+		if exact || lower && address != address.Lower() {
+			found.Why = "the directory has the address only with its local-part in another case"
+		}
+		if exact && d.options.OtherCase != nil {
 			d.options.OtherCase(address)
 		}
 	}

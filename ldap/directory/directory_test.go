@@ -146,6 +146,9 @@ func TestFollow(t *testing.T) {
 	}
 	has("Hugh@example.com", false)
 	has("bob@example.com", true)
+	if found, _ := find(t, d, "BOB@example.com"); len(found.Certificates) > 0 || !strings.Contains(found.Why, "another case") {
+		t.Errorf("in capitals: %v", found)
+	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}

@@ -93,6 +93,10 @@ type Logger interface {
 	Errorf(format string, v ...any)
 }
 
+// Events are those of certificate management by ACME. A challenge is a CA's TLS-ALPN-01
+// handshake that was answered; there are several for one.
+var Events = []string{"obtaining", "obtained", "renewing", "renewed", "failed", "renewal_failed", "challenge", "ca_unreachable"}
+
 // Metrics counts. Its methods are called concurrently and must be quick.
 type Metrics interface {
 	// Request counts an answered request by its status code.
@@ -107,9 +111,7 @@ type Metrics interface {
 	// valid. The zero time: it is no longer served.
 	TLSCertificate(name string, notAfter time.Time)
 
-	// ACME counts events of certificate management: obtaining, obtained,
-	// renewing, renewed, failed, renewal_failed, challenge (a CA's TLS-ALPN-01
-	// handshake answered; there are several for one challenge), ca_unreachable.
+	// ACME counts events of certificate management, one of Events.
 	ACME(event string)
 
 	// Connections tells how many connections the listener at address holds.

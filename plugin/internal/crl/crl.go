@@ -74,6 +74,7 @@ type Follower struct {
 	issuers map[string][]*x509.Certificate
 	known   map[string]bool // DER of all issuers
 	told    map[string]bool // what was said once and for all
+	now     time.Time       // of the last look; zero before the first
 
 	dirty   bool // something has changed since the set was made
 	set     *revocation.Set
@@ -139,15 +140,19 @@ func overHTTP(url string) bool {
 
 func (f *Follower) learnIssuers(ders [][]byte) {
 	for _, der := range ders {
-		if f.known[string(der)] || len(f.known) >= maxIssuers {
+		if f.known[string(der)] {
 			continue
+		}
+		if len(f.known) >= maxIssuers {
+			f.tellOnce("Certificates come with more than %d authorities: lists of the others are not verified by them", maxIssuers)
+			return
 		}
 		f.known[string(der)] = true
 		f.kept = nil
 		if cert, err := x509.ParseCertificate(der); err == nil {
 			f.issuers[string(cert.RawSubject)] = append(f.issuers[string(cert.RawSubject)], cert)
 			for _, s := range f.sources {
-				s.unverified = s.unverified || s.refused
+				s.unverified = s.unverified || s.refused || slices.ContainsFunc(s.lists, func(l *revocation.List) bool { return l.Names(cert) })
 			}
 			f.dirty = true
 		}
@@ -160,11 +165,15 @@ func (f *Follower) Look(now time.Time) {
 	if f == nil {
 		return
 	}
+	f.now = now
 	for _, name := range f.config.Files {
 		f.lookAt(f.sources[name], now)
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.sources)) {
 		s := f.sources[name]
+		if !s.early.IsZero() && !now.Before(s.early) {
+			s.unverified, f.dirty = true, true
+		}
 		if s.point && f.config.Points && !s.asked && !now.Before(s.next) {
 			select {
 			case f.wanted <- s.name:
@@ -226,7 +235,7 @@ func (f *Follower) Take(got Fetched, now time.Time) {
 	if s == nil {
 		return
 	}
-	s.asked = false
+	s.asked, f.now = false, now
 	if got.err == nil {
 		f.got(s, got.contents)
 		got.err = f.verify(s)

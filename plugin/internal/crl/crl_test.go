@@ -150,6 +150,29 @@ func TestPoints(t *testing.T) {
 	w.f.Forget()
 }
 
+// TestEarly holds that a list from the future counts when that has come, and not before.
+func TestEarly(t *testing.T) {
+	w := newWeb(t, Config{Points: true})
+	w.f.learnPoint(url)
+	w.f.Learn(w.cert, [][]byte{w.a.Certificate})
+	now := time.Now()
+	w.reply = w.list(1, w.cert) // of now
+	w.fetch(now.AddDate(0, 0, -1), true)
+	w.revokes("a day before", false)
+	if n := value(t, usable.WithLabelValues(url)); n != 0 {
+		t.Errorf("usable is %v", n)
+	}
+	w.f.wanted = nil // nothing is fetched any more
+	w.f.Look(now.Add(-time.Hour))
+	w.revokes("an hour before", false)
+	w.f.Look(now.Add(time.Minute))
+	w.revokes("when it has come", true)
+	if n := value(t, usable.WithLabelValues(url)); n != 1 {
+		t.Errorf("usable is %v", n)
+	}
+	w.f.Forget()
+}
+
 // TestKept hands on what a Follower knows to another one, which cannot reach anything.
 func TestKept(t *testing.T) {
 	w := newWeb(t, Config{Points: true})

@@ -21,6 +21,7 @@ type source struct {
 	contents                         // as got last
 	unverified bool                  // it is to be verified
 	refused    bool                  // some of it was not; with other issuers known it is verified again
+	early      time.Time             // when some of it begins that is from the future; zero if nothing is
 	counts     []revocation.Verified // the last that was good
 
 	seen  attributes // of the file when it was read
@@ -49,6 +50,9 @@ type attributes struct {
 	changed time.Time
 	inode   uint64
 }
+
+// skew is by how much the clock of an issuer may be ahead of ours.
+const skew = 10 * time.Minute
 
 // settled is how old a change must be before the attributes tell it from the next.
 const settled = time.Second
@@ -109,12 +113,18 @@ func nameless(err error) error {
 // verify decides which lists of a place count. Where none does, the last ones do that
 // did. The error says why one does not.
 func (f *Follower) verify(s *source) (failed error) {
-	s.unverified = false
+	s.unverified, s.early = false, time.Time{}
 	var good []revocation.Verified
 	for _, l := range s.lists {
 		v, err := revocation.Verify(l, slices.Concat(s.issuers, f.issuers[l.IssuerName()]))
 		if err == nil && s.point {
 			err = s.notOlder(l)
+		}
+		if begin := l.ThisUpdate.Add(-skew); err == nil && f.now.Before(begin) && !f.now.IsZero() {
+			err = fmt.Errorf("it is issued in the future only, on %s: it will count then, unless the clock of this machine is wrong", l.ThisUpdate.Format(time.DateTime))
+			if s.early.IsZero() || begin.Before(s.early) {
+				s.early = begin
+			}
 		}
 		if err != nil {
 			failed = err
@@ -142,11 +152,12 @@ func (s *source) notOlder(l *revocation.List) error {
 
 // tell says why a list cannot be got, or does not count, once for each reason.
 func (f *Follower) tell(s *source, err error) {
-	text := ""
+	text, good := "", 1.0
 	if err != nil {
-		text = err.Error()
+		text, good = err.Error(), 0
 		failures.WithLabelValues(s.name).Inc()
 	}
+	usable.WithLabelValues(s.name).Set(good)
 	switch {
 	case text == s.text:
 	case text == "":
@@ -187,6 +198,7 @@ func (f *Follower) Forget() {
 	}
 	for name := range f.sources {
 		nextUpdate.DeleteLabelValues(name)
+		usable.DeleteLabelValues(name)
 		failures.DeleteLabelValues(name)
 	}
 }

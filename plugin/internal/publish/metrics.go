@@ -101,7 +101,7 @@ func (p *Publisher) measure(success bool) {
 var expiringWithin = []int{7, 30}
 
 // measureExpiring counts the certificates that end soon and have no successor: some
-// address of theirs has no other that lasts beyond the same days. Where something
+// address of theirs has no other that lasts beyond the same days and is for the same use. Where something
 // ends soon that takes a pass over all files, and a hundredth of the time at most.
 func (p *Publisher) measureExpiring(now time.Time) {
 	began := p.world.System.Now()
@@ -120,19 +120,28 @@ func (p *Publisher) measureExpiring(now time.Time) {
 	p.measured.took = p.measured.at.Sub(began)
 }
 
-// withoutSuccessor counts the published certificates that end before a time, as one
-// address at least has no other that lasts longer.
+// A use is what certificates are renewed for: one that can encrypt is followed by another
+// that can.
+type use struct {
+	address  smimea.Address
+	encrypts bool
+}
+
+// withoutSuccessor counts the published certificates that end before a time, while one
+// address at least has no other that lasts longer and can do as much. "smimea check -soon"
+// goes by the same rule.
 func (p *Publisher) withoutSuccessor(until time.Time) int {
-	lasting := map[smimea.Address]bool{} // of those that end: whether another lasts
-	var ending [][]smimea.Address
+	lasting := map[use]bool{} // of those that end: whether another lasts
+	var ending [][]use
 	for _, f := range p.directory.Files().All() {
 		for _, cert := range f.Live() {
 			if !cert.NotAfter.Before(until) {
 				continue
 			}
-			list := parsed(cert.Addresses)
-			for _, a := range list {
-				lasting[a] = false
+			var list []use
+			for _, a := range parsed(cert.Addresses) {
+				list = append(list, use{a, cert.Encrypts})
+				lasting[use{a, cert.Encrypts}] = false
 			}
 			ending = append(ending, list)
 		}
@@ -146,15 +155,17 @@ func (p *Publisher) withoutSuccessor(until time.Time) int {
 				continue
 			}
 			for _, a := range parsed(cert.Addresses) {
-				if _, ends := lasting[a]; ends {
-					lasting[a] = true
+				for _, u := range []use{{a, cert.Encrypts}, {a, false}} {
+					if _, ends := lasting[u]; ends {
+						lasting[u] = true
+					}
 				}
 			}
 		}
 	}
 	n := 0
 	for _, list := range ending {
-		if slices.ContainsFunc(list, func(a smimea.Address) bool { return !lasting[a] }) {
+		if slices.ContainsFunc(list, func(u use) bool { return !lasting[u] }) {
 			n++
 		}
 	}

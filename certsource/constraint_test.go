@@ -2,6 +2,7 @@ package certsource
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 	"os"
@@ -143,4 +144,23 @@ func TestManyConstraints(t *testing.T) {
 	if why := Excluded(addresses, chain); !strings.Contains(why, "too many") {
 		t.Errorf("1000 addresses: %q", why)
 	}
+}
+
+// FuzzExcluded reads name constraints, and the names that they are of, as strangers send
+// them.
+func FuzzExcluded(f *testing.F) {
+	subject := []byte("\x30\x0c\x31\x0a\x30\x08\x06\x03\x55\x04\x03\x0c\x01a")
+	name := append([]byte{0xa4, byte(len(subject))}, subject...)
+	names := append([]byte{0x30, byte(len(name))}, name...)
+	f.Add(subtrees(true, tagPermitted, name).Value, subject, names)
+	f.Add(subtrees(true, tagExcluded, name).Value, subject, names)
+	f.Fuzz(func(t *testing.T, constraints, subject, names []byte) {
+		user := &x509.Certificate{RawSubject: subject, Extensions: []pkix.Extension{{Id: oidAltNames, Value: names}}}
+		issuer := &x509.Certificate{Extensions: []pkix.Extension{{Id: oidNameConstraints, Value: constraints}}}
+		if why := Excluded(nil, []*x509.Certificate{user, {}}); why != "" {
+			t.Errorf("without constraints: %s", why)
+		}
+		Excluded([]string{"u@example.com"}, []*x509.Certificate{user, issuer})
+		Excluded([]string{"u@example.com"}, []*x509.Certificate{user, user, issuer, issuer})
+	})
 }

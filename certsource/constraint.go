@@ -24,6 +24,7 @@ var (
 	tagDirectoryName = asn1.Tag(4).ContextSpecific().Constructed()
 	tagPermitted     = asn1.Tag(0).ContextSpecific().Constructed()
 	tagExcluded      = asn1.Tag(1).ContextSpecific().Constructed()
+	tagLeast         = asn1.Tag(0).ContextSpecific()
 )
 
 // maxComparisons is how often one chain may have names held against constraints, as
@@ -56,13 +57,16 @@ func Excluded(addresses []string, chain []*x509.Certificate) (why string) {
 	left := maxComparisons
 	for i, issuer := range chain {
 		if i > 0 {
-			limits, _ := constraintsOf(issuer)
+			limits, ok := constraintsOf(issuer)
+			if !ok {
+				return "an issuer's name constraints cannot be read"
+			}
 			for j, n := range below {
 				// An authority's next key is no name of its own.
 				if j > 0 && isRoot(chain[j]) {
 					continue
 				}
-				if left -= n.count() * limits.count(); left < 0 {
+				if left -= limits.comparisons(n); left < 0 {
 					return "there are too many names and name constraints to compare them"
 				}
 				if why := limits.exclude(n); why != "" {
@@ -87,8 +91,6 @@ type names struct {
 	directory []directoryName
 	forms     map[string]bool // see constraints.other
 }
-
-func (n names) count() int { return len(n.addresses) + len(n.directory) }
 
 // namesOf returns the names of a certificate, of addresses those in the subject only.
 func namesOf(cert *x509.Certificate) names {
@@ -124,15 +126,18 @@ type constraints struct {
 	other map[string]bool
 }
 
-func (c *constraints) count() int {
-	return len(c.permitted) + len(c.excluded) + len(c.permittedAddresses) + len(c.excludedAddresses)
+// comparisons is how often names are compared with constraints, at most.
+func (c *constraints) comparisons(n names) int {
+	return len(n.addresses)*(len(c.permittedAddresses)+len(c.excludedAddresses)) + len(n.directory)*(len(c.permitted)+len(c.excluded))
 }
 
-// constraintsOf returns an issuer's constraints; false if it has none, or they cannot be
-// read.
+// constraintsOf returns an issuer's constraints; false if they cannot be read.
 func constraintsOf(issuer *x509.Certificate) (c constraints, ok bool) {
 	c.permittedAddresses, c.excludedAddresses = issuer.PermittedEmailAddresses, issuer.ExcludedEmailAddresses
 	value := extension(issuer, oidNameConstraints)
+	if value == nil {
+		return c, true
+	}
 	var all cryptobyte.String
 	if !value.ReadASN1(&all, asn1.SEQUENCE) || !value.Empty() {
 		return c, false
@@ -146,10 +151,11 @@ func constraintsOf(issuer *x509.Certificate) (c constraints, ok bool) {
 			return c, false
 		}
 		for !trees.Empty() {
-			var tree, base cryptobyte.String
+			var tree, base, least cryptobyte.String
 			var tag asn1.Tag
-			// Least and greatest distances are of no use in this profile.
-			if !trees.ReadASN1(&tree, asn1.SEQUENCE) || !tree.ReadAnyASN1(&base, &tag) || !tree.Empty() {
+			// A least distance is 0, which need not be written, and a greatest is not there.
+			if !trees.ReadASN1(&tree, asn1.SEQUENCE) || !tree.ReadAnyASN1(&base, &tag) ||
+				!tree.ReadOptionalASN1(&least, nil, tagLeast) || strings.Trim(string(least), "\x00") != "" || !tree.Empty() {
 				return c, false
 			}
 			switch {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,8 @@ func TestOtherConstraints(t *testing.T) {
 		"not excluded":                {subtrees(true, tagExcluded, staff), user("Guest"), true},
 		"excluded beside the subject": {subtrees(true, tagExcluded, directory(cb.UTF8String, "Guest")), named(directory(cb.UTF8String, "Guest")), false},
 		"address of the subject":      {subtrees(true, tagPermitted, mail("example.com")), alsoInSubject, false},
+		"least distance of 0":         {subtrees(true, tagPermitted, append(slices.Clone(staff), 0x80, 1, 0)), user("Staff"), true},
+		"least distance of 1":         {subtrees(false, tagPermitted, append(slices.Clone(staff), 0x80, 1, 1)), user("Staff"), false},
 		"of names that are not there": {subtrees(true, tagPermitted, upn("@example.com")), user("Staff"), true},
 		"of names that are there":     {subtrees(true, tagPermitted, upn("@example.com")), named(upn("u@example.com")), false},
 		"the same, not critical":      {subtrees(false, tagPermitted, upn("@example.com")), named(upn("u@example.com")), false},

@@ -39,16 +39,19 @@ const signatureHeader = 1 + 1 + 2 + 3*4
 //
 // The signatures of an RRset stand one after the other.
 type signature struct {
-	header []byte
+	header *[signatureHeader]byte
 	raw    []byte // the signature itself
 }
 
 // nextSignature reads the first of some stored signatures, of which there is one, and
 // returns the others.
 func nextSignature(stored []byte) (s signature, rest []byte) {
-	length, n := binary.Uvarint(stored[signatureHeader:])
+	length, n := uint64(stored[signatureHeader]), 1
+	if length >= 0x80 { // of RSA
+		length, n = binary.Uvarint(stored[signatureHeader:])
+	}
 	end := signatureHeader + n + int(length)
-	return signature{stored[:signatureHeader], stored[signatureHeader+n : end]}, stored[end:]
+	return signature{(*[signatureHeader]byte)(stored), stored[signatureHeader+n : end]}, stored[end:]
 }
 
 func (s signature) generation() uint8   { return s.header[0] }
@@ -121,15 +124,17 @@ func eachRRSIG(stored []byte, covered *dns.RR_Header, signer string, new func() 
 }
 
 // fresh reports whether stored signatures can go out at now: there are some, they are of
-// the keys' generation, have begun, and do not expire within margin.
+// the keys' generation, have begun, and do not expire within margin (RFC 4034 section
+// 3.1.5: serial arithmetic, as Left has it).
 func fresh(stored []byte, k Keys, now time.Time, margin time.Duration) bool {
 	if len(stored) <= signatureHeader {
 		return false
 	}
+	t, least := uint32(now.Unix()), int32(margin/time.Second)
 	for len(stored) > signatureHeader {
 		var s signature
 		s, stored = nextSignature(stored)
-		if s.generation() != k.Generation || Left(s.expiration(), now) < margin || Left(s.inception(), now) > 0 {
+		if s.generation() != k.Generation || int32(s.expiration()-t) < least || int32(t-s.inception()) < 0 {
 			return false
 		}
 	}

@@ -43,28 +43,7 @@ func (b *bench) million() (*measure.Table, error) {
 	}
 	defer b.stop(s)
 
-	// The few who ask at first slow the signing down to half of the processor.
-	// What their answers cost is measured again when all is signed.
-	quarter := measure.Load{Queries: b.asks["smimea"], Time: 2 * b.time, QPS: 5000, Pin: clientPin}
-	busy, made, err := share(s, quarter)
-	if err != nil {
-		return nil, err
-	}
-	left, err := s.Metric(signedMetric)
-	if err != nil {
-		return nil, err
-	}
-	began := time.Now()
-	if err := s.Signed(2*large.N, time.Hour); err != nil {
-		return nil, err
-	}
-	perSignature := time.Since(began).Seconds() * 1e6 / max(1, 2*float64(large.N)-left)
-	ecdsaCost, err := signatureCost()
-	if err != nil {
-		return nil, err
-	}
-	b.Say("all is signed: %.0f us each, ECDSA alone %.0f us", perSignature, ecdsaCost)
-	rest, _, err := share(s, quarter)
+	signing, err := b.signing(s, large.N)
 	if err != nil {
 		return nil, err
 	}
@@ -75,14 +54,61 @@ func (b *bench) million() (*measure.Table, error) {
 	if err := small.Signed(2*b.users.N, time.Hour); err != nil {
 		return nil, err
 	}
-
-	few, err := b.asked(b.users.N)
-	if err != nil {
+	t := measure.NewTable(fmt.Sprintf("%d users", large.N))
+	if err := b.fewAndMany(t, small, s, large.N); err != nil {
 		return nil, err
 	}
-	many, err := b.asked(large.N)
+	t.Most("signing ahead while idle, us a signature", number(signing.each), "ECDSA alone, "+number(signing.ecdsa), signing.each/signing.ecdsa, 2)
+	t.Most("processor for signing while 5,000 qps are answered", fmt.Sprintf("%.2f, %.0f signatures/s", signing.with-signing.without, signing.rate),
+		fmt.Sprintf("%.2f with, %.2f without", signing.with, signing.without), signing.with-signing.without, 0.55)
+	t.Row("memory, nothing signed, MB", megabytes(plain), "")
+	t.Row("memory, all signed, MB", megabytes(full), "")
+	t.Most("signatures, octets of memory a user", fmt.Sprintf("%.0f", float64(full-plain)/float64(large.N)), "", float64(full-plain)/float64(large.N), 300)
+	return t, nil
+}
+
+// A signingCost is what it takes to sign all of a directory.
+type signingCost struct {
+	each, ecdsa   float64 // a signature while idle, and ECDSA alone, in microseconds
+	with, without float64 // shares of a processor under a load, while signing and when all is signed
+	rate          float64 // signatures a second under that load
+}
+
+// signing measures the signing of n users by a server that has just begun with it.
+func (b *bench) signing(s *measure.Server, n int) (c signingCost, err error) {
+	// The few who ask at first slow the signing down to half of the processor.
+	// What their answers cost is measured again when all is signed.
+	quarter := measure.Load{Queries: b.asks["smimea"], Time: 2 * b.time, QPS: 5000, Pin: clientPin}
+	if c.with, c.rate, err = share(s, quarter); err != nil {
+		return c, err
+	}
+	left, err := s.Metric(signedMetric)
 	if err != nil {
-		return nil, err
+		return c, err
+	}
+	began := time.Now()
+	if err := s.Signed(2*n, time.Hour); err != nil {
+		return c, err
+	}
+	c.each = time.Since(began).Seconds() * 1e6 / max(1, 2*float64(n)-left)
+	if c.ecdsa, err = signatureCost(); err != nil {
+		return c, err
+	}
+	b.Say("all is signed: %.0f us each, ECDSA alone %.0f us", c.each, c.ecdsa)
+	c.without, _, err = share(s, quarter)
+	return c, err
+}
+
+// fewAndMany measures the answers of a server with n users beside those of one with the
+// usual number, and adds them to a table.
+func (b *bench) fewAndMany(t *measure.Table, small, s *measure.Server, n int) error {
+	few, err := b.asked(b.users.N)
+	if err != nil {
+		return err
+	}
+	many, err := b.asked(n)
+	if err != nil {
+		return err
 	}
 	c := &contest{bench: b, batched: true}
 	type pair struct{ few, many *entry }
@@ -97,24 +123,17 @@ func (b *bench) million() (*measure.Table, error) {
 		b.asks = few
 		p := pair{few: c.add(fmt.Sprintf("%d users, %s", b.users.N, kind), small, query, do)}
 		b.asks = many
-		p.many = c.add(fmt.Sprintf("%d users, %s", large.N, kind), s, query, do)
+		p.many = c.add(fmt.Sprintf("%d users, %s", n, kind), s, query, do)
 		pairs[kind] = p
 	}
 	if err := c.run(b.rounds); err != nil {
-		return nil, err
+		return err
 	}
-
-	t := measure.NewTable(fmt.Sprintf("%d users", large.N))
 	for _, kind := range kinds {
 		p := pairs[kind]
 		t.Least(kind, p.many.String(), fmt.Sprintf("%d users: %v", b.users.N, p.few), p.few.cpu.Median()/p.many.cpu.Median(), 0.85)
 	}
-	t.Most("signing ahead while idle, us a signature", number(perSignature), "ECDSA alone, "+number(ecdsaCost), perSignature/ecdsaCost, 2)
-	t.Most("processor for signing while 5,000 qps are answered", fmt.Sprintf("%.2f, %.0f signatures/s", busy-rest, made), fmt.Sprintf("%.2f with, %.2f without", busy, rest), busy-rest, 0.55)
-	t.Row("memory, nothing signed, MB", megabytes(plain), "")
-	t.Row("memory, all signed, MB", megabytes(full), "")
-	t.Most("signatures, octets of memory a user", fmt.Sprintf("%.0f", float64(full-plain)/float64(large.N)), "", float64(full-plain)/float64(large.N), 300)
-	return t, nil
+	return nil
 }
 
 const signedMetric = "coredns_smimea_signatures_total"

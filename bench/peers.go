@@ -28,51 +28,65 @@ func (b *bench) two() (*measure.Table, error) {
 	return b.besidePeers(bothPin, &contest{bench: b, batched: true, rate: bothRate})
 }
 
-// besidePeers has servers on some processors take part in a contest.
-func (b *bench) besidePeers(pin measure.Pin, c *contest) (*measure.Table, error) {
+// A field of servers is ours, in three forms, and NSD's and Knot's, with signatures and
+// without.
+type field struct {
+	smimea, counted, flooded *measure.Server // counted: by *prometheus*; flooded: over its limit of denials
+	nsd, knot                *measure.Server
+	signedNSD, signedKnot    *measure.Server
+
+	all []*measure.Server // those that have started
+}
+
+// startField starts a field of servers on some processors. What has started by an error is
+// in it, too.
+func (b *bench) startField(pin measure.Pin) (*field, error) {
+	f := new(field)
 	if err := measure.Tools("nsd", "knotd", "dnssec-signzone"); err != nil {
-		return nil, err
+		return f, err
 	}
 	signed, err := b.signZone()
 	if err != nil {
-		return nil, err
+		return f, err
 	}
 	metrics, err := harness.FreePort()
 	if err != nil {
-		return nil, err
+		return f, err
 	}
-	var servers []*measure.Server
-	defer func() { b.stop(servers...) }()
 	var errs []error
 	add := func(s *measure.Server, err error) *measure.Server {
 		if s != nil {
-			servers = append(servers, s)
+			f.all = append(f.all, s)
 		}
 		errs = append(errs, err)
 		return s
 	}
 	const wait = 3 * time.Minute
-	smimea := add(b.startOn(pin, "smimea", b.dnssec(false)+ours(b.users), certificate))
-	counted := add(b.startOn(pin, "smimea with prometheus", "\tprometheus "+harness.Loopback(metrics)+"\n"+b.dnssec(false)+ours(b.users), certificate))
-	flooded := add(b.startOn(pin, "smimea, always over the limit", b.dnssec(false)+ours(b.users, "denials_per_second 1"), certificate))
+	f.smimea = add(b.startOn(pin, "smimea", b.dnssec(false)+ours(b.users), certificate))
+	f.counted = add(b.startOn(pin, "smimea with prometheus", "\tprometheus "+harness.Loopback(metrics)+"\n"+b.dnssec(false)+ours(b.users), certificate))
+	f.flooded = add(b.startOn(pin, "smimea, always over the limit", b.dnssec(false)+ours(b.users, "denials_per_second 1"), certificate))
 	b.Say("starting NSD and Knot")
-	nsd := add(measure.StartNSD(b.dir, b.users.Zone, certificate, pin, wait))
-	knot := add(measure.StartKnot(b.dir, b.users.Zone, certificate, pin, wait))
-	signedNSD := add(measure.StartNSD(b.dir, signed, certificate, pin, wait))
-	signedKnot := add(measure.StartKnot(b.dir, signed, certificate, pin, wait))
+	f.nsd = add(measure.StartNSD(b.dir, b.users.Zone, certificate, pin, wait))
+	f.knot = add(measure.StartKnot(b.dir, b.users.Zone, certificate, pin, wait))
+	f.signedNSD = add(measure.StartNSD(b.dir, signed, certificate, pin, wait))
+	f.signedKnot = add(measure.StartKnot(b.dir, signed, certificate, pin, wait))
 	if err := errors.Join(errs...); err != nil {
-		return nil, err
+		return f, err
 	}
-	for _, s := range []*measure.Server{smimea, counted, flooded} {
+	for _, s := range []*measure.Server{f.smimea, f.counted, f.flooded} {
 		if err := s.Signed(2*b.users.N, 10*time.Minute); err != nil {
-			return nil, err
+			return f, err
 		}
 	}
+	return f, nil
+}
 
-	type trio struct {
-		what            string
-		floor           float64
-		ours, nsd, knot *entry
+// besidePeers has servers on some processors take part in a contest.
+func (b *bench) besidePeers(pin measure.Pin, c *contest) (*measure.Table, error) {
+	f, err := b.startField(pin)
+	defer func() { b.stop(f.all...) }()
+	if err != nil {
+		return nil, err
 	}
 	var rows []trio
 	for _, k := range []struct {
@@ -84,16 +98,16 @@ func (b *bench) besidePeers(pin measure.Pin, c *contest) (*measure.Table, error)
 		{"SMIMEA with DO", "smimea", true, 0.8}, {"TXT with DO", "txt", true, 0.8},
 		{"absent", "absent", false, 0.7}, {floodRow, "absent", true, 0.8},
 	} {
-		r := trio{what: k.what, floor: k.floor, ours: c.add("smimea, "+k.what, smimea, k.queries, k.do)}
+		r := trio{what: k.what, floor: k.floor, ours: c.add("smimea, "+k.what, f.smimea, k.queries, k.do)}
 		if k.do {
-			r.nsd, r.knot = c.add("NSD, "+k.what, signedNSD, k.queries, true), c.add("Knot, "+k.what, signedKnot, k.queries, true)
+			r.nsd, r.knot = c.add("NSD, "+k.what, f.signedNSD, k.queries, true), c.add("Knot, "+k.what, f.signedKnot, k.queries, true)
 		} else {
-			r.nsd, r.knot = c.add("NSD, "+k.what, nsd, k.queries, false), c.add("Knot, "+k.what, knot, k.queries, false)
+			r.nsd, r.knot = c.add("NSD, "+k.what, f.nsd, k.queries, false), c.add("Knot, "+k.what, f.knot, k.queries, false)
 		}
 		rows = append(rows, r)
 	}
-	tc := c.add("smimea, TC alone", flooded, "absent", true)
-	prometheus := c.add("smimea with prometheus, SMIMEA", counted, "smimea", false)
+	tc := c.add("smimea, TC alone", f.flooded, "absent", true)
+	prometheus := c.add("smimea with prometheus, SMIMEA", f.counted, "smimea", false)
 	if err := c.run(b.rounds); err != nil {
 		return nil, err
 	}
@@ -102,6 +116,31 @@ func (b *bench) besidePeers(pin measure.Pin, c *contest) (*measure.Table, error)
 		title += fmt.Sprintf(", %d processors, %d questions a second", pin.Processors(), c.rate)
 	}
 	t := measure.NewTable(title)
+	threeRows(t, rows, tc)
+	t.Least("SMIMEA, with *prometheus*", prometheus.String(), "without", rows[0].ours.cpu.Median()/prometheus.cpu.Median(), 0.8)
+	if c.rate > 0 {
+		var lost measure.Samples
+		for _, e := range c.entries {
+			lost = append(lost, e.lost...)
+		}
+		t.Row("lost, share, of the worst", fmt.Sprintf("%.4f", lost.Worst()), "")
+		return t, nil
+	}
+	return t, b.beyond(t, f.smimea)
+}
+
+// A trio is a kind of question, as three servers answer it.
+type trio struct {
+	what            string
+	floor           float64 // of the ratio of the better of the others to ours
+	ours, nsd, knot *entry
+}
+
+const floodRow = "absent with DO, over the limit: TC"
+
+// threeRows adds the rows of each kind of question to a table: ours beside the better of NSD and
+// Knot. Tc is ours of a flood of which next to nothing is signed.
+func threeRows(t *measure.Table, rows []trio, tc *entry) {
 	for _, r := range rows {
 		better, name := r.nsd, "NSD"
 		if r.what != floodRow && r.knot.cpu.Median() < r.nsd.cpu.Median() {
@@ -115,19 +154,7 @@ func (b *bench) besidePeers(pin measure.Pin, c *contest) (*measure.Table, error)
 			t.Least("the same with next to no denial signed: TC alone", tc.String(), name, better.cpu.Median()/tc.cpu.Median(), r.floor)
 		}
 	}
-	t.Least("SMIMEA, with *prometheus*", prometheus.String(), "without", rows[0].ours.cpu.Median()/prometheus.cpu.Median(), 0.8)
-	if c.rate > 0 {
-		var lost measure.Samples
-		for _, e := range c.entries {
-			lost = append(lost, e.lost...)
-		}
-		t.Row("lost, share, of the worst", fmt.Sprintf("%.4f", lost.Worst()), "")
-		return t, nil
-	}
-	return t, b.beyond(t, smimea)
 }
-
-const floodRow = "absent with DO, over the limit: TC"
 
 // beyond asks for names that exist at a steady rate, beside a batched flood of those
 // that do not.

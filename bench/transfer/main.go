@@ -13,7 +13,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +25,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/bench/internal/measure"
+	"coredns-smimea/internal/harness"
 	"coredns-smimea/internal/testcert"
 )
 
@@ -107,7 +107,7 @@ func (p *process) wait(expression string, limit time.Duration) ([]string, error)
 func (p *process) ready(limit time.Duration) error {
 	q := new(dns.Msg)
 	q.SetIxfr(measure.Domain+".", 0, ".", ".")
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port))
+	addr := harness.Loopback(p.port)
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if m, err := dns.Exchange(q, addr); err == nil && len(m.Answer) > 0 {
 			return nil
@@ -116,18 +116,9 @@ func (p *process) ready(limit time.Duration) error {
 	return errors.New("the primary does not transfer its zone")
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
 // knot starts a Knot that has the zone from a primary.
 func knot(dir string, primary int) (*process, error) {
-	port, err := freePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -180,17 +171,50 @@ func (p *process) received() (seconds float64, octets int, err error) {
 	return seconds, octets, err
 }
 
-func run() error {
+// primary starts our server with the users' zone, in a directory of its own, and waits
+// until it transfers that.
+func primary(dir string, u *measure.Users) (*process, error) {
 	root, err := measure.Root()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	binary := *server
 	if binary == "" {
 		if binary, err = measure.Build(root); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	port, err := harness.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	keys, option := "", ""
+	if *signed {
+		out, err := exec.Command("dnssec-keygen", "-K", dir, "-a", "ECDSAP256SHA256", "-f", "KSK", measure.Domain).Output()
+		if err != nil {
+			return nil, fmt.Errorf("making a key: %w", err)
+		}
+		keys, option = fmt.Sprintf("dnssec {\n\tkey file %s\n}\n", filepath.Join(dir, strings.TrimSpace(string(out)))), "transfer_signed"
+	}
+	conf := filepath.Join(dir, "Corefile")
+	text := fmt.Sprintf("%s:%d {\nbind 127.0.0.1\n%stransfer {\nto 127.0.0.1\n}\nsmimea %s {\nns ns1.example.net\nurl %s\n%s\n}\n}\n", measure.Domain, port, keys, u.Dir, measure.URL, option)
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	p, err := start(dir, port, binary, "-conf", conf)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ready(20 * time.Minute); err != nil {
+		p.stop()
+		return nil, err
+	}
+	say("the primary is ready after %v", time.Since(began).Round(time.Second))
+	return p, nil
+}
+
+func run() error {
 	u, err := measure.MakeUsers(*users, testcert.P256, say)
 	if err != nil {
 		return err
@@ -200,33 +224,11 @@ func run() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
-	keys, option := "", ""
-	if *signed {
-		out, err := exec.Command("dnssec-keygen", "-K", dir, "-a", "ECDSAP256SHA256", "-f", "KSK", measure.Domain).Output()
-		if err != nil {
-			return fmt.Errorf("making a key: %w", err)
-		}
-		keys, option = fmt.Sprintf("dnssec {\n\tkey file %s\n}\n", filepath.Join(dir, strings.TrimSpace(string(out)))), "transfer_signed"
-	}
-	conf := filepath.Join(dir, "Corefile")
-	text := fmt.Sprintf("%s:%d {\nbind 127.0.0.1\n%stransfer {\nto 127.0.0.1\n}\nsmimea %s {\nns ns1.example.net\nurl %s\n%s\n}\n}\n", measure.Domain, port, keys, u.Dir, measure.URL, option)
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		return err
-	}
-	began := time.Now()
-	primary, err := start(dir, port, binary, "-conf", conf)
+	primary, err := primary(dir, u)
 	if err != nil {
 		return err
 	}
 	defer primary.stop()
-	if err := primary.ready(20 * time.Minute); err != nil {
-		return err
-	}
-	say("the primary is ready after %v", time.Since(began).Round(time.Second))
 	time.Sleep(10 * time.Second) // garbage of the start
 	before, err := primary.status("VmRSS")
 	if err != nil {
@@ -236,7 +238,7 @@ func run() error {
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", primary.cmd.Process.Pid), []byte("5"), 0); err != nil {
 		return err
 	}
-	first, err := knot(dir, port)
+	first, err := knot(dir, primary.port)
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,8 @@ type step struct {
 	lines []string
 }
 
-// guide is what to paste, and what comes of it. What needs a program that is not there
-// is left out.
-func (d *demo) guide() string {
+// steps are what there is to see.
+func (d *demo) steps() []step {
 	at := "@127.0.0.1 -p " + d.dns
 	in := func(name string) string { return filepath.Join(d.dir, name) }
 	short := "dig " + at + " +short "
@@ -25,7 +24,7 @@ func (d *demo) guide() string {
 		return "SSL_CERT_FILE=" + in("ca.crt") + " " + d.command + " " + verb + " -server 127.0.0.1:" + d.dns + " -anchor " + in("Kexample.com.key") + " -allow-private "
 	}
 	frank := owner("frank@example.com") + " SMIMEA"
-	steps := []step{
+	return []step{
 		{"alice's certificate, found, downloaded and verified, as a sender does it", "", []string{
 			smimea("lookup") + "-o " + in("alice.pem") + " alice@example.com",
 		}},
@@ -67,10 +66,15 @@ func (d *demo) guide() string {
 			"curl -s --noproxy '*' http://127.0.0.1:" + d.metric + "/metrics | grep -E '^coredns_smimea_(certificates|changes|queries)'",
 		}},
 	}
+}
+
+// guide is what to paste, and what comes of it. What needs a program that is not there
+// is left out.
+func (d *demo) guide() string {
 	var b strings.Builder
 	b.WriteString("\nThe server is up. In another terminal, in this directory:\n")
 	var missing []string
-	for _, s := range steps {
+	for _, s := range d.steps() {
 		if program := absent(s.needs); program != "" {
 			missing = append(missing, program)
 			continue

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"coredns-smimea/internal/harness"
 	"coredns-smimea/internal/testcert"
 )
 
@@ -26,8 +27,11 @@ func hostile(t *testing.T, w *world, address string, leaves, authorities, record
 	for _, a := range all {
 		file = append(file, a.Certificate)
 	}
+	// The newest is judged first: with those of the last authority at the front, by chance
+	// of the clock, there would be no signatures left to verify.
+	since := time.Now().Add(-time.Hour)
 	for i := range leaves {
-		file = append(file, certificate(t, testcert.Template{Addresses: []string{address}, Issuer: all[i%len(all)]}))
+		file = append(file, certificate(t, testcert.Template{Addresses: []string{address}, Issuer: all[i%len(all)], NotBefore: since}))
 	}
 	w.files["/"+address] = testcert.PEM(file...)
 	w.publish(address, all[0].Certificate, nil, w.url("example.test", "/"+address))
@@ -42,10 +46,10 @@ func TestHostileBundle(t *testing.T) {
 	w := newWorld(t)
 	hostile(t, w, "many@example.test", 100, 100, 100)
 	c := w.client()
-	began := time.Now()
+	began := harness.ProcessorTime()
 	r := c.Lookup(t.Context(), parse(t, "many@example.test"))
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("judged in %v", took)
+	if took := harness.ProcessorTime() - began; took > 30*time.Second {
+		t.Errorf("judged in %v of the processor", took)
 	}
 	if len(r.Certificates) != 100 || r.Verdict != Verified || r.Certificates[0].Match != ByAuthority {
 		t.Errorf("%d certificates; %s (%s)", len(r.Certificates), r.Verdict, r.Why)

@@ -1,7 +1,6 @@
 package discover
 
 import (
-	"context"
 	"crypto"
 	"encoding/base64"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"github.com/miekg/dns"
 
 	"coredns-smimea/discover/dnssec"
+	"coredns-smimea/internal/harness"
 )
 
 // A hostileZone is evil.test., whose owner would have us compute for minutes.
@@ -111,14 +111,13 @@ func TestHostileAnswers(t *testing.T) {
 				return m
 			})
 			c := &Client{Resolver: &dnssec.Validator{Exchange: server.Exchange, Anchors: dnssec.Anchors{"evil.test.": {key}}}}
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
-			begin := time.Now()
-			r := c.Lookup(ctx, parse(t, "user@evil.test"))
-			if r.Verdict != Unknown || ctx.Err() != nil {
-				t.Errorf("%s: %s, %v; want unknown, before the time is up", r.Verdict, r.Why, ctx.Err())
+			begin := harness.ProcessorTime()
+			r := c.Lookup(t.Context(), parse(t, "user@evil.test"))
+			took := harness.ProcessorTime() - begin
+			if r.Verdict != Unknown || took > 10*time.Second {
+				t.Errorf("%s: %s, after %v of the processor; want unknown, soon", r.Verdict, r.Why, took)
 			}
-			t.Logf("%v and %d questions: %s", time.Since(begin), asked.Load(), r.Why)
+			t.Logf("%v of the processor and %d questions: %s", took, asked.Load(), r.Why)
 		})
 	}
 }

@@ -187,7 +187,6 @@ func TestNoWebNeeded(t *testing.T) {
 	w.publish("sign@example.test", sign, []string{"3 0 0"})
 	w.publish("silent@example.test", user(t, "silent@example.test"), []string{"3 0 0"}, w.url("example.test", "/silent"), w.url("example.test", "/drip"))
 	c := w.client()
-	began := time.Now()
 	for _, name := range []string{"full", "known", "sign"} {
 		w.expect(c, name+"@example.test", Verified)
 	}
@@ -195,9 +194,6 @@ func TestNoWebNeeded(t *testing.T) {
 		t.Errorf("the web server was asked %d times", guesses.Load())
 	}
 	r := w.expect(c, "silent@example.test", Verified)
-	if took := time.Since(began); took > downloadTime/2 {
-		t.Errorf("it took %v", took)
-	}
 	for _, d := range r.Downloads {
 		if problemOf(d.Err, "").Code != NotWaitedFor {
 			t.Errorf("%s: %v", d.URL, d.Err)
@@ -211,10 +207,11 @@ func TestSlowServers(t *testing.T) {
 	w.pages.HandleFunc("/a-silent", func(rw http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	w.files["/b"] = user(t, "u@example.test")
 	w.publish("u@example.test", w.files["/b"], []string{"3 1 1"}, w.url("example.test", "/a-silent"), w.url("example.test", "/b"))
-	began := time.Now()
-	w.expect(w.client(), "u@example.test", Verified)
-	if took := time.Since(began); took > downloadTime/2 {
-		t.Errorf("it took %v", took)
+	r := w.expect(w.client(), "u@example.test", Verified)
+	for _, d := range r.Downloads {
+		if strings.HasSuffix(d.URL, "/a-silent") && problemOf(d.Err, "").Code != NotWaitedFor {
+			t.Errorf("%s: %v", d.URL, d.Err)
+		}
 	}
 }
 

@@ -15,16 +15,13 @@ import (
 
 	"coredns-smimea/discover/discovertest"
 	"coredns-smimea/discover/dnssec"
+	"coredns-smimea/internal/harness"
 )
 
 // handle serves plain DNS by UDP and TCP, and counts questions.
 func handle(t *testing.T, answer func(q *dns.Msg) *dns.Msg) (*Server, *atomic.Int32) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	packets, err := net.ListenPacket("udp", listener.Addr().String())
+	listener, packets, err := harness.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +86,7 @@ func TestInTurn(t *testing.T) {
 			good, answered := handle(t, reply(dns.RcodeNameError, nil))
 			server := inTurn([]*Server{bad, good})
 			for i, qtype := range []uint16{dns.TypeTXT, dns.TypeSMIMEA, dns.TypeDNSKEY} {
-				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				q := new(dns.Msg)
 				q.SetQuestion("x.test.", qtype)
@@ -138,7 +135,7 @@ func TestDeadResolver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	v := &dnssec.Validator{Exchange: inTurn([]*Server{dead, refuses, good}).Exchange, Anchors: anchors}
 	a, err := v.Lookup(ctx, "x.example.test", dns.TypeTXT)
@@ -151,15 +148,11 @@ func TestDeadResolver(t *testing.T) {
 // its share of the time.
 func TestWays(t *testing.T) {
 	for _, network := range []string{"tcp", "udp"} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel, and says nothing
+		listener, packets, err := harness.Listen() // which accepts in the kernel, and says nothing
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer listener.Close()
-		packets, err := net.ListenPacket("udp", listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
 		defer packets.Close()
 		server := &dns.Server{Listener: listener, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { w.WriteMsg(reply(0, nil)(q)) })}
 		qtype := dns.TypeTXT // by UDP first
@@ -172,7 +165,7 @@ func TestWays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		q := new(dns.Msg)
 		q.SetQuestion("x.test.", qtype)

@@ -276,9 +276,13 @@ func (c *session) looks(ctx context.Context, list []wanted) []look {
 // became of it.
 func (c *session) find(ctx context.Context, s *search, list []wanted, late code) ([]*entry, result) {
 	select {
-	case c.Server.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, result{late, "there are too many searches"}
+	case c.Server.slots <- struct{}{}: // there is a place, however late it is
+	default:
+		select {
+		case c.Server.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil, result{late, "there are too many searches"}
+		}
 	}
 	var res result
 	var found [][]*entry

@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	goldap "github.com/go-ldap/ldap/v3"
 	"golang.org/x/crypto/cryptobyte"
@@ -177,7 +176,7 @@ func TestSlowSenders(t *testing.T) {
 	for _, addr := range []string{plain, l.Addr().String(), plain, l.Addr().String()} {
 		dialWire(t, addr).send([]byte{0x30})
 	}
-	if !harness.Wait(20*time.Second, nil, func() bool { return s.Connections() == 4 }) {
+	if !harness.Wait(harness.Patience, nil, func() bool { return s.Connections() == 4 }) {
 		t.Fatalf("%d connections", s.Connections())
 	}
 	for range 4 {
@@ -213,7 +212,7 @@ func TestStuck(t *testing.T) {
 		}
 	}
 	close(source.release)
-	if !harness.Wait(20*time.Second, nil, func() bool { return len(s.slots) == 0 }) {
+	if !harness.Wait(harness.Patience, nil, func() bool { return len(s.slots) == 0 }) {
 		t.Error("what hung stays counted")
 	}
 }

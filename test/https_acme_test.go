@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -71,11 +72,9 @@ func TestACME(t *testing.T) {
 	ca := pebble.New(t, nil, month)
 	w := &web{addr: harness.Loopback(freePort(t))}
 	options := acmeOptions(w, ca, storage, "example.com")
-	began := time.Now()
-	s := startServer(t, block("example.com", smimea(dir, options)))
-	m, _ := ask(t, s.addr, question{name: hashOwner("alice", "example.com."), qtype: dns.TypeSMIMEA})
-	if took := time.Since(began); len(m.Answer) != 1 || took > 5*time.Second {
-		t.Errorf("with the CA down, after %s:\n%s", took, m)
+	s := startServer(t, block("example.com", smimea(dir, options))) // or it would wait for a CA that never comes
+	if m, _ := ask(t, s.addr, question{name: hashOwner("alice", "example.com."), qtype: dns.TypeSMIMEA}); len(m.Answer) != 1 {
+		t.Errorf("with the CA down:\n%s", m)
 	}
 	if _, err := w.handshake("example.com"); err == nil {
 		t.Error("a handshake succeeds before there is a certificate")
@@ -160,21 +159,27 @@ func TestACMEDNS(t *testing.T) {
 			for _, do := range []bool{false, true} { // for cache
 				ask(t, s.addr, question{name: owner, qtype: dns.TypeTXT, size: 1232, do: do})
 			}
-			ca.Validate("", resolver)
-			// Every answer while the challenge is there validates, and is there at all.
-			signed := 0
+			// Every answer while the challenge is there validates. The CA does not see it
+			// before this test has.
+			seen := make(chan struct{})
+			first := sync.OnceFunc(func() { close(seen) })
+			next := func() string {
+				select {
+				case <-seen:
+				case <-t.Context().Done():
+				}
+				return resolver
+			}
+			ca.Validate("", relay(t, next, func(query []byte) ([]byte, error) { return exchange(next(), "udp", query, lostAfter) }))
 			waitFor(t, "a certificate", func() bool {
 				q := question{name: owner, qtype: dns.TypeTXT, size: 1232, do: true}
 				if m, _ := ask(t, s.addr, q); len(m.Answer) > 0 && !strings.Contains(m.Answer[0].String(), "spf1") {
 					k.verify(t, q.String(), "example.com.", m.Answer)
-					signed++
+					first()
 				}
 				_, err := w.handshake("example.com")
 				return err == nil
 			})
-			if signed == 0 {
-				t.Error("the challenge was never seen")
-			}
 			w.certified(t, ca, "example.com")
 			w.certified(t, ca, "www.example.com")
 			w.certified(t, ca, "deep.certs.example.com")
@@ -206,8 +211,7 @@ func TestACMEOfTLS(t *testing.T) {
 	up := make(chan struct{})
 	ca.Validate("", pebble.Resolver(t, func(name string) (values []string) {
 		<-up
-		query := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeTXT).SetEdns0(1232, true)
-		m, err := dns.Exchange(query, s.addr)
+		m, err := exchangeMsg(s.addr, question{name: dns.Fqdn(name), qtype: dns.TypeTXT, size: 1232, do: true})
 		if err != nil {
 			t.Errorf("asking for the challenge: %v", err)
 			return nil

@@ -105,7 +105,7 @@ func (w *web) client(t testing.TB) *http.Client {
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	return &http.Client{Transport: transport, Timeout: 2 * time.Minute}
 }
 
 // fetch gets a URL with its own client.
@@ -149,7 +149,7 @@ func derOf(t testing.TB, file string) []byte {
 
 // handshake returns the state of a connection for a name, whoever vouches for it.
 func (w *web) handshake(name string) (tls.ConnectionState, error) {
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", w.addr, &tls.Config{ServerName: name, InsecureSkipVerify: true})
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Minute}, "tcp", w.addr, &tls.Config{ServerName: name, InsecureSkipVerify: true})
 	if err != nil {
 		return tls.ConnectionState{}, err
 	}

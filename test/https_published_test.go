@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // TestHostDecides serves two mail domains from one directory: under each are its own
@@ -234,7 +236,7 @@ func TestWithdrawn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(harness.Patience)
 		for gone := false; !gone; {
 			gone = published(local) == ""
 			for n, url := range urls {

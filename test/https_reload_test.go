@@ -1,13 +1,14 @@
 package test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,10 +112,12 @@ func TestHTTPSReload(t *testing.T) {
 			}
 		}
 		// What a reload opens it gives back, if it fails as well.
-		if n := descriptors(t, s.cmd.Process.Pid); handles < 0 {
-			handles = n
-		} else if round >= 2 && n > handles+16 { // connections come and go
-			t.Errorf("%d file descriptors, %d after the first round", n, handles)
+		if handles < 0 {
+			handles = descriptors(t, s.cmd.Process.Pid)
+		} else if round >= 2 {
+			waitFor(t, fmt.Sprintf("not many more file descriptors than the %d after the first round", handles), func() bool {
+				return descriptors(t, s.cmd.Process.Pid) <= handles+16 // connections come and go
+			})
 		}
 	}
 	l.end()
@@ -264,51 +267,77 @@ func listenReuse(t *testing.T) net.Listener {
 	return l
 }
 
-// TestSlowConnections opens 1,000 connections that dawdle, and measures the DNS beside.
+// TestSlowConnections opens 1,000 connections that dawdle, and measures the DNS beside:
+// each query is answered, and costs the processor no more than before.
 func TestSlowConnections(t *testing.T) {
 	dir := t.TempDir()
 	cert{addresses: []string{"alice@example.com"}}.write(t, filepath.Join(dir, "alice.pem"))
 	w, options := newWeb(t, "example.com")
 	s := startProcess(t, "", block("example.com", smimea(dir, options)))
 	query := question{name: hashOwner("alice", "example.com."), qtype: dns.TypeSMIMEA}.pack(t)
-	measure := func() (median, slowest time.Duration) {
+	// The time that passes on a clock is the whole machine's affair, that of the
+	// processor is the server's.
+	measure := func() time.Duration {
 		t.Helper()
-		const n = 1000
-		times := make([]time.Duration, 0, n)
-		for range n {
-			began := time.Now()
-			if _, err := exchange(s.addr, "udp", query, 2*time.Second); err != nil {
-				t.Errorf("a query is lost: %v", err)
-				continue
+		began := processorTime(t, s.cmd.Process.Pid)
+		for range 5000 {
+			if _, err := exchange(s.addr, "udp", query, lostAfter); err != nil {
+				t.Fatalf("a query is lost: %v", err)
 			}
-			times = append(times, time.Since(began))
 		}
-		return spread(times)
+		return processorTime(t, s.cmd.Process.Pid) - began
 	}
-	before, beforeSlow := measure()
+	before := measure()
+	ctx, cancel := context.WithCancel(t.Context())
+	var dawdlers sync.WaitGroup
 	for i := range 1000 {
-		c, err := net.Dial("tcp", w.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if i%2 == 0 {
-			c.Write([]byte{22, 3, 1, 1, 0, 1}) // half a handshake
-		}
+		dawdlers.Go(func() { dawdle(ctx, w.addr, i%2 == 0) })
 	}
-	waitFor(t, "the server to have them", func() bool { return descriptors(t, s.cmd.Process.Pid) > 1000 })
-	beside, besideSlow := measure()
-	t.Logf("a query takes %s, 99%% within %s; beside 1,000 slow connections %s, 99%% within %s", before, beforeSlow, beside, besideSlow)
-	if beside > 3*before+time.Millisecond {
-		t.Errorf("the median grew from %s to %s", before, beside)
+	defer dawdlers.Wait()
+	defer cancel()
+	waitFor(t, "the server to have them", func() bool { return descriptors(t, s.cmd.Process.Pid) > 900 })
+	beside := measure()
+	t.Logf("5,000 queries take %s of the processor, beside 1,000 slow connections %s", before, beside)
+	if beside > 10*before+time.Second {
+		t.Errorf("5,000 queries took %s of the processor, and %s beside 1,000 slow connections", before, beside)
 	}
 	if code := w.status(t, fileURL("example.com", "alice.pem")); code != "200" {
 		t.Errorf("a quick one among them: %s", code)
 	}
 }
 
-// spread returns the median and the 99th percentile.
-func spread(times []time.Duration) (median, slowest time.Duration) {
-	slices.Sort(times)
-	return times[len(times)/2], times[len(times)*99/100]
+// dawdle connects, and says half of a handshake or nothing; when it is cut, again.
+func dawdle(ctx context.Context, addr string, half bool) {
+	for ctx.Err() == nil {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		if err != nil {
+			continue
+		}
+		hangUp := context.AfterFunc(ctx, func() { c.Close() })
+		if half {
+			c.Write([]byte{22, 3, 1, 1, 0, 1})
+		}
+		io.Copy(io.Discard, c)
+		hangUp()
+		c.Close()
+	}
+}
+
+// processorTime returns how long a process has used processors.
+func processorTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, fields, _ := strings.Cut(string(text), ") ") // behind the number and the name
+	var ticks int
+	for _, field := range strings.Fields(fields)[11:13] { // utime and stime, of proc_pid_stat(5)
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100 on Linux
 }

@@ -63,8 +63,8 @@ func TestLaneEqual(t *testing.T) {
 						}
 						q.name, q.qtype = name, rtype
 						query := q.pack(t)
-						got, err := exchange(with, "udp", query, 10*time.Second)
-						want, wantErr := exchange(without, "udp", query, 10*time.Second)
+						got, err := exchange(with, "udp", query, lostAfter)
+						want, wantErr := exchange(without, "udp", query, lostAfter)
 						if err != nil || wantErr != nil {
 							t.Fatalf("%s: %v with a lane, %v without", q, err, wantErr)
 						}
@@ -75,8 +75,12 @@ func TestLaneEqual(t *testing.T) {
 				}
 			}
 			for i, query := range oddPackets() {
-				got, err := exchange(with, "udp", query, 500*time.Millisecond)
-				want, wantErr := exchange(without, "udp", query, 500*time.Millisecond)
+				wait := lostAfter
+				if len(query) < 12 || query[2]&0x80 != 0 { // no query: there is nothing to wait for
+					wait = 500 * time.Millisecond
+				}
+				got, err := exchange(with, "udp", query, wait)
+				want, wantErr := exchange(without, "udp", query, wait)
 				if !bytes.Equal(got, want) || (err == nil) != (wantErr == nil) {
 					t.Errorf("odd packet %d, %x:\n with a lane %x, %v\n  without it %x, %v", i, query, got, err, want, wantErr)
 				}
@@ -179,7 +183,7 @@ func TestLaneReloads(t *testing.T) {
 	for range clients {
 		go func() { done <- askSteadily(t, s.addr, &stop, &asked, &lost, &reloads) }()
 	}
-	for i := range 200 {
+	for i := 0; i < 200 || asked.Load() < 1000 && !t.Failed(); i++ {
 		reloads.Store(int64(i))
 		corefile := corefiles[0]
 		if i%4 == 3 {
@@ -195,7 +199,7 @@ func TestLaneReloads(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if lost.Load() > 0 || asked.Load() < 1000 {
+	if lost.Load() > 0 {
 		t.Errorf("%d of %d queries got no answer", lost.Load(), asked.Load())
 	}
 	if err := s.tryReload(t, corefiles[0]); err != nil {
@@ -227,7 +231,7 @@ func askSteadily(t *testing.T, addr string, stop *atomic.Bool, asked, lost, relo
 		}
 		asked.Add(1)
 		from := reloads.Load()
-		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		conn.SetReadDeadline(time.Now().Add(2 * time.Minute)) // a lost one stays lost
 		n, err := conn.Read(buf)
 		switch {
 		case err != nil:

@@ -12,12 +12,24 @@ import (
 	"strings"
 	"testing"
 
+	goldap "github.com/go-ldap/ldap/v3"
+
 	"coredns-smimea/ldap/bridge"
 )
 
-// ldapsearch asks a gateway, and returns what it prints and its exit status, which
-// is the result code.
-func ldapsearch(t *testing.T, environment []string, args ...string) (string, int) {
+// ldapsearch asks a gateway until it does not answer any more that it has not found out
+// in time, and returns what it prints and its exit status, which is the result code.
+func ldapsearch(t *testing.T, environment []string, args ...string) (out string, code int) {
+	t.Helper()
+	waitFor(t, "an answer to "+strings.Join(args, " "), func() bool {
+		out, code = ldapsearchOnce(t, environment, args...)
+		return code != goldap.LDAPResultBusy
+	})
+	return out, code
+}
+
+// ldapsearchOnce is ldapsearch that asks once.
+func ldapsearchOnce(t *testing.T, environment []string, args ...string) (string, int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "ldapsearch", append([]string{"-LLL", "-o", "ldif-wrap=no", "-b", "o=smimea"}, args...)...)
 	cmd.Env = append(os.Environ(), environment...)
@@ -27,6 +39,12 @@ func ldapsearch(t *testing.T, environment []string, args ...string) (string, int
 		t.Fatal(err)
 	}
 	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// known asks a gateway for an address until it has found out, for programs that ask once.
+func known(t *testing.T, addr, address string) {
+	t.Helper()
+	ldapsearch(t, nil, "-x", "-H", "ldap://"+addr, "(mail="+address+")", "mail")
 }
 
 // certificatesIn returns the values of an attribute in LDIF.
@@ -112,6 +130,7 @@ func TestLDAPClients(t *testing.T) {
 	t.Run("gpgsm", func(t *testing.T) {
 		home := gnupg(t, "ldapserver "+g.addr+":::o=smimea:plain\n")
 		for who, found := range map[string]bool{"<hugh@example.com>": true, "hugh@example.com": true, "<chain@example.com>": true, "<nobody@example.com>": false, "<anybody@example.org>": false} {
+			known(t, g.addr, strings.Trim(who, "<>"))
 			cmd := exec.CommandContext(t.Context(), "gpgsm", "--homedir", home, "--batch", "--with-colons", "--list-external-keys", who)
 			out, _ := cmd.CombinedOutput()
 			if got := strings.Contains(string(out), "uid:") && strings.Contains(string(out), "<"+strings.Trim(who, "<>")+">"); got != found {
@@ -125,10 +144,16 @@ func TestLDAPClients(t *testing.T) {
 import ldap, sys
 c = ldap.initialize(sys.argv[1])
 c.simple_bind_s()
-found = c.search_s("o=smimea", ldap.SCOPE_SUBTREE, "(|(mail=hugh@example.com)(mail=nobody@example.com))", ["userCertificate;binary", "mail"])
+def search(*args):
+    while True:
+        try:
+            return c.search_s("o=smimea", ldap.SCOPE_SUBTREE, *args)
+        except ldap.BUSY:
+            pass
+found = search("(|(mail=hugh@example.com)(mail=nobody@example.com))", ["userCertificate;binary", "mail"])
 print(len(found), found[0][1]["mail"], found[0][1]["userCertificate;binary"][0].hex())
 try:
-    c.search_s("o=smimea", ldap.SCOPE_SUBTREE, "(mail=anybody@example.org)")
+    search("(mail=anybody@example.org)")
 except ldap.UNAVAILABLE:
     print("unavailable")
 try:

@@ -56,7 +56,7 @@ exec %[1]s "$@"
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Until("the LDAP server", time.Minute, func() bool { return listening.MatchString(log.String()) }); err != nil {
+	if err := p.Until("the LDAP server", harness.Patience, func() bool { return listening.MatchString(log.String()) }); err != nil {
 		t.Fatal(err)
 	}
 	for _, command := range commands[1:] {

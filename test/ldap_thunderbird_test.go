@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"coredns-smimea/internal/harness"
 	"coredns-smimea/ldap"
@@ -106,7 +105,7 @@ user_pref("marionette.port", %d);
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Kill)
-	err = p.Until("Thunderbird", 2*time.Minute, func() bool {
+	err = p.Until("Thunderbird", harness.Patience, func() bool {
 		b.marionette, err = dialMarionette(t, harness.Loopback(port))
 		return err == nil
 	})
@@ -196,7 +195,7 @@ MailServices.compose.OpenComposeWindowWithParams(null, params);`, to)
 func (b *thunderbird) draftTo(address string) (found draft) {
 	b.t.Helper()
 	var last []draft
-	if !harness.Wait(time.Minute, nil, func() bool {
+	if !harness.Wait(harness.Patience, nil, func() bool {
 		last = b.drafts()
 		for _, d := range last {
 			if d.To == address && d.Settled {
@@ -246,6 +245,7 @@ func TestThunderbird(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	known(t, g.addr, "hugh@example.com") // Thunderbird asks once
 	b := startThunderbird(t, map[string][]byte{"root": c.root.cert.Raw, "bridge": br.Root()}, c.root, "hugh@example.com", prefs)
 
 	issue := "requires resolving certificate issues"
@@ -286,6 +286,7 @@ func TestThunderbird(t *testing.T) {
 		{"alice@example.edu", true, true},
 		{"erin@example.edu", true, true},
 	} {
+		known(t, g.addr, test.address)
 		b.compose(test.address)
 		d := check(test.address, test.stored, test.accepted)
 		if test.address == "nobody@example.com" {

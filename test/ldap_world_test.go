@@ -275,7 +275,7 @@ func startGateway(t *testing.T, environment []string, args ...string) *gateway {
 		t.Fatal(err)
 	}
 	g := &gateway{Process: p}
-	if err := p.Until("the LDAP server", time.Minute, func() bool { return len(listening.FindAllString(log.String(), -1)) == want }); err != nil {
+	if err := p.Until("the LDAP server", harness.Patience, func() bool { return len(listening.FindAllString(log.String(), -1)) == want }); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

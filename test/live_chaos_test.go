@@ -117,7 +117,7 @@ func testChaos(t *testing.T, seed uint64, options string) {
 	}
 	want := answers(fresh)
 	var got []string
-	harness.Wait(20*time.Second, nil, func() bool {
+	harness.Wait(harness.Patience, nil, func() bool {
 		got = answers(l)
 		return slices.Equal(got, want)
 	})
@@ -185,7 +185,7 @@ func (c *chaos) ask(addr string, rng *rand.Rand, stop <-chan struct{}) {
 }
 
 func exchangeMsg(addr string, q question) (*dns.Msg, error) {
-	client := &dns.Client{Net: q.network(), Timeout: 10 * time.Second}
+	client := &dns.Client{Net: q.network(), Timeout: lostAfter}
 	m, _, err := client.Exchange(q.msg(), addr)
 	return m, err
 }

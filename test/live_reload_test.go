@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/coredns/caddy"
 	"github.com/miekg/dns"
@@ -115,7 +114,7 @@ func holds(t *testing.T) held {
 func waitHeld(t *testing.T, before held) {
 	t.Helper()
 	var now held
-	if !harness.Wait(20*time.Second, nil, func() bool {
+	if !harness.Wait(harness.Patience, nil, func() bool {
 		now = holds(t)
 		return now.goroutines <= before.goroutines && now.descriptors <= before.descriptors && now.watches <= before.watches
 	}) {
@@ -170,11 +169,11 @@ func TestReload(t *testing.T) {
 	corefile := func(ttl string) string {
 		return block("_smimecert.example.com _smime.example.com", "smimea "+l.dir+" {\nreload 1h\nttl "+ttl+"\n}")
 	}
+	aged(t) // files that were written just now would be read twice
 	i := startInstance(t, corefile("1h"))
 	l.addr = i.addr
 	serial := l.serial("_smimecert.example.com.")
-	// Files that were written just now are read twice.
-	read := waitQuiet(t, "the files to settle", time.Second, func() float64 { return metric(t, "files_read_total", "dir="+l.dir) })
+	read := metric(t, "files_read_total", "dir="+l.dir)
 	looks := metric(t, "look_duration_seconds", "dir="+l.dir)
 	before := holds(t)
 
@@ -192,7 +191,7 @@ func TestReload(t *testing.T) {
 			default:
 			}
 			asked.Add(1)
-			b, err := exchange(l.addr, "udp", query, time.Second)
+			b, err := exchange(l.addr, "udp", query, lostAfter)
 			m := new(dns.Msg)
 			switch {
 			case err != nil:

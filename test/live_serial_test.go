@@ -71,10 +71,7 @@ func TestSerial(t *testing.T) {
 	restart("another TTL")
 	step("expired", func() want {
 		r.write("alice.pem", "alice")
-		end := time.Now().Add(4 * time.Second)
-		cert{addresses: []string{"gina@example.com"}, notAfter: end}.write(t, r.at("gina.pem"))
-		r.wait("gina", want{"gina": opensslData(t, r.at("gina.pem"), 1, 1)})
-		before = r.serials()
+		r.ending("gina.pem", "gina", time.Second, func() { before = r.serials() })
 		return want{"gina": gone}
 	})
 	// A file of a time to come tells nothing of the past.

@@ -6,8 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // A liveDir is a directory of certificates under a running server.
@@ -37,6 +40,26 @@ func (l *liveDir) must(err error) {
 func (l *liveDir) rename(from, to string)   { l.Helper(); l.must(os.Rename(l.at(from), l.at(to))) }
 func (l *liveDir) remove(path string)       { l.Helper(); l.must(os.RemoveAll(l.at(path))) }
 func (l *liveDir) link(target, path string) { l.Helper(); l.must(os.Symlink(target, l.at(path))) }
+
+// ending writes a certificate that is to be withdrawn in some seconds, its TTL before it
+// ends, and returns its end once it has been served both before and after seen. On a slow
+// machine it is withdrawn before that: then the next one lasts longer.
+func (l *liveDir) ending(path, local string, ttl time.Duration, seen func()) (end time.Time) {
+	l.Helper()
+	for last := 4 * time.Second; last < harness.Patience; last *= 2 {
+		end = time.Now().Add(ttl + last).Truncate(time.Second)
+		cert{addresses: []string{local + "@example.com"}, notAfter: end}.write(l, l.at(path))
+		data := opensslData(l.T, l.at(path), 1, 1)
+		is := func() bool { return l.served(local) == data }
+		if harness.Wait(last, nil, is) {
+			if seen(); is() {
+				return end
+			}
+		}
+	}
+	l.Fatalf("%s is never published", path)
+	return end
+}
 
 // served returns what the server has of a user: the data of the SMIMEA records,
 // or the name of the rcode.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"coredns-smimea/internal/harness"
 )
 
 // A marionette is a connection to a Thunderbird's Marionette, by which its windows
@@ -29,7 +31,7 @@ func dialMarionette(t *testing.T, addr string) (*marionette, error) {
 		return nil, err
 	}
 	m := &marionette{t: t, conn: conn, r: bufio.NewReader(conn)}
-	conn.SetDeadline(time.Now().Add(2 * time.Minute))
+	conn.SetDeadline(time.Now().Add(harness.Patience))
 	if _, err := m.read(); err != nil { // its greeting
 		conn.Close()
 		return nil, err
@@ -59,7 +61,7 @@ func (m *marionette) command(name string, parameters map[string]any, result any)
 	if err != nil {
 		return err
 	}
-	m.conn.SetDeadline(time.Now().Add(time.Minute))
+	m.conn.SetDeadline(time.Now().Add(harness.Patience))
 	if _, err := fmt.Fprintf(m.conn, "%d:%s", len(text), text); err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func TestWatched(t *testing.T) {
 		t.Helper()
 		for _, zone := range subZonesOf {
 			at := fmt.Sprintf("{secondary=%q,zone=%q}", harness.Loopback(port), zone)
-			waitLong(t, "the secondary to be seen with "+zone, 90*time.Second, func() bool {
+			waitFor(t, "the secondary to be seen with "+zone, func() bool {
 				ours, _ := sampleAt(t, p.metrics, fmt.Sprintf("zone_serial{zone=%q}", zone))
 				its, ok := sampleAt(t, p.metrics, "secondary_serial"+at)
 				return ok && its == ours

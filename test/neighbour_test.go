@@ -67,7 +67,7 @@ func askTSIG(t *testing.T, addr, name string, rtype uint16) {
 		m.SetQuestion(name, rtype)
 		m.SetEdns0(1232, true)
 		m.SetTsig("key.", dns.HmacSHA256, 300, time.Now().Unix())
-		c := &dns.Client{Net: network, TsigSecret: map[string]string{"key.": neighbourSecret}}
+		c := &dns.Client{Net: network, Timeout: lostAfter, TsigSecret: map[string]string{"key.": neighbourSecret}}
 		reply, _, err := c.Exchange(m, addr) // verifies
 		if err != nil || reply.IsTsig() == nil || len(reply.Answer)+len(reply.Ns) == 0 {
 			t.Errorf("%s over %s with TSIG: %v\n%v", name, network, err, reply)

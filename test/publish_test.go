@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,34 +75,28 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// TestExpiry holds that a certificate is withdrawn its TTL before it ends, by itself.
+// TestExpiry holds that certificates are withdrawn their TTL before they end, each at its
+// time, by themselves.
 func TestExpiry(t *testing.T) {
-	dir := t.TempDir()
-	end := time.Now().Add(6 * time.Second).Truncate(time.Second)
-	cert{addresses: []string{"alice@example.com"}, notAfter: end}.write(t, filepath.Join(dir, "alice.pem"))
-	s := startServer(t, block("example.com", "smimea "+dir+" {\nttl 2s\nreload 1h\n}"))
-	published := func() bool {
-		m, _ := ask(t, s.addr, question{name: hashOwner("alice", "example.com."), qtype: dns.TypeSMIMEA})
-		return len(m.Answer) == 1
+	t.Parallel()
+	// A whole TTL is left to be late, and not a second to be early.
+	const ttl = time.Hour
+	l := &liveDir{T: t, dir: t.TempDir()}
+	l.addr = startServer(t, block("example.com", fmt.Sprintf("smimea %s {\nttl %s\nreload 1h\n}", l.dir, ttl))).addr
+	l.write("stays.pem", "stays")
+	var ends []time.Time
+	for i := range 3 {
+		ends = append(ends, l.ending(local(i)+".pem", local(i), ttl, func() {}))
 	}
-	if !published() {
-		t.Fatalf("not published %s before its end", time.Until(end))
-	}
-	var last time.Time // when it was still there
-	waitFor(t, "the certificate to go", func() bool {
-		asked := time.Now()
-		if published() {
-			last = asked
-			return false
+	for i, end := range ends {
+		name := local(i)
+		waitFor(t, name+" to go", func() bool { return l.served(name) == gone })
+		if early := time.Until(end.Add(-ttl)); early > 0 {
+			t.Errorf("%s is gone %s early", name, early)
 		}
-		return true
-	})
-	gone := time.Now()
-	if late := last.Sub(end.Add(-2 * time.Second)); late > 0 {
-		t.Errorf("published still %s after it was to go", late)
 	}
-	if early := end.Add(-2 * time.Second).Sub(gone); early > 1100*time.Millisecond {
-		t.Errorf("withdrawn %s early", early)
+	if l.served("stays") == gone {
+		t.Error("another one is gone with them")
 	}
 }
 

@@ -242,7 +242,7 @@ func (r *rollover) watch() (end func()) {
 					{name: fmt.Sprintf("nobody%d._smime.example.com.", n), qtype: dns.TypeTXT},
 				} {
 					q.size, q.do, q.rd = 1232, true, true
-					wire, err := exchange(resolver, "udp", q.pack(r.T), 5*time.Second)
+					wire, err := exchange(resolver, "udp", q.pack(r.T), lostAfter)
 					m := new(dns.Msg)
 					if err == nil {
 						err = m.Unpack(wire)

@@ -158,7 +158,7 @@ func failProcess(t *testing.T, dir, corefile string) string {
 	cmd.Dir = dir
 	done := make(chan struct{})
 	go func() { // it started after all: end it, Run then returns no error or "terminated"
-		if harness.Wait(30*time.Second, done, func() bool { return harness.Answers(harness.Loopback(port)) }) {
+		if harness.Wait(harness.Patience, done, func() bool { return harness.Answers(harness.Loopback(port)) }) {
 			cmd.Process.Signal(syscall.SIGTERM)
 		}
 	}()
@@ -219,7 +219,7 @@ func build(pkg string) (string, error) {
 // TCP, and ends it with the test.
 func run(t *testing.T, cmd *exec.Cmd, log *harness.Log, addr string) error {
 	t.Helper()
-	return runFor(t, cmd, log, addr, 30*time.Second)
+	return runFor(t, cmd, log, addr, harness.Patience)
 }
 
 // buildTime is how long a build of CoreDNS may take on a slow machine with a cold
@@ -241,23 +241,10 @@ func runFor(t *testing.T, cmd *exec.Cmd, log *harness.Log, addr string, wait tim
 	return nil
 }
 
-// waitFor waits up to 30 s until cond holds; what says in the failure what for.
+// waitFor waits until cond holds; what says in the failure what for.
 func waitFor(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	waitLong(t, what, 30*time.Second, cond)
-}
-
-// waitQuiet waits until a value has stayed the same for a while, and returns it.
-func waitQuiet[V comparable](t *testing.T, what string, while time.Duration, value func() V) V {
-	t.Helper()
-	last, since := value(), time.Now()
-	waitFor(t, what, func() bool {
-		if now := value(); now != last {
-			last, since = now, time.Now()
-		}
-		return time.Since(since) > while
-	})
-	return last
+	waitLong(t, what, harness.Patience, cond)
 }
 
 // serialTick is the time that serials count.
@@ -268,6 +255,15 @@ const serialTick = time.Second / 4
 func tick(t *testing.T, unit time.Duration) {
 	t.Helper()
 	if err := harness.Tick(t.TempDir(), unit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// aged waits until everything that was written before is so old that a server reads it
+// once: what changed less than 50 ms ago it reads again soon.
+func aged(t *testing.T) {
+	t.Helper()
+	if err := harness.Age(t.TempDir(), 200*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"coredns-smimea/internal/harness"
 )
@@ -35,23 +34,24 @@ index mail eq
 		writeFile(t, in("entries.ldif"), ldif)
 		command(t, "slapadd", "-f", in("slapd.conf"), "-l", in("entries.ldif"))
 	}
-	err := harness.OnFreePort(func(port int) error {
+	var p *harness.Process
+	err := harness.OnFreePort(func(port int) (err error) {
 		uri = "ldap://" + harness.Loopback(port)
-		p, err := harness.Start(exec.Command("slapd", "-d", "0", "-h", uri, "-f", in("slapd.conf")), &harness.Log{})
+		p, err = harness.Start(exec.Command("slapd", "-d", "0", "-h", uri, "-f", in("slapd.conf")), &harness.Log{})
 		if err != nil {
 			return err
 		}
-		t.Cleanup(func() {
-			if err := p.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
-		return p.Until("it answers", 30*time.Second, func() bool {
+		return p.Until("it answers", harness.Patience, func() bool {
 			return exec.CommandContext(t.Context(), "ldapsearch", "-x", "-H", uri, "-s", "base", "-b", "").Run() == nil
 		})
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
 	return uri
 }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 )
@@ -132,7 +131,7 @@ func TestStars(t *testing.T) {
 		if out := delv(t, zones[i], "*x."+zone, "TXT"); !strings.Contains(out, "; negative response, fully validated") {
 			t.Errorf("delv: %s", out)
 		}
-		waitLong(t, "the signed zone", time.Minute, func() bool {
+		waitFor(t, "the signed zone", func() bool {
 			_, err := transferIn(s.addr, zone, nil, false)
 			return err == nil
 		})

@@ -88,9 +88,7 @@ template:
 		waitFor(t, "example.com to go from "+s.name, func() bool { _, ok := serialAt(s.addr, "_smimecert.example.com."); return !ok })
 	}
 	has("example.org")
-	q := new(dns.Msg)
-	q.SetQuestion("version.catalog.test.", dns.TypeTXT)
-	if m, err := dns.Exchange(q, p.addr); err != nil || m.Rcode != dns.RcodeRefused {
-		t.Errorf("the catalog is open to queries: %v\n%s", err, m)
+	if m, _ := ask(t, p.addr, question{name: "version.catalog.test.", qtype: dns.TypeTXT}); m.Rcode != dns.RcodeRefused {
+		t.Errorf("the catalog is open to queries:\n%s", m)
 	}
 }

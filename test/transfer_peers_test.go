@@ -144,9 +144,9 @@ func (s *secondary) start(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(s.argv[0], s.argv[1:]...)
 	cmd.Dir = s.dir
-	cmd.WaitDelay = 2 * time.Second // a child of its own may hold on to its output
+	cmd.WaitDelay = time.Minute // a child of its own may hold on to its output
 	var err error
-	if s.process, err = harness.Serve(cmd, s.log, s.addr, 30*time.Second); err != nil {
+	if s.process, err = harness.Serve(cmd, s.log, s.addr, harness.Patience); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -224,7 +224,7 @@ func (p *primary) transfers(t *testing.T) map[string]int {
 func serialAt(addr, zone string) (uint32, bool) {
 	q := new(dns.Msg)
 	q.SetQuestion(zone, dns.TypeSOA)
-	m, _, err := (&dns.Client{Timeout: 2 * time.Second}).Exchange(q, addr)
+	m, _, err := (&dns.Client{Timeout: lostAfter}).Exchange(q, addr)
 	if err != nil || len(m.Answer) == 0 {
 		return 0, false
 	}
@@ -242,7 +242,7 @@ func axfr(t *testing.T, addr, zone string, tsig bool) []string {
 	var rrs []dns.RR
 	var err error
 	// A server that loads or reloads its zones may refuse for a moment.
-	if !harness.Wait(10*time.Second, nil, func() bool {
+	if !harness.Wait(harness.Patience, nil, func() bool {
 		rrs, err = transferIn(addr, zone, nil, tsig)
 		return err == nil
 	}) {
@@ -276,7 +276,7 @@ func transferIn(addr, zone string, from *dns.SOA, tsig bool) ([]dns.RR, error) {
 	} else {
 		q.SetIxfr(zone, from.Serial, from.Ns, from.Mbox)
 	}
-	tr := &dns.Transfer{DialTimeout: 5 * time.Second, ReadTimeout: 60 * time.Second}
+	tr := &dns.Transfer{DialTimeout: time.Minute, ReadTimeout: 2 * time.Minute, WriteTimeout: time.Minute}
 	if tsig {
 		q.SetTsig(tsigName, dns.HmacSHA256, 300, time.Now().Unix())
 		tr.TsigSecret = map[string]string{tsigName: tsigSecret}
@@ -317,7 +317,7 @@ func follow(t *testing.T, p *primary, zone string, tsig bool, who ...*secondary)
 func caughtUp(t *testing.T, s *secondary, zone string, serial uint32) {
 	t.Helper()
 	var has uint32
-	if !harness.Wait(30*time.Second, nil, func() (ok bool) {
+	if !harness.Wait(harness.Patience, nil, func() (ok bool) {
 		has, ok = serialAt(s.addr, zone)
 		return ok && int32(has-serial) >= 0
 	}) {

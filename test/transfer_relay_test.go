@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"coredns-smimea/internal/harness"
 )
@@ -18,7 +17,7 @@ func roundRobin(t *testing.T, servers []string) string {
 	t.Helper()
 	var turn atomic.Uint64
 	next := func() string { return servers[turn.Add(1)%uint64(len(servers))] }
-	return relay(t, next, func(query []byte) ([]byte, error) { return exchange(next(), "udp", query, 5*time.Second) })
+	return relay(t, next, func(query []byte) ([]byte, error) { return exchange(next(), "udp", query, lostAfter) })
 }
 
 // bothWays relays queries to a server, and holds that all of those over UDP have the
@@ -34,12 +33,7 @@ func bothWays(t *testing.T, server string) string {
 // and returns where.
 func relay(t *testing.T, next func() string, exchange func(query []byte) ([]byte, error)) string {
 	t.Helper()
-	addr := harness.Loopback(freePort(t))
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := net.ListenPacket("udp", addr)
+	l, u, err := harness.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,5 +79,5 @@ func relay(t *testing.T, next func() string, exchange func(query []byte) ([]byte
 			})
 		}
 	})
-	return addr
+	return l.Addr().String()
 }

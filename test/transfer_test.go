@@ -67,10 +67,11 @@ func serials(t *testing.T, addr string, zones []string) []uint32 {
 	t.Helper()
 	var list []uint32
 	for _, zone := range zones {
-		serial, ok := serialAt(addr, zone)
-		if !ok {
-			t.Fatalf("no SOA of %s at %s", zone, addr)
-		}
+		var serial uint32
+		waitFor(t, fmt.Sprintf("the SOA of %s at %s", zone, addr), func() (ok bool) {
+			serial, ok = serialAt(addr, zone)
+			return ok
+		})
 		list = append(list, serial)
 	}
 	return list
@@ -131,7 +132,7 @@ func (f *fleet) transferred(t *testing.T) []uint32 {
 		// What is newer than everything is answered with the SOA alone.
 		q := new(dns.Msg)
 		q.SetIxfr(zone, 0, ".", ".")
-		c := &dns.Client{Timeout: 5 * time.Second}
+		c := &dns.Client{Timeout: lostAfter}
 		if f.tsig {
 			c.TsigSecret = map[string]string{tsigName: tsigSecret}
 			q.SetTsig(tsigName, dns.HmacSHA256, 300, time.Now().Unix())

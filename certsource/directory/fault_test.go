@@ -2,7 +2,6 @@ package directory
 
 import (
 	"context"
-	"coredns-smimea/certsource"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"coredns-smimea/certsource"
 )
 
 // TestNoFiles holds that what is no file, or none that anybody would serve,
@@ -34,12 +35,8 @@ func TestNoFiles(t *testing.T) {
 	w.must(sparse.Truncate(10 << 30))
 	w.must(sparse.Close())
 
-	began := time.Now()
 	w.skew = time.Second
-	w.look()
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("the look took %s", took)
-	}
+	w.look() // which would not end if it read one of them
 	w.want("good.pem")
 	for _, p := range named {
 		w.wantState(p, certsource.NotRegular, "")

@@ -62,7 +62,7 @@ func TestSeveral(t *testing.T) {
 	if next := w.d.NextExpiry(); !next.Equal(start.Add(2 * time.Hour)) {
 		t.Errorf("the first ends at %v", next)
 	}
-	w.expire()
+	w.expire(w.now())
 	live(2, "", "")
 	w.look()
 	if w.report.Read != 0 {
@@ -74,7 +74,7 @@ func TestSeveral(t *testing.T) {
 		t.Error("a restored directory reads it again")
 	}
 	w.skew = time.Until(start.Add(4*time.Hour)) + time.Second
-	w.expire()
+	w.expire(w.now())
 	live(1, "", "")
 	// The clock goes back.
 	w.skew = time.Until(start.Add(time.Minute))

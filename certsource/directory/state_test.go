@@ -2,10 +2,11 @@ package directory
 
 import (
 	"bytes"
-	"coredns-smimea/certsource"
 	"maps"
 	"testing"
 	"time"
+
+	"coredns-smimea/certsource"
 )
 
 // restored returns a world that goes on in the directory of another one, with
@@ -68,7 +69,7 @@ func TestRestore(t *testing.T) {
 
 	next = restored(t, next)
 	next.skew = 2 * time.Hour
-	next.expire()
+	next.expire(next.now())
 	next.want("a.pem", "e.pem", "sub/d.pem", "torn.pem")
 
 	// What the guard holds back it holds back over a restart, too.

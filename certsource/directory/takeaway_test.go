@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"coredns-smimea/internal/disk"
+	"coredns-smimea/internal/harness"
 )
 
 // meddling is this machine with somebody at work in it: he is called before each
@@ -264,13 +265,13 @@ func TestManyUnreadable(t *testing.T) {
 	for i := range 100_000 {
 		l.unread[fmt.Sprint("d", i)] = true
 	}
-	began := time.Now()
+	began := harness.ProcessorTime()
 	for i := range 100_000 {
 		if !l.isUnread(fmt.Sprintf("d%d/x/y.pem", i)) || l.isUnread(fmt.Sprintf("e%d/x/y.pem", i)) {
 			t.Fatal("wrong")
 		}
 	}
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("it took %v", took)
+	if took := harness.ProcessorTime() - began; took > 10*time.Second {
+		t.Errorf("it took %v of the processor", took)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coredns-smimea/internal/disk"
+	"coredns-smimea/internal/harness"
 )
 
 // watched is a world with a watch, looked at once.
@@ -41,7 +42,7 @@ func settleTo(w *world, watch *Watch, want ...string) {
 		slices.Sort(got)
 		return slices.Equal(got, want)
 	}
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(harness.Patience)
 	for {
 		var again <-chan time.Time
 		if len(w.report.Unsettled) > 0 {
@@ -117,7 +118,7 @@ func TestWatch(t *testing.T) {
 		"renamed over": func() { w.write(".a"); w.rename(".a", "a.pem") },
 	} {
 		do()
-		for deadline := time.After(10 * time.Second); w.served["a.pem"] == before; {
+		for deadline := time.After(harness.Patience); w.served["a.pem"] == before; {
 			select {
 			case <-watch.C:
 				paths, _ := watch.Take()

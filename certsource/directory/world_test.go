@@ -90,10 +90,10 @@ func (w *world) checkPaths(paths ...string) {
 	w.check()
 }
 
-func (w *world) expire() {
+func (w *world) expire(now time.Time) {
 	w.Helper()
 	w.changes = 0
-	w.d.Expire(context.Background(), w.now(), w.changed)
+	w.d.Expire(context.Background(), now, w.changed)
 	w.check()
 }
 

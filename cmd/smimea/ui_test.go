@@ -47,14 +47,24 @@ func TestProgress(t *testing.T) {
 	var stderr bytes.Buffer
 	u := newUI(&bytes.Buffer{}, &stderr)
 	p := u.progress("reading")
+	// withinTheSecond has the second last that began just now.
+	withinTheSecond := func() {
+		t.Helper()
+		if p.last.IsZero() || time.Since(p.last) > time.Hour {
+			t.Errorf("the second began at %v", p.last)
+		}
+		p.last = p.last.Add(24 * time.Hour)
+	}
+	withinTheSecond()
 	p.at(1, 10)
 	if stderr.Len() > 0 {
 		t.Errorf("in the first second: %q", &stderr)
 	}
-	p.last = time.Now().Add(-2 * time.Second)
+	p.last = time.Now().Add(-2 * time.Hour)
 	p.at(5, 10)
+	withinTheSecond()
 	p.at(6, 10)
-	p.last = time.Now().Add(-2 * time.Second)
+	p.last = time.Now().Add(-2 * time.Hour)
 	p.at(7, 0)
 	p.end()
 	if got, want := stderr.String(), "smimea: reading: 5 of 10\nsmimea: reading: 7\n"; got != want {

@@ -1,25 +1,23 @@
 package discovertest
 
 import (
-	"net"
-	"os"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // FreePort returns a port of the loopback address that nobody has.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 // StartDaemon runs a name server or resolver in a folder until the test ends,
@@ -28,25 +26,18 @@ func StartDaemon(t testing.TB, dir, address, zone, command string, args ...strin
 	t.Helper()
 	c := exec.Command(command, args...)
 	c.Dir = dir
-	var log strings.Builder
-	c.Stdout, c.Stderr = &log, &log
-	if err := c.Start(); err != nil {
+	p, err := harness.Start(c, &harness.Log{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		c.Process.Signal(os.Interrupt)
-		c.Wait()
-	})
+	t.Cleanup(p.Kill)
 	q := new(dns.Msg)
 	q.SetQuestion(dns.Fqdn(zone), dns.TypeSOA)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if m, err := dns.Exchange(q, address); err == nil && m.Rcode == dns.RcodeSuccess {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.Process.Kill()
-			c.Wait()
-			t.Fatalf("%s does not answer:\n%s", command, &log)
-		}
+	client := &dns.Client{Timeout: 10 * time.Second}
+	if err := p.Until("it answers for "+zone, harness.Patience, func() bool {
+		m, _, err := client.Exchange(q, address)
+		return err == nil && m.Rcode == dns.RcodeSuccess
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

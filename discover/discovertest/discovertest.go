@@ -9,12 +9,13 @@ package discovertest
 import (
 	"crypto"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"coredns-smimea/internal/harness"
 
 	"github.com/miekg/dns"
 )
@@ -64,15 +65,11 @@ func Serve(t testing.TB, zones ...Zone) *Names {
 	for _, z := range n.zones {
 		n.delegate(z)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, packets, err := harness.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
 	n.Address = listener.Addr().String()
-	packets, err := net.ListenPacket("udp", n.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, server := range []*dns.Server{{Listener: listener, Handler: n}, {PacketConn: packets, Handler: n}} {
 		started := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(started) }

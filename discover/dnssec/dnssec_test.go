@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"coredns-smimea/internal/harness"
 
 	"github.com/miekg/dns"
 )
@@ -236,7 +237,7 @@ func unboundHost(t testing.TB, address, anchors, name, qtype string) (Security, 
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
 	out, _ := exec.CommandContext(ctx, "unbound-host", "-C", config, "-v", "-t", qtype, name).CombinedOutput()
 	switch text := string(out); {

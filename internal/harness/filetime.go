@@ -27,14 +27,25 @@ func FileTime(dir string) (time.Time, error) {
 // counted in units: time.Nanosecond for any later time, time.Second for another second.
 // The probes are written into dir, as those of [FileTime].
 func Tick(dir string, unit time.Duration) error {
+	return pass(dir, func(before, now time.Time) bool { return now.Truncate(unit).After(before.Truncate(unit)) })
+}
+
+// Age waits until what was written before is that old by the clock of the file system.
+// The probes are written into dir, as those of [FileTime].
+func Age(dir string, age time.Duration) error {
+	return pass(dir, func(before, now time.Time) bool { return now.Sub(before) >= age })
+}
+
+// pass waits until enough has passed on the clock of the file system.
+func pass(dir string, enough func(before, now time.Time) bool) error {
 	before, err := FileTime(dir)
 	if err != nil {
 		return err
 	}
-	if !Wait(10*time.Second, nil, func() bool {
+	if !Wait(Patience, nil, func() bool {
 		var now time.Time
 		now, err = FileTime(dir)
-		return err != nil || now.Truncate(unit).After(before.Truncate(unit))
+		return err != nil || enough(before, now)
 	}) {
 		return errors.New("the clock of the file system stands still")
 	}

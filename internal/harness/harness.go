@@ -5,6 +5,8 @@ package harness
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,6 +18,10 @@ import (
 
 	"github.com/miekg/dns"
 )
+
+// Patience is how long tests wait for what has to come. It is there so that no wait is
+// without an end, and measures nothing: a machine may have much else to do.
+const Patience = 5 * time.Minute
 
 // Wait asks cond every few milliseconds until it holds. It returns false if that
 // takes longer than limit, or if done is closed before; a nil done never is.
@@ -66,20 +72,19 @@ func claim(port int) (bool, error) {
 	return true, nil
 }
 
-// FreePort returns a port of 127.0.0.1, picked by the kernel, that is free for UDP
-// and TCP and that no program of this user has been given before that still runs.
+// FreePort returns a port of 127.0.0.1 that is free for UDP and TCP and that no program
+// of this user has been given before that still runs. It is none of those that the
+// kernel gives to whoever does not ask for a certain one: between this and the start of
+// a server, a client could get it.
 func FreePort() (int, error) {
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp", Loopback(port))
-		l.Close()
+	first, last := unasked()
+	for range 1000 {
+		port := first + rand.IntN(last-first+1)
+		l, u, err := listen(port)
 		if err != nil {
 			continue
 		}
+		l.Close()
 		u.Close()
 		if ours, err := claim(port); err != nil {
 			return 0, err
@@ -88,6 +93,45 @@ func FreePort() (int, error) {
 		}
 	}
 	return 0, errors.New("no port of 127.0.0.1 is free for both UDP and TCP")
+}
+
+// unasked returns the first and the last of the ports that the kernel gives to nobody
+// who does not ask for them, without the privileged ones and those that services like.
+// Where these are hardly any, it returns those of most kernels.
+func unasked() (first, last int) {
+	const lowest = 10_000
+	text, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range") // Linux
+	if _, err := fmt.Sscan(string(text), &last); err != nil || last < lowest+5000 {
+		last = 32768
+	}
+	return lowest, last - 1
+}
+
+// Listen listens on a port of 127.0.0.1 that the kernel picks, over TCP and over UDP.
+func Listen() (net.Listener, net.PacketConn, error) {
+	var err error
+	for range 100 { // the port may be taken for UDP
+		var l net.Listener
+		var u net.PacketConn
+		if l, u, err = listen(0); err == nil {
+			return l, u, nil
+		}
+	}
+	return nil, nil, err
+}
+
+// listen listens on a port of 127.0.0.1, 0 for whichever, over TCP and over UDP.
+func listen(port int) (net.Listener, net.PacketConn, error) {
+	l, err := net.Listen("tcp", Loopback(port))
+	if err != nil {
+		return nil, nil, err
+	}
+	u, err := net.ListenPacket("udp", l.Addr().String())
+	if err != nil {
+		l.Close()
+		return nil, nil, err
+	}
+	return l, u, nil
 }
 
 // OnFreePort calls start with free ports until it does not fail because somebody
@@ -114,7 +158,7 @@ func Answers(addr string) bool {
 	m.SetQuestion(".", dns.TypeSOA)
 	m.RecursionDesired = false // a resolver would first look for a root that is not there
 	for _, network := range []string{"udp", "tcp"} {
-		c := dns.Client{Net: network, Timeout: 200 * time.Millisecond}
+		c := dns.Client{Net: network, Timeout: 2 * time.Second}
 		if _, _, err := c.Exchange(m, addr); err != nil {
 			return false
 		}

@@ -12,6 +12,16 @@ import (
 	"time"
 )
 
+// ProcessorTime returns for how long this process has used processors: what it costs to
+// do something, however much else the machine has to do.
+func ProcessorTime() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err) // which needs another argument
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
 // A Log keeps what a program says, for reading while it runs.
 type Log struct {
 	mu  sync.Mutex
@@ -75,7 +85,7 @@ func Start(cmd *exec.Cmd, log *Log) (*Process, error) {
 	return p, nil
 }
 
-// Serve starts a name server and waits until it answers at addr.
+// Serve starts a name server and waits until it answers at addr, up to limit.
 func Serve(cmd *exec.Cmd, log *Log, addr string, limit time.Duration) (*Process, error) {
 	p, err := Start(cmd, log)
 	if err != nil {
@@ -112,7 +122,6 @@ func (p *Process) Stop() error { return p.End(syscall.SIGTERM) }
 
 // End is Stop by another signal.
 func (p *Process) End(signal os.Signal) error {
-	const grace = 20 * time.Second
 	select {
 	case <-p.done:
 		return fmt.Errorf("%s ended by itself: %v\n%s", filepath.Base(p.Cmd.Path), p.err, p.Log)
@@ -122,7 +131,7 @@ func (p *Process) End(signal os.Signal) error {
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(grace):
+	case <-time.After(Patience):
 		p.Kill()
 		return fmt.Errorf("%s did not end on %v\n%s", filepath.Base(p.Cmd.Path), signal, p.Log)
 	}

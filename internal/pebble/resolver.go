@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"coredns-smimea/internal/harness"
 )
 
 // Resolver starts a name server, over UDP and TCP, that says that every name is
@@ -13,16 +15,9 @@ import (
 // lower case and without a final dot.
 func Resolver(t testing.TB, values func(name string) []string) (addr string) {
 	t.Helper()
-	var packets net.PacketConn
-	var streams net.Listener
-	for streams == nil { // the kernel picks a port for UDP; for TCP it may be taken
-		var err error
-		if packets, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
-		if streams, err = net.Listen("tcp", packets.LocalAddr().String()); err != nil {
-			packets.Close()
-		}
+	streams, packets, err := harness.Listen()
+	if err != nil {
+		t.Fatal(err)
 	}
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
 		m := new(dns.Msg).SetReply(r)

@@ -124,7 +124,7 @@ func TestFollow(t *testing.T) {
 	defer d.Close()
 	has := func(address string, want bool) {
 		t.Helper()
-		if !harness.Wait(20*time.Second, nil, func() bool {
+		if !harness.Wait(harness.Patience, nil, func() bool {
 			found, err := find(t, d, address)
 			return err == nil && (len(found.Certificates) == 1) == want
 		}) {

@@ -16,7 +16,7 @@ func dialer(lease *Lease) func(context.Context, string, string) (net.Conn, error
 
 // handshake makes one and returns what the server showed.
 func handshake(lease *Lease, name string, protocols ...string) (tls.ConnectionState, error) {
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", lease.Addr().String(),
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Minute}, "tcp", lease.Addr().String(),
 		&tls.Config{ServerName: name, InsecureSkipVerify: true, NextProtos: protocols})
 	if err != nil {
 		return tls.ConnectionState{}, err

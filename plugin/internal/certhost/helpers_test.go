@@ -145,7 +145,7 @@ func client(lease *Lease, http2 bool) *http.Client {
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		ForceAttemptHTTP2: http2,
 	}
-	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	return &http.Client{Transport: transport, Timeout: 2 * time.Minute}
 }
 
 func get(t testing.TB, c *http.Client, url string, header ...string) (*http.Response, []byte) {
@@ -225,10 +225,10 @@ func (r *recorder) dump(t testing.TB) {
 }
 
 // eventually waits for a condition.
-func eventually(t testing.TB, what string, limit time.Duration, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	if !harness.Wait(limit, nil, condition) {
-		t.Fatalf("%s: not within %s", what, limit)
+	if !harness.Wait(harness.Patience, nil, condition) {
+		t.Fatalf("%s: not within %s", what, harness.Patience)
 	}
 }
 

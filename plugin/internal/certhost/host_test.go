@@ -82,7 +82,7 @@ func TestTools(t *testing.T) {
 		}
 	}
 	// The expiry of the TLS certificate and the failed handshakes are told.
-	eventually(t, "metrics", 5*time.Second, func() bool {
+	eventually(t, "metrics", func() bool {
 		return log.see(func() bool {
 			return log.expiry["example.com"].After(time.Now()) && log.failures["protocol"] == 2 && log.requests[200] > 4 && log.requests[404] == 7 && log.requests[405] == 1 && log.requests[304] == 1
 		})
@@ -113,7 +113,7 @@ func TestPanic(t *testing.T) {
 	if r, err := client(lease, false).Get("http://example.com" + Root + "a.crt"); err == nil {
 		t.Errorf("%s", r.Status)
 	}
-	eventually(t, "both in the log", 5*time.Second, func() bool {
+	eventually(t, "both in the log", func() bool {
 		return log.see(func() bool {
 			n := 0
 			for _, line := range log.lines {

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 )
 
 // A renewed pair is taken up; while it is bad or half written, the last good
@@ -39,14 +38,14 @@ func TestPairRenewed(t *testing.T) {
 	lease := start(t, Config{Domains: []string{"example.com"}, TLS: &TLS{CertFile: certFile, KeyFile: keyFile}, Log: log, Metrics: log}, files)
 	shows := func(name string) {
 		t.Helper()
-		eventually(t, "shown: "+name, 5*time.Second, func() bool { return shownName(t, lease, "example.com") == name })
+		eventually(t, "shown: "+name, func() bool { return shownName(t, lease, "example.com") == name })
 	}
 	shows("one.example")
 	turn("2")
 	shows("two.example")
-	if !log.see(func() bool { return log.expiry["one.example"].IsZero() && !log.expiry["two.example"].IsZero() }) {
-		t.Errorf("expiry: %v", log.expiry)
-	}
+	eventually(t, "its expiry", func() bool {
+		return log.see(func() bool { return log.expiry["one.example"].IsZero() && !log.expiry["two.example"].IsZero() })
+	})
 
 	warned := func(n int) func() bool {
 		return func() bool {
@@ -64,19 +63,23 @@ func TestPairRenewed(t *testing.T) {
 	// The new certificate comes before its key, cut short first.
 	cert3, _ := os.ReadFile(filepath.Join(dir, "3", "tls.crt"))
 	key3, _ := os.ReadFile(filepath.Join(dir, "3", "tls.key"))
-	write(t, certFile, cert3[:len(cert3)/2])
-	eventually(t, "warning", 5*time.Second, warned(1))
-	write(t, certFile, cert3)
-	eventually(t, "warning of another reason", 5*time.Second, warned(2))
+	replace := func(file string, data []byte) { // in one step: to be empty is another reason
+		t.Helper()
+		write(t, file+".new", data)
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(certFile, cert3[:len(cert3)/2])
+	eventually(t, "warning", warned(1))
+	replace(certFile, cert3)
+	eventually(t, "warning of another reason", warned(2))
 	if got := shownName(t, lease, "example.com"); got != "two.example" {
 		t.Errorf("with a bad pair: %s", got)
 	}
 	os.Remove(keyFile)
-	eventually(t, "warning of a third", 5*time.Second, warned(3))
-	write(t, keyFile+".new", key3)
-	if err := os.Rename(keyFile+".new", keyFile); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "warning of a third", warned(3))
+	replace(keyFile, key3)
 	shows("three.example")
 	if !warned(3)() {
 		log.dump(t)

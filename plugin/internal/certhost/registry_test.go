@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // Two blocks share one address; the Host header decides, the name in the
@@ -166,7 +165,7 @@ func TestLeases(t *testing.T) {
 		t.Errorf("left: %d listeners, %d sources", len(registry.hosts), len(registry.sources))
 	}
 	c.CloseIdleConnections()
-	eventually(t, "goroutines end", 10*time.Second, func() bool { return runtime.NumGoroutine() <= goroutines })
+	eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
 }
 
 // 10,000 requests over old and new connections while the configuration is

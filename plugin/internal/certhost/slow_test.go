@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +34,7 @@ func TestSlowClients(t *testing.T) {
 		t.Cleanup(func() { c.Close() })
 		return c
 	}
-	for i := range slow {
+	dawdle := func(i int) {
 		c := dial()
 		switch i % 4 {
 		case 0: // nothing at all
@@ -40,13 +42,16 @@ func TestSlowClients(t *testing.T) {
 			c.Write([]byte{22, 3, 1, 1, 0, 1})
 		default: // half a header
 			if i > 100 { // handshakes are dear; a hundred will do
-				continue
+				return
 			}
 			s := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 			if _, err := io.WriteString(s, "GET /.well-known/smime/alice.crt HTTP/1.1\r\nHost: exa"); err != nil {
 				t.Fatal(err)
 			}
 		}
+	}
+	for i := range slow {
+		dawdle(i)
 	}
 	ask := func(n int) {
 		t.Helper()
@@ -61,7 +66,12 @@ func TestSlowClients(t *testing.T) {
 		}
 		t.Logf("%d connections with a request each beside the slow ones: %s", n, time.Since(begin))
 	}
-	eventually(t, "slow connections", 5*time.Second, func() bool { return log.see(func() bool { return log.open == slow }) })
+	eventually(t, "slow connections", func() bool {
+		if lease.host.conns.count() < slow { // on a slow machine the first are cut by now
+			dawdle(0)
+		}
+		return log.see(func() bool { return log.open >= slow })
+	})
 	ask(50)
 	for range 2 * limit { // far more than there is room for
 		dial()
@@ -83,11 +93,9 @@ func TestTimeouts(t *testing.T) {
 	cut := func(what string, c net.Conn, limit time.Duration) {
 		wait.Go(func() {
 			defer c.Close()
-			begin := time.Now()
-			c.SetReadDeadline(begin.Add(limit + 5*time.Second))
-			io.Copy(io.Discard, c)
-			if took := time.Since(begin); took > limit+4*time.Second {
-				t.Errorf("%s: not cut within %s", what, took)
+			c.SetReadDeadline(time.Now().Add(10 * limit))
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s: not cut within ten times %s", what, limit)
 			}
 		})
 	}
@@ -116,7 +124,5 @@ func TestTimeouts(t *testing.T) {
 		}
 	})
 	wait.Wait()
-	if !log.see(func() bool { return log.failures["timeout"] == 1 }) {
-		t.Errorf("handshake failures: %v", log.failures)
-	}
+	eventually(t, "the failed handshake to be counted", func() bool { return log.see(func() bool { return log.failures["timeout"] == 1 }) })
 }

@@ -112,7 +112,7 @@ func serve(t *testing.T, sockets int) (*dnsserver.Server, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !harness.Wait(10*time.Second, nil, func() bool { return asks(addr, dns.TypeA) == nil }) {
+	if !harness.Wait(harness.Patience, nil, func() bool { return asks(addr, dns.TypeA) == nil }) {
 		t.Fatal("the server does not answer")
 	}
 	return servers[0], addr
@@ -129,7 +129,7 @@ func asks(addr string, qtype uint16) error {
 func ask(addr string, qtype uint16) (byLane bool, err error) {
 	m := new(dns.Msg)
 	m.SetQuestion("Name.example.", qtype)
-	reply, err := dns.Exchange(m, addr)
+	reply, _, err := (&dns.Client{Timeout: time.Minute}).Exchange(m, addr)
 	if err != nil {
 		return false, err
 	}
@@ -286,7 +286,7 @@ func TestUnwanted(t *testing.T) {
 	send([]byte{0, 3})
 	send(nil)
 	send(packed(t, "example.", dns.TypeTXT, func(m *dns.Msg) { m.Id = 4 }))
-	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
 	for got := 0; got != 4; { // the last one
 		reply := make([]byte, 512)
 		if _, err := conn.Read(reply); err != nil {

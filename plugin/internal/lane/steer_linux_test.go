@@ -84,7 +84,7 @@ func wantShares(t *testing.T, addr string, sockets []*net.UDPConn) {
 	from := make(chan int)
 	var readers sync.WaitGroup
 	for i, s := range sockets {
-		s.SetReadDeadline(time.Now().Add(10 * time.Second))
+		s.SetReadDeadline(time.Now().Add(time.Minute))
 		readers.Go(func() {
 			buf := make([]byte, 16)
 			for {

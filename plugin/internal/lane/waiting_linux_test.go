@@ -82,7 +82,7 @@ func TestWaiting(t *testing.T) {
 		second, err = Open(o)
 		opened <- err
 	}()
-	if !harness.Wait(10*time.Second, nil, func() bool { return first.readers[0].stopping.Load() }) {
+	if !harness.Wait(harness.Patience, nil, func() bool { return first.readers[0].stopping.Load() }) {
 		t.Fatal("the first lane is not told to stop")
 	}
 	g.pass <- struct{}{}
@@ -96,7 +96,7 @@ func TestWaiting(t *testing.T) {
 	}
 	close(g.asked)
 	answered := map[uint16]bool{}
-	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
 	for reply := make([]byte, 512); len(answered) < sent; {
 		n, err := conn.Read(reply)
 		if err != nil {

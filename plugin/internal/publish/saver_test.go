@@ -12,6 +12,7 @@ import (
 
 	"coredns-smimea/certsource"
 	"coredns-smimea/internal/disk"
+	"coredns-smimea/internal/harness"
 	"coredns-smimea/internal/statefile"
 	"coredns-smimea/internal/testcert"
 	"coredns-smimea/smimea"
@@ -88,7 +89,7 @@ func TestSaver(t *testing.T) {
 	}
 	select {
 	case <-s.due(): // at once
-	case <-time.After(10 * time.Second):
+	case <-time.After(harness.Patience):
 		t.Fatal("no save is due")
 	}
 	s.save()

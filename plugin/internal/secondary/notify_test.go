@@ -87,7 +87,9 @@ func notifyCoalesces(t *testing.T) {
 
 // TestNotifyFails holds that a new change is announced while a secondary is being
 // waited for that does not answer, and that the wait ends with the server.
-func TestNotifyFails(t *testing.T) {
+func TestNotifyFails(t *testing.T) { synctest.Test(t, notifyFails) }
+
+func notifyFails(t *testing.T) {
 	s, n := newSecondaries()
 	s.err = errors.New("nobody is there")
 	close(s.gate)

@@ -23,6 +23,8 @@ type hostConfig struct {
 	acme        certhost.ACME
 	dns01       bool
 	chain       *certsource.Issuers // for what files lack
+	issuers     [][]byte            // in it, in DER
+	issuersFrom []string            // its files and their digests
 }
 
 // serves reports whether anything is to be given out.
@@ -44,6 +46,10 @@ func (h *hostConfig) check(c *config) error {
 	case acme && h.acme.Storage == "":
 		h.acme.Storage = filepath.Join(c.root, ".coredns", "acme")
 	}
+	if c.published.Lists.On() {
+		c.published.Issuers = append(c.published.Issuers, h.issuers...)
+		c.published.IssuersFrom = h.issuersFrom
+	}
 	for _, option := range optionNames() {
 		if c.lines[option] != "" && strings.HasPrefix(option, "acme_") && !acme {
 			return c.at(option, errors.New("it is for acme: add acme DOMAIN"))
@@ -57,8 +63,14 @@ func (h *hostConfig) addChain(file string) error {
 	if h.chain == nil {
 		h.chain = new(certsource.Issuers)
 	}
-	_, err := readAuthorities("chain", file, "intermediate authorities, which issued those of the users", h.chain)
-	return err
+	data, err := readAuthorities("chain", file, "intermediate authorities, which issued those of the users", h.chain)
+	if err != nil {
+		return err
+	}
+	certs, _ := certsource.ReadAll(data)
+	h.issuers = append(h.issuers, certs...)
+	h.issuersFrom = append(h.issuersFrom, version(file, data))
+	return nil
 }
 
 // trustCA reads certificates of authorities by which the HTTPS of the ACME directory is

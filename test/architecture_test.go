@@ -35,7 +35,7 @@ func TestArchitecture(t *testing.T) {
 			t.Errorf("the page does not list %s/", folder)
 		}
 	}
-	others := []string{"Server.ServeDNS", "reload", "state"} // CoreDNS's, and options of the Corefile
+	others := []string{"Server.ServeDNS", "reload", "state"}                       // CoreDNS's, and options of the Corefile
 	plain := regexp.MustCompile("(?m)^    .*$").ReplaceAllString(string(page), "") // without drawings
 	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(plain, -1) {
 		name := m[1]

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"coredns-smimea/internal/harness"
 )
 
 // An opensslCA is an authority that openssl keeps.
@@ -21,6 +23,11 @@ type opensslCA struct {
 // newOpensslCA makes an authority. Its certificates say that its list is at a URL, if
 // there is one.
 func newOpensslCA(t *testing.T, url string) *opensslCA {
+	t.Helper()
+	return newNamedCA(t, "Our CA", url)
+}
+
+func newNamedCA(t *testing.T, name, url string) *opensslCA {
 	t.Helper()
 	ca := &opensslCA{t, t.TempDir()}
 	point := ""
@@ -54,7 +61,7 @@ extendedKeyUsage = emailProtection
 	writeFile(t, ca.at("index"), "")
 	writeFile(t, ca.at("serial"), "1000\n")
 	writeFile(t, ca.at("crlnumber"), "01\n")
-	command(t, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-subj", "/CN=Our CA", "-days", "365",
+	command(t, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-subj", "/CN="+name, "-days", "365",
 		"-keyout", ca.at("ca.key"), "-out", ca.at("ca.pem"), "-addext", "keyUsage=critical,keyCertSign,cRLSign")
 	return ca
 }
@@ -196,6 +203,41 @@ func TestRevocation(t *testing.T) {
 	waitFor(t, "the torn list", func() bool { return strings.Contains(r.log.String(), "damaged") })
 	put(ours, "")
 	r.wait("torn", map[string]string{"alice": gone, "bob": data["bob"]})
+}
+
+// TestRevocationIssuer has the issuer's certificate neither beside the list nor in the
+// users' files: one of chain will do, also if that comes with a reload.
+func TestRevocationIssuer(t *testing.T) {
+	t.Parallel()
+	ca := newOpensslCA(t, "")
+	l := &liveDir{T: t, dir: t.TempDir()}
+	ca.issue("alice")
+	writeFile(t, filepath.Join(l.dir, "alice.pem"), ca.read("alice.pem"))
+	data := map[string]string{"alice": opensslData(t, ca.at("alice.pem"), 1, 1)}
+	ca.revoke("alice", "keyCompromise")
+	conf, list := filepath.Join(t.TempDir(), "Corefile"), filepath.Join(t.TempDir(), "list.pem")
+	writeFile(t, list, ca.list())
+	port, http := freePort(t), harness.Loopback(freePort(t))
+	corefile := func(more string) {
+		writeFile(t, conf, strings.ReplaceAll(block("_smimecert.example.com _smime.example.com",
+			"smimea "+l.dir+" {\nreload 200ms\nhttp "+http+"\nrevocation "+list+"\n"+more+"}"), "PORT", strconv.Itoa(port)))
+	}
+	corefile("")
+	s := startConf(t, conf, port)
+	l.addr = s.addr
+	waitFor(t, "the refusal", func() bool { return strings.Contains(s.log.String(), "its issuer's certificate is not known") })
+	l.wait("without the issuer", data)
+	// chain takes intermediate authorities only: now somebody has certified ours.
+	root := newNamedCA(t, "Our Root", "")
+	command(t, "openssl", "req", "-new", "-key", ca.at("ca.key"), "-subj", "/CN=Our CA", "-out", ca.at("ca.csr"),
+		"-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+	command(t, "openssl", "x509", "-req", "-in", ca.at("ca.csr"), "-CA", root.at("ca.pem"), "-CAkey", root.at("ca.key"), "-set_serial", "2",
+		"-copy_extensions", "copy", "-days", "365", "-out", ca.at("middle.pem"))
+	corefile("chain " + ca.at("middle.pem") + "\n")
+	if err := s.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	l.wait("with the issuer", map[string]string{"alice": gone})
 }
 
 // TestRevocationPoints has the list fetched from where the certificates say that it is,

@@ -315,6 +315,18 @@ func (l *List) SignedBy(issuer *x509.Certificate) error {
 	return head.CheckSignatureFrom(issuer)
 }
 
+// Skew is by how much the clock of an issuer may be ahead of ours.
+const Skew = 10 * time.Minute
+
+// Begun returns nil if a list has been issued by a time, which may be off by [Skew]. One
+// from the future counts when that has come.
+func (l *List) Begun(now time.Time) error {
+	if now.Before(l.ThisUpdate.Add(-Skew)) {
+		return fmt.Errorf("it is issued in the future only, on %s: it will count then, unless the clock of this machine is wrong", l.ThisUpdate.Format(time.DateTime))
+	}
+	return nil
+}
+
 // Names reports whether a certificate has the name of the list's issuer.
 func (l *List) Names(issuer *x509.Certificate) bool { return bytes.Equal(l.issuer, issuer.RawSubject) }
 

@@ -202,6 +202,17 @@ func TestOtherKey(t *testing.T) {
 	}
 }
 
+// TestBegun holds that clocks may differ a little.
+func TestBegun(t *testing.T) {
+	a := newAuthority(t, "A")
+	l := a.verified(a.list(0, nil))
+	for before, ok := range map[time.Duration]bool{0: true, Skew: true, Skew + time.Second: false} {
+		if err := l.Begun(l.ThisUpdate.Add(-before)); (err == nil) != ok {
+			t.Errorf("%v before it was issued: %v", before, err)
+		}
+	}
+}
+
 // TestStranger holds that a list counts only for what its own key has signed.
 func TestStranger(t *testing.T) {
 	a, stranger := newAuthority(t, "A"), newAuthority(t, "A")

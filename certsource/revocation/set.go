@@ -51,7 +51,7 @@ func certifier(cert *x509.Certificate, among []*x509.Certificate) *x509.Certific
 }
 
 // ErrIssuer is why a list does not count whose issuer is not known.
-var ErrIssuer = fmt.Errorf("its issuer's certificate is not known, so that nothing vouches for it: put that certificate among the roots, or as PEM into the file of the list")
+var ErrIssuer = fmt.Errorf("its issuer's certificate is not known, so that nothing vouches for it: put that certificate among the roots or those of chain, or as PEM into the file of the list")
 
 // A Set is all lists that count at one moment. It does not change. A nil Set revokes
 // nothing.

@@ -122,7 +122,7 @@ func check(u *ui, operands []string, o *checkOptions) (exit, error) {
 		return 0, err
 	}
 	s := source{Options: directory.Options{Roots: p.roots, Margin: p.ttl}, now: p.now, progress: u.progress("checking certificates")}
-	if s.Revoked, err = readLists(o.lists, o.roots, func() ([][]byte, error) { return s.issuers(operands) }); err != nil {
+	if s.Revoked, err = readLists(o.lists, c.authorities(), p.now, func() ([][]byte, error) { return s.issuers(operands) }); err != nil {
 		return 0, err
 	}
 	if err := s.read(operands, c.file); err != nil {
@@ -141,13 +141,17 @@ func check(u *ui, operands []string, o *checkOptions) (exit, error) {
 	return status, nil
 }
 
+// authorities returns the files of -chain and of -roots.
+func (c *checker) authorities() []string {
+	if c.checkOptions.roots == "" {
+		return c.chain
+	}
+	return append(slices.Clone(c.chain), c.checkOptions.roots)
+}
+
 // readChain reads the files of -chain, and of -roots: here a root ends a chain.
 func (c *checker) readChain(u *ui) error {
-	files := c.chain
-	if c.checkOptions.roots != "" {
-		files = append(slices.Clone(files), c.checkOptions.roots)
-	}
-	for _, file := range files {
+	for _, file := range c.authorities() {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return fail(exitNoInput, err)
@@ -312,30 +316,6 @@ func (c *checker) compare() {
 				"its TXT owner, in lower case, is that of " + other + " too: senders are led to that certificate"})
 		}
 	}
-}
-
-// A use is what certificates are renewed for: one that can encrypt is followed by another
-// that can.
-type use struct {
-	owner    string // of the SMIMEA records
-	encrypts bool
-}
-
-// renewals returns when the first certificate begins that does not end soon, by its use.
-// The server's metric of certificates that expire goes by the same rule.
-func (c *checker) renewals() map[use]time.Time {
-	begins := map[use]time.Time{}
-	for _, user := range c.result.Users {
-		if user.SMIMEA == "" || user.NotAfter.Sub(c.policy.now) < time.Duration(c.soon) {
-			continue
-		}
-		for _, u := range []use{{user.SMIMEA, user.encrypts}, {user.SMIMEA, false}} {
-			if begin, ok := begins[u]; !ok || user.NotBefore.Before(begin) {
-				begins[u] = user.NotBefore
-			}
-		}
-	}
-	return begins
 }
 
 func domainOf(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }

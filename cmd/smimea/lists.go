@@ -5,15 +5,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"coredns-smimea/certsource"
 	"coredns-smimea/certsource/revocation"
 )
 
 // readLists reads lists of revoked certificates from files, and verifies them as the
-// server does: by the authorities in roots, a file or none, by those that come with the
+// server does at a time: by the authorities in some files, by those that come with the
 // lists, and by the authorities that issuers returns.
-func readLists(files []string, roots string, issuers func() ([][]byte, error)) (*revocation.Set, error) {
+func readLists(files, authorities []string, now time.Time, issuers func() ([][]byte, error)) (*revocation.Set, error) {
 	var known []*x509.Certificate
 	learn := func(ders [][]byte) {
 		for _, der := range ders {
@@ -25,8 +26,8 @@ func readLists(files []string, roots string, issuers func() ([][]byte, error)) (
 	if len(files) == 0 {
 		return nil, nil
 	}
-	if roots != "" {
-		data, err := os.ReadFile(roots)
+	for _, name := range authorities {
+		data, err := os.ReadFile(name)
 		if err != nil {
 			return nil, fail(exitNoInput, err)
 		}
@@ -55,6 +56,9 @@ func readLists(files []string, roots string, issuers func() ([][]byte, error)) (
 		}
 		for _, l := range read {
 			v, err := revocation.Verify(l, append(own, known...))
+			if err == nil {
+				err = l.Begun(now)
+			}
 			if err != nil {
 				return nil, fail(exitNoInput, fmt.Errorf("reading the list %q: %w", name, err))
 			}

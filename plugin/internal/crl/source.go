@@ -51,9 +51,6 @@ type attributes struct {
 	inode   uint64
 }
 
-// skew is by how much the clock of an issuer may be ahead of ours.
-const skew = 10 * time.Minute
-
 // settled is how old a change must be before the attributes tell it from the next.
 const settled = time.Second
 
@@ -120,9 +117,9 @@ func (f *Follower) verify(s *source) (failed error) {
 		if err == nil && s.point {
 			err = s.notOlder(l)
 		}
-		if begin := l.ThisUpdate.Add(-skew); err == nil && f.now.Before(begin) && !f.now.IsZero() {
-			err = fmt.Errorf("it is issued in the future only, on %s: it will count then, unless the clock of this machine is wrong", l.ThisUpdate.Format(time.DateTime))
-			if s.early.IsZero() || begin.Before(s.early) {
+		if err == nil && !f.now.IsZero() {
+			begin := l.ThisUpdate.Add(-revocation.Skew)
+			if err = l.Begun(f.now); err != nil && (s.early.IsZero() || begin.Before(s.early)) {
 				s.early = begin
 			}
 		}

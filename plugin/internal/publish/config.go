@@ -25,7 +25,7 @@ type Config struct {
 	TTL    time.Duration // of the records, as in the places
 	Dir    string        // the directory as the operator calls it
 
-	// Issuers are the authorities of RootsFrom, in DER: they vouch for lists, too.
+	// Issuers are the authorities of RootsFrom and IssuersFrom, in DER: they vouch for lists.
 	Issuers [][]byte
 	Roots   *certsource.Roots // what RootsFrom names; nil for any authority
 }
@@ -47,6 +47,7 @@ type Following struct {
 	Paths       bool          // certificates are given out, by their path
 	Signed      bool          // secondaries get signatures
 	Lists       crl.Config    // of revoked certificates
+	IssuersFrom []string      // files of authorities, besides, that vouch for lists, and their digests
 }
 
 // Key tells publishers apart: one is taken over whole by who has the same key.

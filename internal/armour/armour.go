@@ -240,14 +240,49 @@ func decodeBody(body []byte) ([]byte, bool) {
 // "Key: value").
 func skipHeaders(body []byte) []byte {
 	for {
-		body = bytes.TrimLeft(body, " \t\r\n")
-		line, rest := body, []byte(nil)
-		if end := bytes.IndexAny(body, "\r\n"); end >= 0 {
-			line, rest = body[:end], body[end:]
-		}
-		if bytes.IndexByte(line, ':') < 0 {
+		line, rest := cutLine(body)
+		switch {
+		case bytes.IndexByte(line, ':') >= 0:
+			body = skipContinuation(rest, indentOf(line))
+		case isBlank(line) && len(rest) > 0:
+			body = rest
+		default:
 			return body
 		}
-		body = rest
 	}
+}
+
+// skipContinuation returns what follows the lines with which a header of some indent goes
+// on: those that are indented further (RFC 1421 section 4.6). Base64 that is indented is
+// told from them by what follows, which is another header or an empty line.
+func skipContinuation(text []byte, indent int) []byte {
+	for after := text; ; {
+		line, rest := cutLine(after)
+		switch {
+		case len(rest) == 0:
+			return text
+		case isBlank(line) || bytes.IndexByte(line, ':') >= 0:
+			return after
+		case indentOf(line) <= indent:
+			return text
+		}
+		after = rest
+	}
+}
+
+// indentOf returns how many spaces and tabs a line begins with.
+func indentOf(line []byte) int { return len(line) - len(bytes.TrimLeft(line, " \t")) }
+
+func isBlank(line []byte) bool { return indentOf(line) == len(line) }
+
+// cutLine cuts text behind its first line, which ends with LF, CR or both.
+func cutLine(text []byte) (line, rest []byte) {
+	end := bytes.IndexAny(text, "\r\n")
+	if end < 0 {
+		return text, nil
+	}
+	if bytes.HasPrefix(text[end:], []byte("\r\n")) {
+		return text[:end], text[end+2:]
+	}
+	return text[:end], text[end+1:]
 }

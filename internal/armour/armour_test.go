@@ -100,6 +100,31 @@ func TestStrays(t *testing.T) {
 	}
 }
 
+// TestHeaders holds that what a block has before its base64 is left out, and nothing else.
+func TestHeaders(t *testing.T) {
+	for name, body := range map[string]string{
+		"none":                     "AAAA\nBBBB\n",
+		"one":                      "Comment: one\nAAAA\nBBBB\n",
+		"one, apart":               "Comment: one\n\nAAAA\nBBBB\n",
+		"continued":                "Comment: one\n and two\n\nAAAA\nBBBB\n",
+		"continued as base64 is":   "Comment: one\n CCCC\n\nAAAA\nBBBB\n",
+		"continued by a tab, CRLF": "Comment: one,\r\n\ttwo,\r\n\tthree\r\n\r\nAAAA\r\nBBBB\r\n",
+		"continued, CR":            "Comment: one\r two\r\rAAAA\rBBBB\r",
+		"continued, and another":   "Comment: one\n two\nName: three\n four\n\nAAAA\nBBBB\n",
+		"continued with a colon":   "Comment: one\n two: three\n\nAAAA\nBBBB\n",
+		"indented":                 "  Comment: one\n  AAAA\n  BBBB\n  ",
+		"indented and continued":   "  Comment: one\n    two\n  \n  AAAA\n  BBBB\n  ",
+		"indented base64":          "Comment: one\n  AAAA\n  BBBB\n",
+		"empty lines":              "\n\nComment: one\n\n\nAAAA\n\nBBBB\n",
+	} {
+		for b := range Blocks([]byte("-----BEGIN A-----\n" + body + "-----END A-----\n")) {
+			if b.Damage != "" || string(b.DER) != "\x00\x00\x00\x04\x10\x41" {
+				t.Errorf("%s: %x, %s", name, b.DER, b.Damage)
+			}
+		}
+	}
+}
+
 func FuzzBlocks(f *testing.F) {
 	f.Add([]byte("-----BEGIN A-----\nAAAA\n-----END A----------BEGIN B-----"))
 	f.Fuzz(func(t *testing.T, text []byte) {

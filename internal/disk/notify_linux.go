@@ -34,6 +34,14 @@ func newNotifier() (Notifier, error) {
 const heard = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MODIFY | unix.IN_ATTRIB | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
 
 func (n *notifier) Add(path string) (watch int, err error) {
+	if len(path) >= maxPath {
+		dir, err := openPath(path, unix.O_DIRECTORY)
+		if err != nil {
+			return 0, err
+		}
+		defer dir.Close()
+		return throughFD(dir, n.Add)
+	}
 	cerr := n.control(func(fd int) { watch, err = unix.InotifyAddWatch(fd, path, heard) })
 	if cerr != nil {
 		return 0, cerr

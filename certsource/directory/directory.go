@@ -277,7 +277,7 @@ func (d *Directory) put(c Change, changed func(Change)) {
 // inFolder notes the directories on the way to a file that have the name of a
 // certificate file: where there is one by then, what they held is gone.
 func (d *Directory) inFolder(p string) {
-	for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+	for dir := above(p); dir != "."; dir = above(dir) {
 		if certsource.IsCertificateName(path.Base(dir)) {
 			d.folders[dir] = true
 		}

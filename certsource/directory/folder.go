@@ -2,7 +2,6 @@ package directory
 
 import (
 	"maps"
-	"path"
 	"slices"
 	"strings"
 )
@@ -77,11 +76,18 @@ func (t *folders) cut(f *folder) {
 
 // path returns a folder's path below the top.
 func (f *folder) path() string {
-	p := f.name
-	for f = f.parent; f != nil; f = f.parent {
-		p = path.Join(f.name, p)
+	if f.parent == nil {
+		return f.name
 	}
-	return p
+	var names []string
+	for ; f.parent != nil; f = f.parent {
+		names = append(names, f.name)
+	}
+	if f.name != "." {
+		names = append(names, f.name) // it is cut off
+	}
+	slices.Reverse(names)
+	return strings.Join(names, "/")
 }
 
 // each calls do for a folder and all that are below it.

@@ -3,8 +3,6 @@ package directory
 import (
 	"bytes"
 	"context"
-	"coredns-smimea/certsource"
-	"coredns-smimea/certsource/revocation"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/revocation"
 )
 
 // A look is one pass over a directory, or over parts of it.
@@ -30,6 +31,7 @@ type look struct {
 	walked map[string]bool    // directories that were walked, or may have been one and are gone
 	listed map[string]listing // directories that were listed
 	below  []job              // see batch
+	ways   map[string]way     // to directories that were reached just now
 	unread map[string]bool    // directories that could not be read
 	causes map[string]string  // why
 	// What takes away a certificate comes last: files that are gone, and those
@@ -74,6 +76,7 @@ func (l *look) some(ctx context.Context, paths []string) error {
 }
 
 func (l *look) these(ctx context.Context, paths []string) error {
+	l.ways = map[string]way{}
 	for _, p := range paths {
 		if err := l.at(ctx, p); err != nil {
 			return err
@@ -84,7 +87,7 @@ func (l *look) these(ctx context.Context, paths []string) error {
 
 // at looks at one path.
 func (l *look) at(ctx context.Context, p string) error {
-	depth, err := l.reach(path.Dir(p))
+	depth, err := l.reach(above(p))
 	var info fs.FileInfo
 	if err == nil {
 		info, err = l.root.Lstat(p)
@@ -125,27 +128,48 @@ func (l *look) at(ctx context.Context, p string) error {
 // reach returns how many symbolic links are on the way to a directory. The error
 // is fs.ErrNotExist if a look at everything would not get there that way.
 func (l *look) reach(dir string) (depth int, err error) {
-	if dir == "." {
-		return 0, nil
+	if w, known := l.ways[dir]; known {
+		return w.depth, w.err
 	}
-	if depth, err = l.reach(path.Dir(dir)); err != nil {
-		return 0, err
+	var w way
+	for end := range len(dir) + 1 {
+		if dir == "." || w.err != nil || end < len(dir) && dir[end] != '/' {
+			continue
+		}
+		before := w
+		var known bool
+		if w, known = l.ways[dir[:end]]; !known {
+			w = l.step(dir[:end], before)
+		}
+		l.ways[dir[:end]] = w
 	}
+	l.ways[dir] = w
+	return w.depth, w.err
+}
+
+// A way is one to a directory: see reach.
+type way struct {
+	depth int
+	err   error
+}
+
+// step goes from the directory that another one is in to that.
+func (l *look) step(dir string, w way) way {
 	info, err := l.root.Lstat(dir)
 	if err != nil {
-		return 0, err
+		return way{err: err}
 	}
 	alias := false
 	if info.Mode()&os.ModeSymlink != 0 {
-		depth++
+		w.depth++
 		if alias, err = l.alias(dir); err != nil {
-			return 0, err
+			return way{err: err}
 		}
 	}
-	if alias || depth > maxLinks || strings.HasPrefix(path.Base(dir), ".") {
-		return 0, fs.ErrNotExist
+	if alias || w.depth > maxLinks || strings.HasPrefix(path.Base(dir), ".") {
+		return way{err: fs.ErrNotExist}
 	}
-	return depth, nil
+	return w
 }
 
 // walk takes in what there is below a directory. The error is one of the
@@ -311,6 +335,7 @@ func (l *look) findGone() {
 		}
 	}
 	slices.Sort(maybe)
+	l.ways = map[string]way{}
 	for _, p := range slices.Compact(maybe) {
 		l.maybeGone(p)
 	}
@@ -332,7 +357,7 @@ func (l *look) within(p []byte) bool {
 // isUnread reports whether a path is below a directory that could not be read.
 func (l *look) isUnread(p string) bool {
 	for dir := p; len(l.unread) > 0 && dir != "."; {
-		if dir = path.Dir(dir); l.unread[dir] {
+		if dir = above(dir); l.unread[dir] {
 			return true
 		}
 	}
@@ -348,7 +373,7 @@ func (l *look) maybeGone(p string) {
 		l.take(batch{findings: []finding{{path: p, known: record, refusal: certsource.Refuse(certsource.Unreadable, "its directory cannot be read")}}})
 		return
 	}
-	depth, err := l.reach(path.Dir(p))
+	depth, err := l.reach(above(p))
 	var info fs.FileInfo
 	if err == nil {
 		info, err = l.root.Lstat(p)

@@ -1,9 +1,6 @@
 package directory
 
 import (
-	"coredns-smimea/certsource"
-	"coredns-smimea/certsource/revocation"
-	"coredns-smimea/internal/disk"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -16,6 +13,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/certsource/revocation"
+	"coredns-smimea/internal/disk"
 )
 
 // unsettled is how old a change must be before the file's attributes are trusted
@@ -295,7 +296,7 @@ func Judge(path string, data []byte, o Options, now time.Time) Change {
 // directory that it was in.
 func (r *reader) removed(p string) time.Time {
 	for p != "." {
-		p = path.Dir(p)
+		p = above(p)
 		if info, err := r.root.Stat(p); err == nil {
 			return info.ModTime()
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"path"
 	"slices"
 	"time"
 
@@ -248,7 +247,7 @@ func (l *look) spareDangling() {
 		if !ok || !recordPublished(record) {
 			return false
 		}
-		link := l.dangling(path.Dir(p), links)
+		link := l.dangling(above(p), links)
 		if link == "" || l.missedFor(recordID(record), patience) {
 			return false
 		}
@@ -267,7 +266,7 @@ func (l *look) dangling(dir string, links map[string]string) string {
 	info, err := l.root.Lstat(dir)
 	switch {
 	case err != nil:
-		link = l.dangling(path.Dir(dir), links)
+		link = l.dangling(above(dir), links)
 	case info.Mode()&fs.ModeSymlink != 0:
 		if _, err := l.root.Stat(dir); err != nil && leadsNowhere(err) {
 			link = dir

@@ -2,14 +2,15 @@ package directory
 
 import (
 	"context"
-	"coredns-smimea/certsource"
-	"coredns-smimea/internal/disk"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
 	"sync"
 	"time"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/internal/disk"
 )
 
 // A batch is what one worker has found out about some files or directories.
@@ -233,6 +234,14 @@ func (r *reader) lookAtLink(b *batch, link string, depth int, push func(job) boo
 func (r *reader) unreadable(path string, err error) finding {
 	known, _ := r.files.table.Get([]byte(path))
 	return finding{path: path, known: known, refusal: whyNot(err)}
+}
+
+// above returns the path of what a path is in, "." for the directory itself.
+func above(p string) string {
+	if i := strings.LastIndexByte(p, '/'); i >= 0 {
+		return p[:i]
+	}
+	return "."
 }
 
 // appendPath appends a path with slashes; "." is the directory itself.

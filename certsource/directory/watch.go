@@ -1,8 +1,6 @@
 package directory
 
 import (
-	"coredns-smimea/certsource"
-	"coredns-smimea/internal/disk"
 	"errors"
 	"io/fs"
 	"maps"
@@ -12,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"coredns-smimea/certsource"
+	"coredns-smimea/internal/disk"
 )
 
 // maxDirty is how many paths are kept to be looked at, before it is everything.
@@ -21,7 +22,7 @@ const maxDirty = 1 << 16
 // look, and that sooner than the next look at everything: notifications can be
 // lost, and come from no other machine.
 type Watch struct {
-	// C receives when something is to be looked at: see Take.
+	// C receives when something is to be looked at, which Take returns: once until then.
 	C <-chan struct{}
 
 	system disk.System
@@ -111,11 +112,15 @@ func (w *Watch) Add(dir string) {
 		w.follow()
 		w.forget()
 	}
-	watch, err := w.notifier.Add(filepath.Join(w.base, filepath.FromSlash(dir)))
+	p := filepath.Join(w.base, filepath.FromSlash(dir))
+	watch, err := w.notifier.Add(p)
 	f := w.folders.at(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
 		w.drop(f) // who lists it finds that out
+	case errors.Is(err, fs.ErrPermission) && w.locked(f, p):
+		delete(w.lame, f)
+		w.release(f)
 	case err != nil:
 		w.lame[f] = err
 	default:
@@ -125,6 +130,22 @@ func (w *Watch) Add(dir string) {
 			w.folders.watched(f, watch)
 		}
 	}
+}
+
+// locked reports whether a directory cannot be read either, so that who lists it says
+// so, and what is above it tells when it can.
+func (w *Watch) locked(f *folder, path string) bool {
+	if f.parent == nil || f.parent.watch == unwatched {
+		return false
+	}
+	if info, err := w.system.Lstat(path); err != nil || !info.IsDir() {
+		return false // maybe a link, and nobody tells of what it leads to
+	}
+	root, err := w.system.Open(path)
+	if err == nil {
+		_ = root.Close() // it was only read
+	}
+	return errors.Is(err, fs.ErrPermission)
 }
 
 // drop ends the watches of a directory that is not where it was, and of all
@@ -180,6 +201,13 @@ func (w *Watch) forget() {
 			w.drop(f)
 		}
 	}
+}
+
+// Folders returns how many directories are watched.
+func (w *Watch) Folders() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.folders.by)
 }
 
 // Take returns the paths that are to be looked at since the last Take, or all
@@ -308,17 +336,23 @@ func (w *Watch) hearEntry(f *folder, e disk.Event) {
 	}
 }
 
+// isFile reports whether there is a file at a path, or nothing any more.
 func (w *Watch) isFile(path string) bool {
 	info, err := w.system.Lstat(path)
-	return err != nil || info.Mode().IsRegular()
+	return errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().IsRegular()
 }
 
-// mark notes what is to be looked at. The lock is held.
+// mark notes what is to be looked at. Who was told of something, and has not taken it
+// yet, is not told of more. The lock is held.
 func (w *Watch) mark(p string, all bool) {
+	told := w.all || len(w.dirty) > 0
 	if w.all = w.all || all || len(w.dirty) >= maxDirty; w.all {
 		clear(w.dirty)
 	} else {
 		w.dirty[p] = true
+	}
+	if told {
+		return
 	}
 	select {
 	case w.wake <- struct{}{}:

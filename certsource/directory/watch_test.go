@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -292,6 +293,82 @@ func TestWatchOverflow(t *testing.T) {
 	settleTo(w, watch, "a.pem", "moved/deep/b.pem", "moved/deep/c.pem")
 	if n := kernelWatches(t); n != before {
 		t.Errorf("%d watches are left in the kernel, %d were there", n, before)
+	}
+}
+
+// TestLocked holds that a directory that nobody can read is no reason to say that changes
+// are not heard of, and one that only cannot be watched is.
+func TestLocked(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails []string
+		deaf  bool
+	}{
+		"not readable":          {[]string{"addwatch " + simDir + "/sub", "openroot " + simDir + "/sub"}, false},
+		"not to be watched":     {[]string{"addwatch " + simDir + "/sub"}, true},
+		"a link, not readable":  {[]string{"addwatch " + simDir + "/link", "openroot " + simDir + "/link"}, true},
+		"readable and watched":  {nil, false},
+		"the top, not readable": {[]string{"addwatch " + simDir, "openroot " + simDir}, true},
+	} {
+		i := newImagined(t)
+		i.write("sub/a.pem", 0)
+		i.write(".hidden/b.pem", 1)
+		i.link(".hidden", "link")
+		i.m.Before = func(call, name string) error {
+			if slices.Contains(c.fails, call+" "+name) {
+				return syscall.EACCES
+			}
+			return nil
+		}
+		watch, err := NewWatch(simDir, i.m)
+		i.must(err)
+		for _, dir := range []string{".", "sub", "link"} {
+			watch.Add(dir)
+		}
+		if err := watch.Deaf(); (err != nil) != c.deaf {
+			t.Errorf("%s: deaf: %v", name, err)
+		}
+		i.m.Before = nil
+		i.must(i.m.WriteFile(simDir+"/sub/b.pem", nil))
+		watch.Add("sub")
+		watch.Add(".")
+		watch.Add("link")
+		if err := watch.Deaf(); err != nil {
+			t.Errorf("%s: deaf for ever: %v", name, err)
+		}
+		watch.Close()
+	}
+}
+
+// TestWatchTellsOnce holds that who was told of a change is not told of each that follows,
+// and is told again of the first one after it took them.
+func TestWatchTellsOnce(t *testing.T) {
+	i := newImagined(t)
+	watch, err := NewWatch(simDir, i.m)
+	i.must(err)
+	t.Cleanup(watch.Close)
+	watch.Add(".")
+	told := func() bool {
+		select {
+		case <-watch.C:
+			return true
+		default:
+			return false
+		}
+	}
+	for round := range 3 {
+		i.write("a.pem", round)
+		i.m.Deliver(nil)
+		if !told() {
+			t.Fatal("nobody is told of a change")
+		}
+		i.write("b.pem", round)
+		i.m.Deliver(nil)
+		if told() {
+			t.Error("it is told again before anybody has taken what there is")
+		}
+		if paths, _ := watch.Take(); !slices.Equal(paths, []string{"a.pem", "b.pem"}) {
+			t.Errorf("told of %q", paths)
+		}
 	}
 }
 

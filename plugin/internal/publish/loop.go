@@ -122,14 +122,16 @@ func (l *loop) heard(ctx context.Context) {
 // again, or all if everything is.
 func (p *Publisher) takeHeard(again []string) (paths []string, all bool) {
 	paths = again
+	folders := 0
 	if p.watch != nil {
 		var heard []string
 		heard, all = p.watch.Take()
 		paths = append(paths, heard...)
+		folders = p.watch.Folders()
 	}
-	// To look at one file by its path costs as much as at several where all are
-	// looked at.
-	many := max(1000, p.directory.Files().Len()/8)
+	// To look at one path costs as much as at several files where all are looked at,
+	// or at one directory.
+	many := max(1000, p.directory.Files().Len()/8+folders)
 	return paths, all || len(paths) > many || len(paths) > 0 && !p.State().looked()
 }
 

@@ -159,6 +159,9 @@ func (p *Publisher) edit(zone int, at time.Time) *edit {
 
 // zone returns the version of a zone that the next one is made of.
 func (p *Publisher) zone(i int) *zone.Zone {
+	if ours := len(p.config.Places); i >= ours {
+		return p.departed[i-ours]
+	}
 	if z := p.Zone(i); z != nil {
 		return z
 	}
@@ -174,7 +177,8 @@ type mailbox struct {
 	zones   []int
 }
 
-// mailboxes returns those of a file's addresses that are in our zones.
+// mailboxes returns those of a file's addresses that are in our zones, or in such that
+// have left.
 func (p *Publisher) mailboxes(addresses []string) (list []mailbox, bad error) {
 	for _, text := range addresses {
 		a, err := smimea.ParseAddress(text)
@@ -182,7 +186,11 @@ func (p *Publisher) mailboxes(addresses []string) (list []mailbox, bad error) {
 			bad = err
 			continue
 		}
-		if zones := p.domains[a.Domain]; len(zones) > 0 && !slices.ContainsFunc(list, func(m mailbox) bool { return m.address == a }) {
+		zones := p.domains[a.Domain]
+		if left := p.domainsLeft[a.Domain]; len(left) > 0 {
+			zones = slices.Concat(zones, left)
+		}
+		if len(zones) > 0 && !slices.ContainsFunc(list, func(m mailbox) bool { return m.address == a }) {
 			list = append(list, mailbox{a, zones})
 		}
 	}
@@ -194,12 +202,12 @@ func (p *Publisher) mailboxes(addresses []string) (list []mailbox, bad error) {
 func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certificate, at time.Time, anew bool) bool {
 	list, bad := p.mailboxes(cert.Addresses)
 	if !anew {
-		return len(list) > 0
+		return p.isOurs(list)
 	}
 	if bad != nil {
 		p.note("have an address that cannot be read", "Skipping an address in %q: %v", c.Path, bad)
 	}
-	if len(list) == 0 {
+	if !p.isOurs(list) {
 		p.foreign++
 	}
 	p.counted(list, +1)
@@ -223,7 +231,7 @@ func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certi
 	if lacks != nil {
 		p.note("are not published whole", "Not all of %q is published: %v", c.Path, lacks)
 	}
-	return len(list) > 0
+	return p.isOurs(list)
 }
 
 // withdraw withdraws a certificate, unless it stays, and reports whether it was in a
@@ -231,9 +239,9 @@ func (p *Publisher) publish(c directory.Change, place int, cert *directory.Certi
 func (p *Publisher) withdraw(cert *directory.Certificate, at time.Time, gone bool) bool {
 	list, _ := p.mailboxes(cert.Addresses)
 	if !gone {
-		return len(list) > 0
+		return p.isOurs(list)
 	}
-	if len(list) == 0 {
+	if !p.isOurs(list) {
 		p.foreign--
 	}
 	p.counted(list, -1)
@@ -242,7 +250,7 @@ func (p *Publisher) withdraw(cert *directory.Certificate, at time.Time, gone boo
 			p.edit(zone, at).Withdraw(m.address, cert.ID)
 		}
 	}
-	return len(list) > 0
+	return p.isOurs(list)
 }
 
 // counted counts a file's certificate once in each zone, and its addresses.

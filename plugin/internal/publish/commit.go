@@ -35,7 +35,7 @@ func (p *Publisher) commit() {
 	p.remark()
 	c := commit{p: p, old: p.current.Load()}
 	if c.old == nil {
-		c.next = newSnapshot(len(p.edits))
+		c.next = newSnapshot(len(p.config.Places))
 	} else {
 		c.next = c.old.next()
 	}
@@ -44,7 +44,8 @@ func (p *Publisher) commit() {
 	c.next.remake = p.remake
 	c.next.bridged = p.bridges.commit()
 	c.next.lists = p.lists.Kept()
-	for i, e := range p.edits {
+	c.next.departed = p.commitDeparted()
+	for i, e := range p.edits[:len(p.config.Places)] {
 		if e == nil || !p.mayServe(i) {
 			continue
 		}

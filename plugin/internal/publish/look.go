@@ -25,6 +25,7 @@ func (p *Publisher) look(ctx context.Context) []string {
 	p.report(report, err)
 	first := !p.State().looked()
 	p.afterLook(err)
+	p.settleDeparted(report, err)
 	if err != nil && first {
 		p.cannotBegin(err)
 		return nil

@@ -32,16 +32,18 @@ var log = clog.NewWithPlugin(neighbour.Self)
 
 // A Publisher follows one directory and publishes snapshots of its zones.
 type Publisher struct {
-	config  Config // does not change
-	world   World  // nor does this
-	domains map[string][]int
+	config  Config           // does not change
+	world   World            // nor does this
+	domains map[string][]int // the zones that are served, by mail domain
 
 	// For all goroutines.
 	current atomic.Pointer[Snapshot]
 	signer  atomic.Pointer[sign.Signer] // of the block that took hold last; nil: nothing is signed
 	state   atomic.Uint32               // a State; written by the owner only
 	queries atomic.Uint64               // answered, for whoever yields to them
-	ahead   *sign.Ahead
+	// irreplaceable is set while something is published that cannot be read again.
+	irreplaceable atomic.Bool
+	ahead         *sign.Ahead
 	// octets are certificates as they were read; nil if none are given out.
 	octets *Octets
 	// secondaries is who passes the zones on; it does not change after start.
@@ -63,22 +65,24 @@ type Publisher struct {
 
 // owned is what belongs to the publisher's goroutine alone.
 type owned struct {
-	directory Directory
-	watch     *directory.Watch // nil if there is none
-	edits     []*edit          // by zone, nil if nothing has changed
-	abandoned []uint32         // by zone: the serial that a successor had whose reload has failed, 0: there was none
-	counts    []count          // by zone
-	foreign   int              // files none of whose addresses is in a zone
-	kinds     map[string]int
-	applied   int            // changes of files
-	noted     map[string]int // files that there was the same to say of
-	bridges   bridges
-	torn      torn
-	lists     *crl.Follower // nil if there are none
-	revoking  revoking
-	remake    bool   // files read again make their records anew, whatever they held
-	seed      *seed  // what the first snapshot is made from; nil after the first good look
-	saver     *saver // nil without a state to be kept
+	directory   Directory
+	watch       *directory.Watch // nil if there is none
+	edits       []*edit          // by zone, those that have left behind the others; nil if nothing has changed
+	abandoned   []uint32         // by zone: the serial that a successor had whose reload has failed, 0: there was none
+	counts      []count          // by zone, as edits
+	departed    []*zone.Zone     // those that have left: see depart
+	domainsLeft map[string][]int // they, by mail domain
+	foreign     int              // files none of whose addresses is in a zone
+	kinds       map[string]int
+	applied     int            // changes of files
+	noted       map[string]int // files that there was the same to say of
+	bridges     bridges
+	torn        torn
+	lists       *crl.Follower // nil if there are none
+	revoking    revoking
+	remake      bool   // files read again make their records anew, whatever they held
+	seed        *seed  // what the first snapshot is made from; nil after the first good look
+	saver       *saver // nil without a state to be kept
 
 	lastErr  string        // of the last look
 	watchErr string        // why there is no watch, as logged last
@@ -115,13 +119,14 @@ func newPublisher(c Config, w World) *Publisher {
 		done:    make(chan struct{}),
 		leases:  map[*Lease]bool{},
 		owned: owned{
-			edits:     make([]*edit, len(c.Places)),
-			abandoned: make([]uint32, len(c.Places)),
-			counts:    make([]count, len(c.Places)),
-			kinds:     map[string]int{},
-			noted:     map[string]int{},
-			bridges:   newBridges(),
-			torn:      newTorn(),
+			edits:       make([]*edit, len(c.Places)),
+			abandoned:   make([]uint32, len(c.Places)),
+			counts:      make([]count, len(c.Places)),
+			domainsLeft: map[string][]int{},
+			kinds:       map[string]int{},
+			noted:       map[string]int{},
+			bridges:     newBridges(),
+			torn:        newTorn(),
 		},
 	}
 	for i, place := range c.Places {

@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,10 @@ var publishers = struct {
 	byKey     map[string]*Publisher
 	instances int // how many there have been
 	leases    int
-}{byKey: map[string]*Publisher{}}
+	// retired have ended while something was published that cannot be read again, by
+	// what they read: their blocks may come back.
+	retired map[string]*Publisher
+}{byKey: map[string]*Publisher{}, retired: map[string]*Publisher{}}
 
 // NewInstance returns the number of a new instance of the server: what one
 // Corefile makes. During a reload there are two. Later ones have higher numbers.
@@ -76,6 +80,9 @@ func acquire(c Config, h Holder, w World) (*Lease, error) {
 	var before *predecessor
 	if old := predecessorOf(&c, h.Instance); old != nil {
 		before = &predecessor{old.config, old.current.Load(), old.octets}
+		if old == publishers.retired[c.readKey()] {
+			delete(publishers.retired, c.readKey())
+		}
 		// The signatures that are taken over are good if the keys are the same.
 		l.signer.Store(old.Signer())
 		l.generation = old.generation
@@ -120,8 +127,8 @@ func shared(state, key string, instance int) error {
 }
 
 // predecessorOf returns the publisher of an older instance that reads the same and
-// serves the most of the same zones; nil if there is none that serves anything. The
-// lock is held.
+// serves the most of the same zones; nil if there is none that serves anything. Where it
+// serves none of them, one that has ended may have. The lock is held.
 func predecessorOf(c *Config, instance int) *Publisher {
 	origins := map[string]bool{}
 	for _, p := range c.Places {
@@ -129,22 +136,29 @@ func predecessorOf(c *Config, instance int) *Publisher {
 	}
 	var best *Publisher
 	most := -1
+	common := func(p *Publisher) (n int) {
+		for _, z := range slices.Concat(p.current.Load().Zones, p.current.Load().departed) {
+			if z != nil && origins[z.Origin] {
+				n++
+			}
+		}
+		return n
+	}
+	readKey := c.readKey()
 	for _, p := range publishers.byKey {
-		older, common := false, 0
+		older := false
 		for l := range p.leases {
 			older = older || l.holder.Instance < instance
 		}
-		for _, at := range p.config.Places {
-			if origins[at.Origin] {
-				common++
-			}
-		}
-		if !older || p.current.Load() == nil || p.config.readKey() != c.readKey() {
+		if !older || p.current.Load() == nil || p.config.readKey() != readKey {
 			continue
 		}
-		if common > most || common == most && p.config.Key() < best.config.Key() {
-			best, most = p, common
+		if n := common(p); n > most || n == most && p.config.Key() < best.config.Key() {
+			best, most = p, n
 		}
+	}
+	if p := publishers.retired[readKey]; p != nil && most <= 0 && common(p) > 0 {
+		best = p
 	}
 	return best
 }
@@ -220,6 +234,9 @@ func (l *Lease) release() {
 	delete(l.leases, l)
 	if len(l.leases) == 0 {
 		delete(publishers.byKey, l.config.Key())
+		if l.irreplaceable.Load() && l.current.Load() != nil {
+			publishers.retired[l.config.readKey()] = l.Publisher
+		}
 		l.cancel()
 	}
 }

@@ -60,7 +60,7 @@ func (p *Publisher) begin(ctx context.Context, before *predecessor) {
 // until then the zone is not served.
 func (p *Publisher) inherit(before *predecessor) {
 	old := map[string]*zone.Zone{}
-	for _, z := range before.snapshot.Zones {
+	for _, z := range slices.Concat(before.snapshot.departed, before.snapshot.Zones) {
 		if z != nil {
 			old[z.Origin] = z
 		}
@@ -70,6 +70,8 @@ func (p *Publisher) inherit(before *predecessor) {
 		was = append(was, servedZone{place, p.config.prefix(place.Domain), old[place.Origin]})
 	}
 	p.lists.Restore(before.snapshot.lists)
+	p.departAll(before.snapshot)
+	p.irreplaceable.Store(true) // until a look has shown something else
 	p.sow(before.snapshot.legacy, before.snapshot.bridged, was, before.snapshot.form(&before.config) == p.config.formKey())
 }
 
@@ -84,7 +86,7 @@ type servedZone struct {
 // files then.
 func (p *Publisher) sow(legacy directory.Legacy, bridged *table.Table, was []servedZone, sameForm bool) {
 	p.seed = &seed{zones: make([]*zone.Zone, len(was))}
-	lacking := make([]bool, len(was)) // by zone: it is a new one
+	lacking := make([]bool, len(p.edits)) // by zone: it is a new one
 	for i, w := range was {
 		if lacking[i] = w.zone == nil; !lacking[i] {
 			p.seed.zones[i] = w.zone.At(w.place, w.prefix)
@@ -112,7 +114,7 @@ func (p *Publisher) sow(legacy directory.Legacy, bridged *table.Table, was []ser
 	for path, f := range p.directory.Files().All() {
 		for _, cert := range f.Live() {
 			list, _ := p.mailboxes(cert.Addresses)
-			if len(list) == 0 {
+			if !p.isOurs(list) {
 				p.foreign++
 			}
 			p.counted(list, +1)

@@ -117,6 +117,10 @@ func (s *simulation) observe() {
 	have := s.served()
 	for user := range simTorn {
 		domain := user % len(simDomains)
+		if 2*domain >= len(snap.Zones) && !slices.ContainsFunc(snap.departed, func(z *zone.Zone) bool { return z.Domain == simDomain(user) }) {
+			// Who cannot be read when the zone comes back is not in it.
+			s.seen[user] = false
+		}
 		if 2*domain >= len(snap.Zones) || snap.Zones[2*domain] == nil {
 			continue
 		}

@@ -198,7 +198,11 @@ func (s *simulation) restart(killed bool) {
 		clear(s.seen[:])
 	}
 	if s.IntN(6) == 0 {
+		was := s.domains
 		s.another()
+		for user := range s.seen { // who cannot be read now is not in a zone that is new
+			s.seen[user] = s.seen[user] && user%len(simDomains) < min(s.domains, was)
+		}
 	}
 	if f := s.disk.files[simState]; s.config.State == "" || f == nil || !strings.HasPrefix(string(f.data), "coredns-smimea state ") {
 		s.mount() // nobody knows that the empty directory is not the one
@@ -332,9 +336,6 @@ func (s *simulation) another() {
 		c.Places[i] = place
 	}
 	s.config = c
-	for user := range s.seen { // who cannot be read now is not in a zone that is new
-		s.seen[user] = s.seen[user] && user%len(simDomains) < min(s.domains, len(was.Places)/2)
-	}
 }
 
 // rekey has other keys sign.

@@ -26,6 +26,7 @@ type Snapshot struct {
 	legacy   directory.Legacy // what a next publisher begins with
 	remake   bool             // records had another form, and are made anew as files are read
 	bridged  *table.Table     // by number: see Bridged
+	departed []*zone.Zone     // those that are served to nobody: see Publisher.depart
 	lists    *crl.Kept        // and this
 }
 

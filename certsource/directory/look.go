@@ -206,6 +206,9 @@ func (l *look) take(b batch) {
 		delete(l.replaced, id) // it is again what it was
 		delete(l.missing, id)
 	}
+	for _, p := range b.back {
+		l.release(p)
+	}
 	for _, d := range b.listed {
 		if before, ok := l.listed[d.dir]; ok && before.stamp == d.stamp && !d.settled {
 			d.settled = d.at-before.at > unsettled

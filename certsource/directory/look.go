@@ -115,6 +115,7 @@ func (l *look) at(ctx context.Context, p string) error {
 		var b batch
 		l.lookAtOther(&b, l.root, p, p, info)
 		l.take(b)
+		l.walked[p] = true // it may have been a directory
 	case leadsNowhere(err):
 		l.walked[p] = true
 	case certsource.IsCertificateName(path.Base(p)):

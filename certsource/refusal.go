@@ -24,6 +24,7 @@ const (
 	Outside    Reason = "outside"
 	Unreadable Reason = "unreadable"
 	Revoked    Reason = "revoked"
+	HeldBack   Reason = "held_back"
 )
 
 // A Refusal is why a file is left out: the error of everything that judges
@@ -82,6 +83,8 @@ var words = map[Reason]struct{ reason, remedy string }{
 		"put a file there, or take the name away"},
 	Revoked: {"the issuer has revoked the certificate",
 		"put the user's new certificate in its place, or remove it"},
+	HeldBack: {"the file, and many others, have gone",
+		"put them back, or touch .withdraw in the directory if that is meant"},
 	Outside: {"the symbolic link leads out of the directory, or nowhere",
 		"copy the certificate into the directory"},
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -41,6 +42,20 @@ func TestEvents(t *testing.T) {
 			[]string{"a.pem"}},
 		{"directory deleted, its files told of too", nil,
 			func(w *world) []string { w.remove("sub"); return []string{"sub/b.pem", "sub", "sub/b.pem"} },
+			[]string{"a.pem"}},
+		{"directory replaced by a file", nil,
+			func(w *world) []string {
+				w.remove("sub")
+				w.must(os.WriteFile(w.at("sub"), nil, 0o600))
+				return []string{"sub"}
+			},
+			[]string{"a.pem"}},
+		{"directory replaced by a FIFO", nil,
+			func(w *world) []string {
+				w.remove("sub")
+				w.must(syscall.Mkfifo(w.at("sub"), 0o600))
+				return []string{"sub"}
+			},
 			[]string{"a.pem"}},
 		{"directory moved", nil,
 			func(w *world) []string { w.rename("sub", "sub2"); return []string{"sub", "sub2"} },

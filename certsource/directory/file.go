@@ -233,7 +233,7 @@ const (
 // reasons gives each reason the octet that stands for it in a record, and in
 // a saved state: new ones are added at the end.
 var reasons = []certsource.Reason{"", certsource.PrivateKey, certsource.TooLarge, certsource.NoCertificate, certsource.Malformed, certsource.SeveralCertificates, certsource.Authority,
-	certsource.NoAddress, certsource.Purpose, certsource.Untrusted, certsource.Expired, certsource.Unreadable, certsource.NotRegular, certsource.Outside, certsource.Revoked}
+	certsource.NoAddress, certsource.Purpose, certsource.Untrusted, certsource.Expired, certsource.Unreadable, certsource.NotRegular, certsource.Outside, certsource.Revoked, certsource.HeldBack}
 
 func reasonOctet(r certsource.Reason) byte { return byte(max(0, slices.Index(reasons, r))) }
 
@@ -327,6 +327,9 @@ func (c *Certificate) decode(b []byte) []byte {
 func recordID(b []byte) uint32      { return binary.LittleEndian.Uint32(b) }
 func recordStamp(b []byte) uint64   { return binary.LittleEndian.Uint64(b[atStamp:]) }
 func recordPublished(b []byte) bool { return b[atReason] == 0 }
+
+// recordHeld reports whether the guard holds back what the file published, which is gone.
+func recordHeld(b []byte) bool { return reasons[b[atFailing]] == certsource.HeldBack }
 
 // recordWhy returns what [File.why] does.
 func recordWhy(b []byte) certsource.Reason {

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"coredns-smimea/certsource"
 )
 
 // guarded is a world of n certificates.
@@ -64,8 +66,8 @@ func TestGuard(t *testing.T) {
 		w.remove("refused.pem")
 		w.look()
 		w.wantHeld(21, 40)
-		if len(w.d.Failing()) > 0 {
-			t.Error("what is not published is held back too")
+		if failing := w.d.Failing(); len(failing) != 1 || failing[certsource.HeldBack] != 21 {
+			t.Errorf("what is held back is not told, or what is not published is held back too: %v", failing)
 		}
 		for range 5 { // notifications
 			w.skew += time.Second
@@ -98,6 +100,14 @@ func TestGuard(t *testing.T) {
 		w := guarded(t, 40)
 		w.must(renameDir(w.dir, ".away"))
 		w.look()
+		for range 2 { // the second look makes nothing known again
+			if w.d.Failing()[certsource.HeldBack] != 40 {
+				t.Errorf("failing are %v", w.d.Failing())
+			}
+			if w.look(); w.changes != 0 {
+				t.Errorf("%d changes are made known again", w.changes)
+			}
+		}
 		w.wantHeld(40, 40)
 		w.must(renameDirBack(w.dir, ".away"))
 		w.look()

@@ -115,6 +115,7 @@ func (l *look) at(ctx context.Context, p string) error {
 		var b batch
 		l.lookAtOther(&b, l.root, p, p, info)
 		l.take(b)
+		l.walked[p] = true // it may have been a directory
 	case leadsNowhere(err):
 		l.walked[p] = true
 	case certsource.IsCertificateName(path.Base(p)):
@@ -205,6 +206,9 @@ func (l *look) take(b batch) {
 		l.seen.set(id)
 		delete(l.replaced, id) // it is again what it was
 		delete(l.missing, id)
+	}
+	for _, p := range b.back {
+		l.release(p)
 	}
 	for _, d := range b.listed {
 		if before, ok := l.listed[d.dir]; ok && before.stamp == d.stamp && !d.settled {

@@ -394,6 +394,7 @@ func (l *look) withdraw() {
 	for _, p := range l.gone {
 		record, ok := l.record(p)
 		if !ok || recordPublished(record) && !allowed {
+			l.hold(p)
 			continue
 		}
 		l.put(Change{Path: p, Old: decodeFile(record), Removed: l.removed(p)}, l.changed)
@@ -402,6 +403,7 @@ func (l *look) withdraw() {
 	for _, c := range slices.SortedFunc(maps.Values(l.replaced), byPath) {
 		record, ok := l.record(c.Path)
 		if !ok || !recordPublished(record) || c.New.live() < c.Old.live() && !allowed {
+			l.hold(c.Path)
 			continue
 		}
 		c.Old = decodeFile(record)
@@ -411,6 +413,34 @@ func (l *look) withdraw() {
 		}
 		l.put(c, l.changed)
 	}
+}
+
+// hold makes known that what a file published is kept, and is not in it any more: who
+// gives out certificates by their path has to know. For others it is as before.
+func (l *look) hold(p string) {
+	record, ok := l.record(p)
+	if !ok || !l.options.Paths || !recordPublished(record) {
+		return
+	}
+	old := decodeFile(record)
+	if old.Failing != "" {
+		return
+	}
+	kept := old
+	kept.Failing = certsource.HeldBack
+	l.put(Change{Path: p, Old: old, New: kept, Refusal: certsource.Refuse(certsource.HeldBack, "")}, l.changed)
+}
+
+// release makes known that a file is back as it was.
+func (l *look) release(p string) {
+	record, ok := l.record(p)
+	if !ok || !recordHeld(record) {
+		return
+	}
+	old := decodeFile(record)
+	back := old
+	back.Failing = ""
+	l.put(Change{Path: p, Old: old, New: back}, l.changed)
 }
 
 // readAgain reads a certificate again that was not kept, and reports whether it is

@@ -16,6 +16,7 @@ import (
 // A batch is what one worker has found out about some files or directories.
 type batch struct {
 	seen     []uint32 // files that are as they were
+	back     []string // those of them whose withdrawal is held back
 	findings []finding
 	newest   time.Time // the last modification of any of the files or directories
 	unread   []unread
@@ -199,6 +200,9 @@ func (r *reader) lookAtFile(b *batch, in disk.Root, name string, path []byte, in
 	record, same := r.unchanged(path, info)
 	if same {
 		b.seen = append(b.seen, recordID(record))
+		if recordHeld(record) {
+			b.back = append(b.back, string(path))
+		}
 		return
 	}
 	if f := r.read(in, name, string(path), record, info); !f.vanished {

@@ -3,6 +3,7 @@ package publish
 import (
 	"crypto/sha256"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -205,6 +206,66 @@ func TestTorn(t *testing.T) {
 			check("whole again", true)
 			if len(w.torn.pinned)+len(w.torn.nameless) > 0 {
 				t.Errorf("still torn: %+v", w.torn)
+			}
+		})
+	}
+}
+
+// TestHeldBackGivenOut holds the same of files that are gone, and whose withdrawal is held
+// back; none of them is read when they are back.
+func TestHeldBackGivenOut(t *testing.T) {
+	const users = 30
+	for what, budget := range map[string]int{"held": octetsBudget, "not held": 0} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.config.MaxWithdraw, w.config.Reload = 20, time.Hour
+			w.begin(w.config)
+			w.octets.budget = budget
+			w.must(w.machine.MkdirAll("/certs/a"))
+			var der []byte
+			for n := range users {
+				var text []byte
+				text, der = w.certificate(1000*time.Hour, fmt.Sprintf("user%d@example.com", n))
+				w.must(w.machine.WriteFile(fmt.Sprintf("/certs/a/user%d.pem", n), text))
+			}
+			w.settle()
+			check := func(what string, named, failing int) {
+				t.Helper()
+				certs, texts := w.Zone(0).Owners(zone.Certs), w.Zone(1).Owners(zone.Texts)
+				if certs != users || texts != named || len(w.directory.Failing()) > 0 != (failing > 0) {
+					t.Errorf("%s: %d users, %d URLs, want %d; failing: %v", what, certs, texts, named, w.directory.Failing())
+				}
+				if _, ok := w.Octets().Get(sha256.Sum256(der)); named > 0 && failing > 0 && !ok {
+					t.Errorf("%s: what has a URL is not given out", what)
+				}
+			}
+			check("there", users, 0)
+			named := 0
+			if budget > 0 {
+				named = users
+			}
+			w.must(w.machine.Rename("/certs/a", "/certs/.a"))
+			w.settle()
+			check("gone", named, users)
+			w.saver.save()
+			w.saver.end(<-w.saver.ended())
+			w.begin(w.config)
+			w.octets.budget = budget
+			check("restarted", named, users)
+			w.settle()
+			check("looked at again", named, users)
+			w.must(w.machine.Rename("/certs/.a", "/certs/a"))
+			reads := 0
+			w.machine.Before = func(call, name string) error {
+				if call == "read" {
+					reads++
+				}
+				return nil
+			}
+			w.settle()
+			check("back", users, 0)
+			if reads > 0 || len(w.torn.pinned)+len(w.torn.nameless) > 0 {
+				t.Errorf("%d reads, still torn: %+v", reads, w.torn)
 			}
 		})
 	}

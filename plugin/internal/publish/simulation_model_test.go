@@ -3,6 +3,7 @@ package publish
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"slices"
@@ -272,6 +273,29 @@ func simRecord(text bool, user int, spki, url string, folder int, ttl uint32) st
 	return fmt.Sprintf("user%d._smime.%s.\t%d\tIN\tTXT\t%q", user, simDomain(user), ttl, url)
 }
 
+// givenOut holds that who has a URL in the DNS has a file with the certificate, or it is
+// held.
+func (s *simulation) givenOut(texts map[string]bool) {
+	for user, f := range s.there {
+		named := false
+		for text := range texts {
+			named = named || strings.HasPrefix(text, fmt.Sprintf("user%d._smime.%s.", user, simDomain(user)))
+		}
+		if !named || f.cert != 0 && !f.torn {
+			continue
+		}
+		held := false
+		for n := 1; n < 3; n++ {
+			block, _ := pem.Decode(simCerts()[user][n].data)
+			_, ok := s.p.Octets().Get(sha256.Sum256(block.Bytes))
+			held = held || ok
+		}
+		if !held {
+			s.fail("user %d has a URL that leads nowhere", user)
+		}
+	}
+}
+
 // compare holds that what is served is what the files say.
 func (s *simulation) compare() {
 	snap := s.p.Snapshot()
@@ -305,6 +329,9 @@ func (s *simulation) compare() {
 					have[rr.String()] = true
 				}
 			}
+		}
+		if s.config.Paths && i%2 == 1 {
+			s.givenOut(have)
 		}
 		for text := range maybe {
 			delete(have, text)

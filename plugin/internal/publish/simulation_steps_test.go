@@ -256,7 +256,10 @@ func (s *simulation) reload() {
 		s.domainsOf()
 		return
 	}
-	next := newPublisher(s.config, s.world())
+	next := s.newPublisher()
+	if next.octets != nil && old.octets != nil {
+		next.octets = old.octets // as acquire does
+	}
 	s.note("a reload in state %v, %d domains, ttl %v, url %d", old.State(), s.domains, s.config.TTL, s.url)
 	fails := s.IntN(4) == 0
 	if !fails && s.IntN(6) == 0 {
@@ -327,7 +330,7 @@ func (s *simulation) another() {
 		ttl = time.Duration(1+s.IntN(3)) * 20 * time.Minute
 	}
 	c := aConfig(s.t, "/certs", simDomains[:s.domains]...)
-	c.Unwatched, c.State, c.MaxWithdraw, c.TTL, c.URL, c.Signed = true, was.State, was.MaxWithdraw, ttl, simURL(s.url), was.Signed
+	c.Unwatched, c.State, c.MaxWithdraw, c.TTL, c.URL, c.Signed, c.Paths = true, was.State, was.MaxWithdraw, ttl, simURL(s.url), was.Signed, was.Paths
 	for i, at := range c.Places {
 		copied := *at
 		copied.TTL = uint32(ttl / time.Second)

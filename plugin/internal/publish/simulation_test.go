@@ -91,6 +91,7 @@ type simulation struct {
 	url     int // which form it has
 	domains int // how many it serves
 	key     int // which keys sign, 0 for none
+	budget  int // octets of certificates that are held
 	there   [simUsers]simUser
 
 	// The model's memory.
@@ -194,6 +195,9 @@ func newSimulation(t *testing.T, seed uint64, told bool) *simulation {
 		s.config.State = ""
 	}
 	s.config.MaxWithdraw = []int{100, 30}[s.IntN(2)]
+	if s.config.Paths = s.IntN(2) == 0; s.config.Paths {
+		s.budget = s.IntN(2) * octetsBudget
+	}
 	if s.config.Signed = s.IntN(3) == 0; s.config.Signed {
 		s.otherKey()
 	}
@@ -284,7 +288,7 @@ func (s *simulation) world() World {
 
 // start begins a publisher, with the one before if there is one.
 func (s *simulation) start(before *predecessor) {
-	s.p = newPublisher(s.config, s.world())
+	s.p = s.newPublisher()
 	s.p.setSigner(s.signer())
 	s.group = s.newGroup(s.p)
 	s.p.begin(context.Background(), before)
@@ -293,6 +297,14 @@ func (s *simulation) start(before *predecessor) {
 		s.Restored++
 	}
 	s.observe()
+}
+
+func (s *simulation) newPublisher() *Publisher {
+	p := newPublisher(s.config, s.world())
+	if p.octets != nil {
+		p.octets.budget = s.budget
+	}
+	return p
 }
 
 // newGroup makes the secondaries of a publisher.

@@ -6,7 +6,6 @@ package harness
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -43,8 +42,8 @@ func Wait(limit time.Duration, done <-chan struct{}, cond func() bool) bool {
 // claims are the open files by which a port is this process's until it ends: see
 // claim. Nobody reads them; they must only stay open.
 var (
-	claimsMu sync.Mutex
-	claims   []*os.File
+	keptMu sync.Mutex
+	kept   []*os.File
 )
 
 // claim takes a port among the programs that use this package. That it can be
@@ -66,45 +65,62 @@ func claim(port int) (bool, error) {
 		}
 		return false, err
 	}
-	claimsMu.Lock()
-	defer claimsMu.Unlock()
-	claims = append(claims, f)
+	keep(f)
 	return true, nil
 }
 
-// FreePort returns a port of 127.0.0.1 that is free for UDP and TCP and that no program
-// of this user has been given before that still runs. It is none of those that the
-// kernel gives to whoever does not ask for a certain one: between this and the start of
-// a server, a client could get it.
+// keep keeps a file open until the process ends.
+func keep(f *os.File) {
+	keptMu.Lock()
+	defer keptMu.Unlock()
+	kept = append(kept, f)
+}
+
+// FreePort returns a port of 127.0.0.1, picked by the kernel, that is free for UDP and
+// TCP and that no program of this user has been given before that still runs.
 func FreePort() (int, error) {
-	first, last := unasked()
-	for range 1000 {
-		port := first + rand.IntN(last-first+1)
-		l, u, err := listen(port)
+	for range 100 {
+		reserved, port, err := reserve()
 		if err != nil {
+			return 0, err
+		}
+		u, err := net.ListenPacket("udp", Loopback(port))
+		if err != nil {
+			reserved.Close()
 			continue
 		}
-		l.Close()
 		u.Close()
-		if ours, err := claim(port); err != nil {
-			return 0, err
-		} else if ours {
-			return port, nil
+		if ours, err := claim(port); err != nil || ours {
+			keep(reserved)
+			return port, err
 		}
+		reserved.Close()
 	}
 	return 0, errors.New("no port of 127.0.0.1 is free for both UDP and TCP")
 }
 
-// unasked returns the first and the last of the ports that the kernel gives to nobody
-// who does not ask for them, without the privileged ones and those that services like.
-// Where these are hardly any, it returns those of most kernels.
-func unasked() (first, last int) {
-	const lowest = 10_000
-	text, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range") // Linux
-	if _, err := fmt.Sscan(string(text), &last); err != nil || last < lowest+5000 {
-		last = 32768
+// reserve binds a socket to a port that the kernel picks, and does not listen. Until it
+// is closed the kernel gives that port to no client, which otherwise could get it before
+// the server has started that it is for. That can listen all the same, as servers set
+// SO_REUSEADDR.
+func reserve() (*os.File, int, error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, 0, fmt.Errorf("a socket to reserve a port by: %w", err)
 	}
-	return lowest, last - 1
+	f := os.NewFile(uintptr(fd), "a reserved port")
+	if err = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err == nil {
+		err = syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	}
+	var at syscall.Sockaddr
+	if err == nil {
+		at, err = syscall.Getsockname(fd)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, fmt.Errorf("reserving a port of 127.0.0.1: %w", err)
+	}
+	return f, at.(*syscall.SockaddrInet4).Port, nil
 }
 
 // Listen listens on a port of 127.0.0.1 that the kernel picks, over TCP and over UDP.

@@ -53,8 +53,8 @@ demo: build
 
 # cmd/coredns links all of CoreDNS, which takes minutes with the race detector; the
 # in-process servers of ./test run our code under it. Simulations run without it, so
-# that they are many. The time is against tests that hang: a busy machine takes an hour.
-TEST = $(GO) test -timeout 3h
+# that they are many. The time is against tests that hang: a busy machine takes half an hour.
+TEST = $(GO) test -timeout 1h
 test: peers
 	$(COMPILING)
 	$(GO) vet ./...

@@ -189,7 +189,8 @@ func TestWatchMuch(t *testing.T) {
 	}
 	w.write("last.pem")
 	settleTo(w, watch, "a.pem", "sub/deep/b.pem", "last.pem")
-	if paths, all := watch.Take(); all || len(paths) > 0 {
+	// Of the file itself there may be more to hear: it was made, and written.
+	if paths, all := watch.Take(); all || slices.ContainsFunc(paths, func(p string) bool { return p != "last.pem" }) {
 		t.Errorf("more to look at: %q", paths)
 	}
 	watch.mu.Lock()

@@ -136,7 +136,11 @@ func (b *beneath) sub(r *root, name string) (*os.Root, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return throughFD(f, os.OpenRoot)
+	root, err := throughFD(f, os.OpenRoot)
+	if err != nil {
+		return nil, errElsewhere // it says whether that is for want of a /proc
+	}
+	return root, nil
 }
 
 // real returns the name of what a name of several parts leads to.
@@ -148,7 +152,7 @@ func (b *beneath) real(r *root, name string) (string, error) {
 	defer f.Close()
 	target, err := throughFD(f, os.Readlink)
 	if err != nil {
-		return "", err
+		return "", errElsewhere
 	}
 	below, ok := strings.CutPrefix(target, strings.TrimSuffix(r.base, "/")+"/")
 	if info, err := r.Lstat(below); !ok || err != nil || info.Mode()&fs.ModeSymlink != 0 {

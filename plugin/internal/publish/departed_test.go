@@ -161,7 +161,9 @@ func TestBlockComesBack(t *testing.T) {
 		}
 	})
 	l.Release()
-	if len(publishers.retired) != 0 {
-		t.Errorf("%d publishers are kept for nothing", len(publishers.retired))
+	publishers.Lock()
+	defer publishers.Unlock()
+	if publishers.retired[l.config.readKey()] != nil {
+		t.Error("a publisher is kept for nothing")
 	}
 }

@@ -73,3 +73,28 @@ func TestSavedInOtherForm(t *testing.T) {
 		again(s, false)
 	})
 }
+
+// TestJournalOfOtherURLs holds that no journal leads past a reload with other URLs, also
+// where no URL is left that tells them apart.
+func TestJournalOfOtherURLs(t *testing.T) {
+	found(t, func(s *simulation) {
+		for user := range s.there {
+			s.write(user, simUser{})
+		}
+		s.faulty = true // users go who are there always otherwise
+		for range 6 {
+			clear(s.seen[:])
+			s.m.Pass(time.Minute)
+			s.look()
+		}
+		s.url = 1 - s.url
+		c := s.config
+		c.URL = simURL(s.url)
+		old := s.p
+		s.config = c
+		s.p = newPublisher(c, s.world())
+		s.p.begin(t.Context(), &predecessor{old.config, old.Snapshot(), old.octets})
+		old.forget()
+		s.observe()
+	})
+}

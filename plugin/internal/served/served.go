@@ -40,6 +40,7 @@ type last struct {
 	// The way to one version of the zone.
 	journal *zone.Journal
 	leadsTo Version
+	prefix  string // of the version's URLs, which the journal leaves out
 
 	// A catalog is dated by the clock, and known by the digest of what it lists.
 	list   [sha256.Size]byte
@@ -129,7 +130,7 @@ func NoteJournal(z *zone.Zone, extra []dns.RR, j *zone.Journal) {
 	memory.Lock()
 	defer memory.Unlock()
 	l := of(z.Origin)
-	l.journal, l.leadsTo = j, v
+	l.journal, l.leadsTo, l.prefix = j, v, z.Prefix()
 }
 
 // Journal returns the journal that leads to just this version of a zone, or nil.
@@ -138,7 +139,7 @@ func Journal(z *zone.Zone, extra []dns.RR) *zone.Journal {
 	memory.Lock()
 	defer memory.Unlock()
 	l := of(z.Origin)
-	if l.leadsTo != v {
+	if l.leadsTo != v || l.prefix != z.Prefix() {
 		return nil
 	}
 	return l.journal

@@ -43,15 +43,7 @@ func startInstance(t *testing.T, corefile string) *instance {
 	if err != nil {
 		t.Fatalf("starting the server: %v\n%s", err, corefile)
 	}
-	t.Cleanup(func() {
-		for _, err := range i.ShutdownCallbacks() {
-			t.Errorf("shutting down: %v", err)
-		}
-		if err := i.Stop(); err != nil {
-			t.Errorf("stopping the server: %v", err)
-		}
-		i.Wait()
-	})
+	t.Cleanup(func() { end(t, i.Instance) })
 	return i
 }
 

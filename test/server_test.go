@@ -49,8 +49,8 @@ func block(zones string, directives ...string) string {
 	return b.String()
 }
 
-// startMu serialises starts: caddy's and dnsserver's package variables are not
-// safe for concurrent use.
+// startMu serialises starts and ends: caddy's and dnsserver's package variables, such
+// as the list of instances, are not safe for concurrent use.
 var startMu sync.Mutex
 
 // startServer runs a Corefile in this process until the test ends, so that the
@@ -78,16 +78,22 @@ func tryServer(t *testing.T, corefile string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Cleanup(func() {
-		for _, err := range s.instance.ShutdownCallbacks() {
-			t.Errorf("shutting down: %v", err)
-		}
-		if err := s.instance.Stop(); err != nil {
-			t.Errorf("stopping the server: %v", err)
-		}
-		s.instance.Wait()
-	})
+	t.Cleanup(func() { end(t, s.instance) })
 	return s, nil
+}
+
+// end ends a server of this process.
+func end(t *testing.T, i *caddy.Instance) {
+	for _, err := range i.ShutdownCallbacks() {
+		t.Errorf("shutting down: %v", err)
+	}
+	startMu.Lock()
+	err := i.Stop()
+	startMu.Unlock()
+	if err != nil {
+		t.Errorf("stopping the server: %v", err)
+	}
+	i.Wait()
 }
 
 // reload puts another Corefile into force in a server that startServer has started.

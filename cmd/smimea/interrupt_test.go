@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -29,6 +30,11 @@ func unmoved() {
 
 // TestTwoInterrupts holds that the second interrupt ends the program, whatever it does.
 func TestTwoInterrupts(t *testing.T) {
+	// Who runs tests in the background has interrupts ignored, and programs inherit that,
+	// but from a parent that handles them.
+	handled := make(chan os.Signal, 1)
+	signal.Notify(handled, os.Interrupt)
+	defer signal.Stop(handled)
 	c := exec.Command(filepath.Join(commandPath(t, "unmoved"), "unmoved"))
 	out, err := c.StdoutPipe()
 	if err != nil {

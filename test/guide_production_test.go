@@ -20,10 +20,10 @@ func TestGuideProduction(t *testing.T) {
 	const file = "../docs/production.md"
 	steps := scripts(t, file, 6)
 	g := newGuide(t)
-	g.world()
 	hugh := cert{addresses: []string{"hugh@example.com"}}
 	hugh.write(t, g.at("/etc/coredns-smimea/certs/hugh.crt"))
 	hugh.write(t, g.at("/srv/certs/hugh.crt"))
+	g.world()
 	if said := g.run(steps[0]); strings.Contains(said, "/etc/coredns-smimea/certs") {
 		t.Errorf("others can write:\n%s", said)
 	}

@@ -57,19 +57,22 @@ func TestOtherKeysAtStart(t *testing.T) {
 	})
 }
 
+// reloadWithOtherURLs reloads, and does not look yet.
+func (s *simulation) reloadWithOtherURLs() {
+	s.url = 1 - s.url
+	s.config.URL = simURL(s.url)
+	old := s.p
+	s.p = newPublisher(s.config, s.world())
+	s.p.begin(s.t.Context(), &predecessor{old.config, old.Snapshot(), old.octets})
+	old.forget()
+}
+
 // TestSavedInOtherForm holds that records which a reload has taken over in the form
 // that they had are made anew, also when the server ends before it has looked.
 func TestSavedInOtherForm(t *testing.T) {
 	found(t, func(s *simulation) {
 		s.unmount()
-		s.url = 1 - s.url
-		c := s.config
-		c.URL = simURL(s.url)
-		old := s.p
-		s.config = c
-		s.p = newPublisher(c, s.world())
-		s.p.begin(t.Context(), &predecessor{old.config, old.Snapshot(), old.octets})
-		old.forget()
+		s.reloadWithOtherURLs()
 		again(s, false)
 	})
 }
@@ -87,14 +90,7 @@ func TestJournalOfOtherURLs(t *testing.T) {
 			s.m.Pass(time.Minute)
 			s.look()
 		}
-		s.url = 1 - s.url
-		c := s.config
-		c.URL = simURL(s.url)
-		old := s.p
-		s.config = c
-		s.p = newPublisher(c, s.world())
-		s.p.begin(t.Context(), &predecessor{old.config, old.Snapshot(), old.octets})
-		old.forget()
+		s.reloadWithOtherURLs()
 		s.observe()
 	})
 }

@@ -14,7 +14,7 @@ const minStray = 48
 // yield has always wanted more.
 func strays(text []byte, beside bool, yield func(at int, b Block) bool) bool {
 	for at := 0; at < len(text); {
-		line, next := lineOf(text[at:])
+		line, rest := cutLine(text[at:])
 		trimmed := bytes.TrimLeft(line, " \t")
 		switch {
 		case beside && bytes.ContainsFunc(line, isBinary):
@@ -29,7 +29,7 @@ func strays(text []byte, beside bool, yield func(at int, b Block) bool) bool {
 			at += end
 			continue
 		}
-		at += next
+		at = len(text) - len(rest)
 	}
 	return true
 }
@@ -41,23 +41,15 @@ const sequence = 0x30
 // and where they end.
 func run(text []byte) (body []byte, end int) {
 	for end < len(text) {
-		line, next := lineOf(text[end:])
+		line, rest := cutLine(text[end:])
 		line = bytes.Trim(line, " \t")
 		if len(line) == 0 || len(base64Of(line)) != len(line) {
 			break
 		}
 		body = append(body, line...)
-		end += next
+		end = len(text) - len(rest)
 	}
 	return body, end
-}
-
-// lineOf returns the first line of text, and where the next one begins.
-func lineOf(text []byte) (line []byte, next int) {
-	if end := bytes.IndexAny(text, "\r\n"); end >= 0 {
-		return text[:end], end + 1
-	}
-	return text, len(text)
 }
 
 // base64Of returns what text begins with of base64.
